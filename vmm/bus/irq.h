@@ -1,0 +1,23 @@
+// Interrupt lines between devices, the 8259 pair and the CPU.
+#pragma once
+#include <cstdint>
+
+namespace vmm {
+
+// ISA lines 0-15. Level of a line as its (single) device drives it; PCI INTx sharing is ORed by the
+// PIIX3 router before it gets here.
+class IrqLines {
+  public:
+    virtual ~IrqLines() = default;
+    virtual void set_irq(unsigned line, bool level) = 0;
+};
+
+// The CPU's view of its INTR pin.
+class InterruptSource {
+  public:
+    virtual ~InterruptSource() = default;
+    [[nodiscard]] virtual bool interrupt_pending() const = 0; // INTR level
+    virtual uint8_t acknowledge_interrupt() = 0;              // INTA cycle: the vector
+};
+
+} // namespace vmm

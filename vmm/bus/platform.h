@@ -1,0 +1,79 @@
+// Everything a device may see. One per machine; devices keep a reference.
+#pragma once
+#include "vmm/bus/clock.h"
+#include "vmm/bus/event_queue.h"
+#include "vmm/bus/io_bus.h"
+#include "vmm/bus/irq.h"
+#include "vmm/bus/pci.h"
+#include "vmm/bus/ports.h"
+#include "vmm/memory/guest_memory.h"
+
+#include <map>
+#include <string>
+
+namespace vmm {
+
+enum class MediumKind : uint8_t { Disk, Cdrom, Floppy };
+
+struct Medium {
+    MediumKind kind = MediumKind::Disk;
+    std::shared_ptr<BlockPort> port;
+};
+
+enum class BootDevice : uint8_t { Disk, Cdrom, Floppy, Kernel };
+
+// A Linux kernel booted without a medium.
+struct KernelBoot {
+    std::vector<uint8_t> kernel, initrd;
+    std::string command_line;
+};
+
+struct PlatformConfig {
+    uint64_t ram_bytes = 256ull << 20;
+    std::string bios_path = "/usr/share/seabios/bios-256k.bin";
+    std::string vga_bios_path = "/usr/share/seabios/vgabios-stdvga.bin";
+    std::vector<Medium> media; // order within a kind is the drive order; at most 4 IDE, 2 floppy
+    std::vector<BootDevice> boot_order{BootDevice::Disk, BootDevice::Cdrom, BootDevice::Floppy};
+    std::shared_ptr<KernelBoot> kernel;
+    std::shared_ptr<CharPort> serial; // COM1; may be null
+    uint64_t rtc_start_seconds = 0;   // Unix time at power-on; 0 = host time
+    uint32_t vram_bytes = 16u << 20;
+};
+
+// Requests from devices to the machine, carried out at the next instruction boundary.
+class SystemControl {
+  public:
+    virtual ~SystemControl() = default;
+    virtual void request_reset() = 0;
+    virtual void request_power_off() = 0;
+};
+
+// What devices offer to the session (filled in by the devices that provide it).
+struct MachineOutputs {
+    std::function<Picture()> picture;         // VGA: what is on screen now
+    std::function<std::string()> text_screen; // VGA text: rows separated by \n, "" in graphics
+    std::function<void(const KeyEvent&)> key; // keyboard controller
+    std::function<void(const PointerEvent&)> pointer;
+    std::function<bool()> pointer_is_absolute;    // guest driver uses the absolute pointer
+    std::function<void(uint8_t)> serial_input;    // COM1 receives a byte
+    std::function<void()> power_button;           // ACPI power button
+    std::function<uint64_t()> picture_generation; // changes when the picture may have
+};
+
+struct Platform {
+    PlatformConfig config;
+    GuestMemory& memory;
+    IoBus io;
+    PciBus pci;
+    Clock clock;
+    EventQueue events;
+    IrqLines* irq = nullptr;               // set by the 8259 pair
+    InterruptSource* interrupts = nullptr; // set by the 8259 pair
+    SystemControl* system = nullptr;
+    MachineOutputs outputs;
+    std::vector<std::string> debug_console; // lines written to the debug port (402h), bounded
+    // Guest registers, for the VMware backdoor port 5658h only (the one port whose protocol uses them).
+    std::function<uint32_t&(unsigned reg)> cpu_register;
+};
+
+} // namespace vmm

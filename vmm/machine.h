@@ -1,0 +1,72 @@
+// A whole PC: owns guest memory, platform, devices and the virtual CPU with its engine, and the thread
+// that runs it. Everything public may be called from any thread unless said otherwise.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/bus/platform.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace vmm {
+
+enum class ExitReason : uint8_t {
+    None,      // still running
+    PowerOff,  // the guest turned itself off
+    Stopped,   // stop() was called
+    GuestHang, // triple fault with reset disabled, or a halt no interrupt can end
+    HostError, // error() says what failed
+};
+
+// How translated code is formed; tests run guests in all three.
+enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
+
+struct MachineConfig {
+    PlatformConfig platform;
+    BlockMode block_mode = BlockMode::Linked;
+    bool verify_containment = false; // decode and check every translated block
+    bool reset_ends_machine = false;
+};
+
+class Machine {
+  public:
+    static base::Result<std::unique_ptr<Machine>> create(MachineConfig config);
+    ~Machine(); // stops and joins
+
+    void start(); // begins running (or resumes after pause)
+    void pause(); // returns when the vCPU is at an instruction boundary and devices are quiet
+    void stop();  // ends the machine; returns at once
+    void reset(); // hardware reset
+    void power_button();
+
+    // Waits until the machine has ended, at most `milliseconds` (-1: no bound).
+    ExitReason wait(int milliseconds);
+    [[nodiscard]] ExitReason exit_reason() const;
+    [[nodiscard]] std::string error() const;
+    void set_on_exit(std::function<void(ExitReason)> callback); // called once, on the vCPU thread
+    [[nodiscard]] uint64_t reset_count() const;
+
+    void key(const KeyEvent& event);
+    void pointer(const PointerEvent& event);
+    void serial_input(std::string_view bytes);
+    [[nodiscard]] bool pointer_is_absolute() const;
+
+    [[nodiscard]] Picture picture(); // runs on the vCPU thread; blocks for it
+    [[nodiscard]] std::string text_screen();
+    [[nodiscard]] uint64_t picture_generation();
+
+    // Machine paused. Saved state covers CPU and devices; RAM and disks are separate.
+    base::Result<std::vector<uint8_t>> save_state();
+    base::Result<void> load_state(std::span<const uint8_t> state);
+    [[nodiscard]] GuestMemory& memory();
+
+    [[nodiscard]] std::string statistics() const; // human-readable counters
+
+  private:
+    Machine();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace vmm

@@ -1,0 +1,143 @@
+// Guest-physical memory: one memfd holding RAM, ROM images and video RAM, and the page map that says
+// what answers at each guest-physical page. Devices' DMA and page walks use the bounds-checked
+// accessors here, never a window. Physical space is 32 bits (4 GiB); addresses above answer as
+// unmapped.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/base/unique_fd.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace vmm {
+
+inline constexpr uint32_t kPageSize = 4096;
+inline constexpr uint32_t kPageShift = 12;
+inline constexpr uint32_t kNoPage = 0xFFFFFFFFu;
+
+// What answers at a guest-physical page.
+enum class PageKind : uint8_t {
+    None, // reads as all ones, writes are dropped
+    Ram,  // reads and writes hit memfd page `backing`
+    Rom,  // reads hit memfd page `backing`, writes are dropped
+    Mmio, // the bus handler registered for the address
+};
+
+struct PageEntry {
+    PageKind kind = PageKind::None;
+    uint32_t backing = kNoPage; // page index into the memfd
+};
+
+// Answers accesses to Mmio pages. `size` is 1, 2 or 4 and never crosses its natural alignment.
+class MmioHandler {
+  public:
+    virtual ~MmioHandler() = default;
+    virtual uint32_t mmio_read(uint32_t address, unsigned size) = 0;
+    virtual void mmio_write(uint32_t address, unsigned size, uint32_t value) = 0;
+};
+
+// Told before the answer at a physical page changes or its contents are changed behind the CPU's
+// back, so that windows and translated code can be revoked.
+class MemoryObserver {
+  public:
+    virtual ~MemoryObserver() = default;
+    virtual void page_remapped(uint32_t physical_page) = 0;
+    // DMA or a physical write is about to change bytes [offset, offset+length) of the memfd page
+    // `backing`, which holds translated code.
+    virtual void code_written(uint32_t backing, uint32_t offset, uint32_t length) = 0;
+};
+
+class GuestMemory {
+  public:
+    // `ram_bytes`: 16 MiB to 3 GiB, a multiple of 4 KiB. RAM occupies physical [0, ram_bytes).
+    static base::Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes);
+    ~GuestMemory();
+    GuestMemory(const GuestMemory&) = delete;
+    GuestMemory& operator=(const GuestMemory&) = delete;
+
+    [[nodiscard]] int fd() const { return fd_.get(); }
+    [[nodiscard]] uint64_t ram_bytes() const { return ram_bytes_; }
+    // The VMM's own linear view of the memfd (read/write), `backing_bytes()` long.
+    [[nodiscard]] uint8_t* data() { return data_; }
+    [[nodiscard]] uint64_t backing_bytes() const { return backing_bytes_; }
+
+    // Appends zeroed pages to the memfd (ROM, VRAM); returns the first backing page. At most 256 MiB
+    // in all, before the machine runs.
+    uint32_t add_backing(uint32_t pages);
+
+    // Changes what answers at physical pages [first, first+count); tells the observer about each page
+    // whose entry differs. Ram/Rom: page i gets backing + i.
+    void map(uint32_t first, uint32_t count, PageKind kind, uint32_t backing = kNoPage);
+    // A range of Mmio pages and its handler. Ranges of different handlers may not overlap (VERIFY).
+    void map_mmio(uint32_t first, uint32_t count, MmioHandler* handler);
+    void unmap_mmio(MmioHandler* handler);
+    [[nodiscard]] PageEntry entry(uint32_t physical_page) const;
+
+    // Address bit 20 is forced to zero while false (the A20 gate). Tells the observer about all pages.
+    void set_a20(bool enabled);
+    [[nodiscard]] bool a20() const { return a20_; }
+    [[nodiscard]] uint32_t mask(uint32_t physical) const { return physical & a20_mask_; }
+
+    // Accessors, A20 applied, any alignment and length; parts that hit None read as FFh, Mmio goes to
+    // the handler in naturally aligned pieces.
+    void read(uint32_t physical, void* to, size_t length);
+    void write(uint32_t physical, const void* from, size_t length);
+    template <class T> T read(uint32_t physical) {
+        T value;
+        if (const uint8_t* fast = ram_pointer(physical, sizeof(T)))
+            __builtin_memcpy(&value, fast, sizeof(T));
+        else
+            read(physical, &value, sizeof(T));
+        return value;
+    }
+    template <class T> void write(uint32_t physical, T value) { write(physical, &value, sizeof(T)); }
+
+    // Host pointer to [physical, physical+length) when it lies within one readable Ram or Rom page,
+    // else null. For reading, or for compare-and-swap of page-table entries in Ram.
+    [[nodiscard]] uint8_t* ram_pointer(uint32_t physical, size_t length) {
+        const uint32_t address = physical & a20_mask_;
+        const Packed packed = map_[address >> kPageShift];
+        if ((address & (kPageSize - 1)) + length > kPageSize || !packed.readable())
+            return nullptr;
+        return data_ + (uint64_t{packed.backing()} << kPageShift) + (address & (kPageSize - 1));
+    }
+
+    void set_observer(MemoryObserver* observer) { observer_ = observer; }
+
+    // One bit per memfd page: translated code was made from it, so writes must be observed.
+    [[nodiscard]] bool is_code(uint32_t backing) const {
+        return (code_bits_[backing >> 6] >> (backing & 63)) & 1;
+    }
+    void set_code(uint32_t backing, bool code);
+
+  private:
+    // kind in bits 30-31, backing in bits 0-29; 0xFFFFFFFF-free by construction.
+    struct Packed {
+        uint32_t bits = 0;
+        [[nodiscard]] PageKind kind() const { return static_cast<PageKind>(bits >> 30); }
+        [[nodiscard]] uint32_t backing() const { return bits & 0x3FFFFFFF; }
+        [[nodiscard]] bool readable() const { return kind() == PageKind::Ram || kind() == PageKind::Rom; }
+    };
+    struct MmioRange {
+        uint32_t first, count;
+        MmioHandler* handler;
+    };
+
+    GuestMemory() = default;
+    MmioHandler* mmio_at(uint32_t physical_page);
+
+    base::UniqueFd fd_;
+    uint64_t ram_bytes_ = 0, backing_bytes_ = 0;
+    uint8_t* data_ = nullptr;
+    bool a20_ = true;
+    uint32_t a20_mask_ = 0xFFFFFFFF;
+    std::vector<Packed> map_; // 1 Mi entries, by physical page
+    std::vector<MmioRange> mmio_;
+    std::vector<uint64_t> code_bits_;
+    MemoryObserver* observer_ = nullptr;
+};
+
+} // namespace vmm

@@ -1,0 +1,59 @@
+// Guest-linear accesses made by C++ (descriptor tables, stacks of far transfers, call-outs from
+// translated code): paging applies, faults come back as data, nothing is partly written. A small
+// software TLB in front of page_walk follows the same flush rules as the hardware's.
+#pragma once
+#include "vmm/cpu/fault.h"
+#include "vmm/cpu/state.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/memory/page_walk.h"
+
+#include <array>
+#include <cstdint>
+
+namespace vmm {
+
+class LinearMemory {
+  public:
+    LinearMemory(CpuState& cpu, GuestMemory& memory) : cpu_(cpu), memory_(memory) {}
+
+    // T: u8, u16, u32 or u64, any alignment; may cross a page (both pages are checked first).
+    template <class T> GuestResult<T> read(uint32_t linear, Privilege privilege) {
+        T value{};
+        if (auto done = read_bytes(linear, &value, sizeof(T), privilege); !done)
+            return tl::make_unexpected(done.error());
+        return value;
+    }
+    template <class T> GuestResult<void> write(uint32_t linear, T value, Privilege privilege) {
+        return write_bytes(linear, &value, sizeof(T), privilege);
+    }
+    // length <= 4096. Linear addresses wrap at 4 GiB.
+    GuestResult<void> read_bytes(uint32_t linear, void* to, uint32_t length, Privilege privilege);
+    GuestResult<void> write_bytes(uint32_t linear, const void* from, uint32_t length, Privilege privilege);
+    // Faults as a write of `length` bytes there would, and sets A/D, but stores nothing.
+    GuestResult<void> check_write(uint32_t linear, uint32_t length, Privilege privilege);
+
+    // Guest-physical address of one byte; for code fetch use AccessKind::Execute.
+    GuestResult<uint32_t> translate(uint32_t linear, AccessKind access, Privilege privilege);
+
+    void flush();                     // CR3 load, CR0/CR4 paging bits, A20, remap
+    void flush_page(uint32_t linear); // INVLPG
+
+    [[nodiscard]] Privilege current_privilege() const {
+        return cpu_.cpl == 3 ? Privilege::User : Privilege::Supervisor;
+    }
+    [[nodiscard]] GuestMemory& physical() { return memory_; }
+
+  private:
+    struct Entry {
+        uint32_t tag = 0xFFFFFFFF; // linear page
+        uint32_t physical_page = 0;
+        uint8_t allows = 0; // bit per AccessKind
+    };
+    static constexpr unsigned kEntries = 256;
+    std::array<std::array<Entry, kEntries>, 2> tlb_{}; // by Privilege
+
+    CpuState& cpu_;
+    GuestMemory& memory_;
+};
+
+} // namespace vmm

@@ -1,0 +1,37 @@
+// The guest page-table walk (SDM Vol. 3A ch. 4): 32-bit paging with PSE (4 MiB pages, PSE-36 bits
+// above 32 must be zero), and PAE with NX. Sets A and D bits as the processor would.
+#pragma once
+#include "vmm/cpu/fault.h"
+#include "vmm/cpu/state.h"
+#include "vmm/memory/guest_memory.h"
+
+#include <cstdint>
+
+namespace vmm {
+
+enum class AccessKind : uint8_t { Read, Write, Execute };
+enum class Privilege : uint8_t { Supervisor, User };
+
+struct Translation {
+    uint32_t physical = 0;      // of the byte asked for, before A20
+    uint32_t page_bytes = 4096; // 4 KiB, 2 MiB or 4 MiB: the size of the mapping found
+    bool writable = false;      // by this privilege, with CR0.WP as it is, and D is already set
+    bool may_write = false;     // as `writable`, but D may still be clear
+    bool user = false;          // U/S allows user accesses
+    bool executable = true;
+    bool global = false;
+};
+
+// Translates `linear`; on success A (and D for Write) have been set in guest memory. On failure returns
+// #PF with the exact error code and linear_address. With CR0.PG=0 it is the identity.
+GuestResult<Translation> page_walk(const CpuState& cpu, GuestMemory& memory, uint32_t linear,
+                                   AccessKind access, Privilege privilege);
+
+// As above without touching A/D and without faulting semantics: for neighbours, debuggers and
+// prefetch. Null-like (page_bytes == 0) when not present.
+Translation page_probe(const CpuState& cpu, GuestMemory& memory, uint32_t linear, Privilege privilege);
+
+// Loads the four PDPTEs for PAE mode from CR3. #GP(0) when a reserved bit is set in a present one.
+GuestResult<void> load_pdptes(CpuState& cpu, GuestMemory& memory);
+
+} // namespace vmm

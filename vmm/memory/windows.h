@@ -1,0 +1,97 @@
+// Windows: the guest's MMU in the host's. A window is 4 GiB of host address space, 4 GiB-aligned so that the
+// low 32 bits of a host address are the guest-linear address, with at least 4 GiB of PROT_NONE guard on each
+// side. Guest pages appear in it lazily, mapped MAP_SHARED from GuestMemory's memfd.
+//
+// A window belongs to one (paging root, view); it behaves as that root's TLB: entries stay until the
+// architecture says they may not. Page tables are not write-protected. Instead each window keeps a copy
+// of the paging-structure entries that its mappings were made from, and a flush compares: a CR3 load
+// costs one memcmp per paging-structure page in use and revokes exactly what changed.
+//
+// Pages holding translated code are mapped read-only everywhere (GuestMemory::is_code); a reverse map
+// from memfd page to (window, linear page) serves that and every other revocation.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/cpu/fault.h"
+#include "vmm/cpu/state.h"
+#include "vmm/memory/guest_memory.h"
+#include "vmm/memory/page_walk.h"
+
+#include <cstdint>
+#include <memory>
+
+namespace vmm {
+
+struct Window; // opaque outside windows.cpp
+
+// What became of a host fault inside a window.
+struct WindowFault {
+    enum class Outcome : uint8_t {
+        Mapped,     // the page is there now: retry the access
+        GuestFault, // deliver `fault`
+        Mmio,       // not memory (Mmio or None page, or a write to Rom): needs a call-out
+        CodeWrite,  // a write to a page with translated code: `backing` says which
+    };
+    Outcome outcome = Outcome::Mapped;
+    Fault fault{};
+    uint32_t physical = 0;
+    uint32_t backing = kNoPage;
+};
+
+class Windows {
+  public:
+    struct Limits {
+        unsigned max_windows = 64;
+        unsigned max_mappings = 48000; // of the kernel's vm.max_map_count (65530 by default)
+    };
+    static base::Result<std::unique_ptr<Windows>> create(CpuState& cpu, GuestMemory& memory, Limits limits);
+    static base::Result<std::unique_ptr<Windows>> create(CpuState& cpu, GuestMemory& memory) {
+        return create(cpu, memory, Limits{});
+    }
+    ~Windows();
+
+    // Host base of the window for the CPU's present CR3/CR0.PG/CR0.WP/CR4.PAE/PSE and CPL (user view for
+    // CPL 3). Cheap when nothing changed since the last call (a compare) or when only the view flips.
+    // Evicts the least recently used window if needed. Never returns an evicted base later for the
+    // same window without having reset it.
+    uint64_t select();
+
+    // Resolves a host fault at guest-linear `linear` in the window select() returned last.
+    // Maps in runs: neighbours whose entries are present (and accessed; and dirty if writable), and
+    // aligned runs of large pages, up to kRunPages. Clean pages are filled read-only; the first
+    // write fault sets D.
+    WindowFault resolve(uint32_t linear, AccessKind access);
+
+    // The architecture's flushes. cr3_loaded: after CR3 was written (same or other root); paging_changed:
+    // after CR0.PG/WP, CR4.PAE/PSE/PGE, EFER.NX.
+    void cr3_loaded();
+    void paging_changed();
+    void invlpg(uint32_t linear);
+
+    // Revocations. `backing` is a memfd page.
+    void write_protect(uint32_t backing); // before translating code from it
+    void revoke(uint32_t backing);        // drop every mapping of it
+    void revoke_all();                    // A20, large remaps, revert
+
+    // Called for each linear page range of the *currently selected root* whose mapping was dropped by a
+    // flush because the guest changed it (so that cached code look-ups for these pages are dropped).
+    // first..first+count-1 are linear pages. May be over-reported, never under-reported; pages that were
+    // only ever touched for execution are reported too (see note_executed).
+    using CodeDropped = std::function<void(uint32_t first, uint32_t count)>;
+    void set_code_dropped(CodeDropped callback);
+    // The engine fetched code through this linear page in the present root: keep its page-table entry
+    // under comparison even if no data access ever maps it.
+    void note_executed(uint32_t linear);
+
+    struct Statistics {
+        uint64_t faults = 0, maps = 0, mapped_pages = 0, revocations = 0, evictions = 0, flushes = 0;
+        uint64_t live_mappings = 0, live_windows = 0;
+    };
+    [[nodiscard]] const Statistics& statistics() const;
+
+  private:
+    Windows();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace vmm
