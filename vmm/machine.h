@@ -3,6 +3,7 @@
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/bus/platform.h"
+#include "vmm/translator/engine.h"
 
 #include <functional>
 #include <memory>
@@ -18,9 +19,6 @@ enum class ExitReason : uint8_t {
     GuestHang, // triple fault with reset disabled, or a halt no interrupt can end
     HostError, // error() says what failed
 };
-
-// How translated code is formed; tests run guests in all three.
-enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
 
 struct MachineConfig {
     PlatformConfig platform;

@@ -1,0 +1,67 @@
+// The execution engine: runs one virtual CPU through translated code. Owns the code cache, the windows and
+// the call-outs; everything it knows about the machine is CPU state, guest memory and the I/O bus.
+//
+// Threads: run() belongs to one thread (the vCPU thread), which gets signal handlers and a sigaltstack of its
+// own for the duration. kick() and request_stop() may be called from any thread.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/bus/io_bus.h"
+#include "vmm/bus/irq.h"
+#include "vmm/cpu/cpu.h"
+#include "vmm/memory/guest_memory.h"
+
+#include <functional>
+#include <memory>
+#include <string>
+
+namespace vmm {
+
+// How translated code is formed; tests run guests in all three.
+enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
+
+struct EngineConfig {
+    BlockMode block_mode = BlockMode::Linked;
+    bool verify_containment = false; // decode every emitted block and prove it stays inside the window
+    uint32_t code_cache_bytes = 64u << 20;
+};
+
+class Engine {
+  public:
+    static base::Result<std::unique_ptr<Engine>> create(CpuState& state, GuestMemory& memory, IoBus& io,
+                                                        EngineConfig config);
+    ~Engine();
+
+    enum class Stop : uint8_t {
+        Requested,   // request_stop()
+        Intercepted, // the fault intercept asked to stop; state.eip is the faulting instruction
+        Halted,      // HLT executed and nothing is pending; call run() again after an interrupt
+        Shutdown,    // triple fault
+    };
+    // Runs from `state` until something above happens; `state` is whole and precise on return.
+    Stop run();
+
+    // Leave translated code promptly at an instruction boundary and call the `boundary` hook.
+    void kick();
+    void request_stop();
+
+    // Called on the vCPU thread at instruction boundaries after a kick (drain events, run timers).
+    void set_boundary_hook(std::function<void()> hook);
+    void set_interrupt_source(InterruptSource* source);
+    // The INTR level may have changed (vCPU thread only).
+    void interrupt_line_changed();
+    // For tests: sees each exception before delivery; true stops run() with Stop::Intercepted.
+    void set_fault_intercept(std::function<bool(const Fault&)> intercept);
+
+    [[nodiscard]] Cpu& cpu();
+    // State or guest memory was replaced from outside (load, revert): forget what was derived from it.
+    void state_replaced();
+
+    [[nodiscard]] std::string statistics() const;
+
+  private:
+    Engine();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace vmm
