@@ -23,7 +23,12 @@ class IoBus {
     // split into bytes. VERIFYs that no part is claimed already.
     void add(uint16_t first, unsigned count, IoHandler* handler, std::string_view owner,
              unsigned max_size = 1);
-    void remove(uint16_t first, unsigned count); // for PCI I/O BARs that move
+    // The same for ranges the guest chooses (PCI I/O BARs): false, with nothing claimed, when a part is
+    // taken or lies beyond FFFFh.
+    [[nodiscard]] bool try_add(uint16_t first, unsigned count, IoHandler* handler, std::string_view owner,
+                               unsigned max_size = 1);
+    // Releases exactly a range that add or try_add claimed (VERIFYs that).
+    void remove(uint16_t first, unsigned count);
 
     uint32_t read(uint16_t port, unsigned size);
     void write(uint16_t port, unsigned size, uint32_t value);

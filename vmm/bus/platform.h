@@ -4,6 +4,7 @@
 #include "vmm/bus/event_queue.h"
 #include "vmm/bus/io_bus.h"
 #include "vmm/bus/irq.h"
+#include "vmm/bus/isa_dma.h"
 #include "vmm/bus/pci.h"
 #include "vmm/bus/ports.h"
 #include "vmm/memory/guest_memory.h"
@@ -69,6 +70,7 @@ struct Platform {
     EventQueue events;
     IrqLines* irq = nullptr;               // set by the 8259 pair
     InterruptSource* interrupts = nullptr; // set by the 8259 pair
+    IsaDma* dma = nullptr;                 // set by the 8237 pair
     SystemControl* system = nullptr;
     MachineOutputs outputs;
     std::vector<std::string> debug_console; // lines written to the debug port (402h), bounded
