@@ -1,0 +1,178 @@
+// CPUID (SDM Vol. 2A "CPUID"): what the virtual processor promises, which is exactly what is implemented.
+//
+// Family 6, model 1Ch, stepping 10 (the in-order "Bonnell" Atom). Guests know that this model does not
+// speculate, so they neither isolate page tables nor emit retpolines: the host kernel keeps its own
+// mitigations and the guest's would be paid twice. Steppings up to 2 would make Linux drop PSE (erratum
+// AAE44); models up to 0Eh would make it drop PAT. The features are those of a Pentium M: nothing past SSE2,
+// no APIC, no MTRRs, no machine check. The highest basic leaf is 2, which the oldest guests (Windows NT 4)
+// need; there is no leaf 7 and so no IA32_ARCH_CAPABILITIES.
+//
+// Hypervisor leaves follow VMware's interface ("Mechanisms to determine if software is running in a VMware
+// virtual machine", KB 1009458): 40000000h names the vendor, 40000010h gives TSC and bus frequency in kHz so
+// that guests skip calibration. FreeBSD and others read the leaf; Linux, having seen the vendor, asks the
+// backdoor port 5658h (command 2Dh GETHZ) instead.
+#include "vmm/cpu/cpu.h"
+#include "vmm/cpu/tsc.h"
+
+#include <cpuid.h>
+#include <cstring>
+#include <ctime>
+
+namespace vmm {
+
+namespace {
+
+struct Registers {
+    uint32_t eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+
+constexpr uint32_t kMaxBasicLeaf = 2;
+constexpr uint32_t kFirstHypervisorLeaf = 0x40000000, kTimingLeaf = 0x40000010;
+constexpr uint32_t kFirstExtendedLeaf = 0x80000000, kMaxExtendedLeaf = 0x80000008;
+
+constexpr uint32_t kSignature = 0x000106CA;
+
+// Leaf 1 EDX, by bit position.
+constexpr uint32_t kFpu = 1u << 0, kVme = 1u << 1, kDe = 1u << 2, kPse = 1u << 3, kTsc = 1u << 4,
+                   kMsr = 1u << 5, kPae = 1u << 6, kCx8 = 1u << 8, kSep = 1u << 11, kPge = 1u << 13,
+                   kCmov = 1u << 15, kPat = 1u << 16, kClflush = 1u << 19, kMmx = 1u << 23, kFxsr = 1u << 24,
+                   kSse = 1u << 25, kSse2 = 1u << 26;
+constexpr uint32_t kLeaf1Edx = kFpu | kVme | kDe | kPse | kTsc | kMsr | kPae | kCx8 | kSep | kPge | kCmov |
+                               kPat | kClflush | kMmx | kFxsr | kSse | kSse2;
+constexpr uint32_t kLeaf1EcxHypervisor = 1u << 31;
+constexpr uint32_t kLeaf1Ebx = (1u << 16) | (8u << 8); // one logical processor, CLFLUSH line of 8 quadwords
+
+// Leaf 2 descriptors (SDM Vol. 2A table 3-12): B0h instruction TLB 4 KiB x 128, B3h data TLB 4 KiB x 128,
+// 2Ch L1D 32 KiB, 30h L1I 32 KiB, 7Dh L2 2 MiB. AL = 01h: one execution tells it all.
+constexpr Registers kLeaf2{0x00B3B001, 0, 0, 0x7D302C00};
+
+constexpr uint32_t kExtendedEdxNx = 1u << 20;
+constexpr uint64_t kMiscEnableXdDisable = 1ull << 34;
+constexpr uint32_t kLeaf6Ecx = (2048u << 16) | (6u << 12) | 64; // L2: 2 MiB, 8-way, 64-byte lines
+constexpr uint32_t kInvariantTsc = 1u << 8;
+constexpr uint32_t kAddressSizes = (32u << 8) | 36; // linear, physical
+
+constexpr char kVendor[] = "GenuineIntel";
+constexpr char kHypervisorVendor[] = "VMwareVMware";
+constexpr char kBrand[48] = "Encore Virtual CPU";
+
+uint32_t four_bytes(const char* from) {
+    uint32_t value = 0;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+Registers basic_leaf(uint32_t leaf) {
+    switch (leaf) {
+    case 0:
+        return {kMaxBasicLeaf, four_bytes(kVendor), four_bytes(kVendor + 8), four_bytes(kVendor + 4)};
+    case 1:
+        return {kSignature, kLeaf1Ebx, kLeaf1EcxHypervisor, kLeaf1Edx};
+    default:
+        return kLeaf2;
+    }
+}
+
+Registers hypervisor_leaf(uint32_t leaf) {
+    switch (leaf) {
+    case kFirstHypervisorLeaf:
+        return {kTimingLeaf, four_bytes(kHypervisorVendor), four_bytes(kHypervisorVendor + 4),
+                four_bytes(kHypervisorVendor + 8)};
+    case kTimingLeaf:
+        return {tsc_khz(), kApicBusKhz, 0, 0};
+    default:
+        return {};
+    }
+}
+
+Registers extended_leaf(uint32_t leaf, bool execute_disable) {
+    switch (leaf) {
+    case kFirstExtendedLeaf:
+        return {kMaxExtendedLeaf, 0, 0, 0};
+    case 0x80000001:
+        return {0, 0, 0, execute_disable ? kExtendedEdxNx : 0};
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004: {
+        const char* part = kBrand + (leaf - 0x80000002) * 16;
+        return {four_bytes(part), four_bytes(part + 4), four_bytes(part + 8), four_bytes(part + 12)};
+    }
+    case 0x80000006:
+        return {0, 0, kLeaf6Ecx, 0};
+    case 0x80000007:
+        return {0, 0, 0, kInvariantTsc};
+    case 0x80000008:
+        return {kAddressSizes, 0, 0, 0};
+    default:
+        return {};
+    }
+}
+
+struct ClockSample {
+    uint64_t tsc = 0, nanoseconds = 0;
+};
+
+// One reading of both clocks; of several, the one with the least time between its two TSC reads.
+ClockSample sample_clocks() {
+    ClockSample best;
+    uint64_t best_gap = UINT64_MAX;
+    for (int i = 0; i < 8; ++i) {
+        timespec time{};
+        const uint64_t before = __builtin_ia32_rdtsc();
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        const uint64_t gap = __builtin_ia32_rdtsc() - before;
+        if (gap < best_gap) {
+            best_gap = gap;
+            best = {before + gap / 2,
+                    static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)};
+        }
+    }
+    return best;
+}
+
+// Taken when the program starts, so that by the first question the interval is usually long enough.
+const ClockSample kProgramStart = sample_clocks();
+constexpr uint64_t kMeasureNanoseconds = 50'000'000;
+
+uint32_t find_tsc_khz() {
+    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+    // Leaf 15h: TSC Hz = crystal Hz (ECX) * EBX / EAX.
+    if (__get_cpuid_count(0x15, 0, &eax, &ebx, &ecx, &edx) != 0 && eax != 0 && ebx != 0 && ecx != 0)
+        return static_cast<uint32_t>(uint64_t{ecx} * ebx / eax / 1000);
+    ClockSample end = sample_clocks();
+    while (end.nanoseconds - kProgramStart.nanoseconds < kMeasureNanoseconds) {
+        const uint64_t left = kMeasureNanoseconds - (end.nanoseconds - kProgramStart.nanoseconds);
+        const timespec pause{0, static_cast<long>(left)};
+        nanosleep(&pause, nullptr);
+        end = sample_clocks();
+    }
+    const auto ticks = static_cast<double>(end.tsc - kProgramStart.tsc);
+    const auto elapsed = static_cast<double>(end.nanoseconds - kProgramStart.nanoseconds);
+    return static_cast<uint32_t>(ticks * 1e6 / elapsed + 0.5);
+}
+
+} // namespace
+
+uint32_t tsc_khz() {
+    static const uint32_t khz = find_tsc_khz();
+    return khz;
+}
+
+void Cpu::cpuid() {
+    const uint32_t leaf = state_.reg(Reg::Eax);
+    Registers out;
+    if (leaf <= kMaxBasicLeaf)
+        out = basic_leaf(leaf);
+    else if (leaf >= kFirstHypervisorLeaf && leaf <= kFirstHypervisorLeaf + 0xFF)
+        out = hypervisor_leaf(leaf);
+    else if (leaf >= kFirstExtendedLeaf && leaf <= kMaxExtendedLeaf)
+        out = extended_leaf(leaf, (state_.misc_enable & kMiscEnableXdDisable) == 0);
+    else
+        out = basic_leaf(kMaxBasicLeaf); // "the data for the highest basic information leaf is returned"
+    state_.reg(Reg::Eax) = out.eax;
+    state_.reg(Reg::Ebx) = out.ebx;
+    state_.reg(Reg::Ecx) = out.ecx;
+    state_.reg(Reg::Edx) = out.edx;
+}
+
+} // namespace vmm

@@ -1,0 +1,137 @@
+// RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have.
+// All others, the APIC base and the MTRRs among them, raise #GP(0) as on a processor without the feature.
+#include "vmm/cpu/cpu.h"
+
+namespace vmm {
+
+namespace {
+
+enum Msr : uint32_t { // SDM Vol. 4, table 2-2
+    kTsc = 0x10,
+    kPlatformId = 0x17,
+    kBiosUpdateTrigger = 0x79,
+    kBiosSignId = 0x8B,
+    kSysenterCs = 0x174,
+    kSysenterEsp = 0x175,
+    kSysenterEip = 0x176,
+    kMiscEnable = 0x1A0,
+    kDebugCtl = 0x1D9,
+    kPat = 0x277,
+    kEfer = 0xC0000080,
+};
+
+constexpr uint64_t kMicrocodeRevision = 0x107ull << 32; // IA32_BIOS_SIGN_ID bits 63:32
+constexpr uint64_t kEferNxe = 1ull << 11;
+
+// IA32_MISC_ENABLE: fast strings, limit CPUID, XD disable can be written; BTS and PEBS read as unavailable.
+constexpr uint64_t kMiscWritable = (1ull << 0) | (1ull << 22) | (1ull << 34);
+constexpr uint64_t kMiscXdDisable = 1ull << 34;
+constexpr uint64_t kMiscFixed = (1ull << 11) | (1ull << 12);
+
+// SDM Vol. 3A 12.12.2: UC, WC, WT, WP, WB and UC- are the memory types there are.
+bool valid_pat(uint64_t value) {
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        const unsigned type = (value >> shift) & 0xFF;
+        if (type > 7 || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
+tl::unexpected<Fault> refused() { return guest_fault(Vector::GeneralProtection, 0); }
+
+} // namespace
+
+GuestResult<void> Cpu::rdmsr() {
+    if (state_.cpl != 0)
+        return refused();
+    uint64_t value = 0;
+    switch (state_.reg(Reg::Ecx)) {
+    case kTsc:
+        value = __builtin_ia32_rdtsc() + state_.tsc_offset;
+        break;
+    case kPlatformId:
+    case kDebugCtl:
+        break;
+    case kBiosSignId:
+        value = kMicrocodeRevision;
+        break;
+    case kSysenterCs:
+        value = state_.sysenter_cs;
+        break;
+    case kSysenterEsp:
+        value = state_.sysenter_esp;
+        break;
+    case kSysenterEip:
+        value = state_.sysenter_eip;
+        break;
+    case kMiscEnable:
+        value = state_.misc_enable | kMiscFixed;
+        break;
+    case kPat:
+        value = state_.pat;
+        break;
+    case kEfer:
+        if ((state_.misc_enable & kMiscXdDisable) != 0)
+            return refused();
+        value = state_.efer;
+        break;
+    default:
+        return refused();
+    }
+    state_.reg(Reg::Eax) = static_cast<uint32_t>(value);
+    state_.reg(Reg::Edx) = static_cast<uint32_t>(value >> 32);
+    return {};
+}
+
+GuestResult<void> Cpu::wrmsr() {
+    if (state_.cpl != 0)
+        return refused();
+    const uint64_t value = state_.reg(Reg::Eax) | uint64_t{state_.reg(Reg::Edx)} << 32;
+    switch (state_.reg(Reg::Ecx)) {
+    case kTsc:
+        state_.tsc_offset = value - __builtin_ia32_rdtsc();
+        return {};
+    case kBiosUpdateTrigger: // an update for another processor: the signature does not match, nothing is
+                             // loaded
+    case kBiosSignId:        // software writes 0 before asking for the revision
+        return {};
+    case kSysenterCs:
+        state_.sysenter_cs = static_cast<uint32_t>(value);
+        return {};
+    case kSysenterEsp:
+        state_.sysenter_esp = static_cast<uint32_t>(value);
+        return {};
+    case kSysenterEip:
+        state_.sysenter_eip = static_cast<uint32_t>(value);
+        return {};
+    case kMiscEnable:
+        if ((value & ~(kMiscWritable | kMiscFixed)) != 0)
+            return refused();
+        state_.misc_enable = value & kMiscWritable;
+        return {};
+    case kDebugCtl: // neither last-branch records nor branch stepping exist
+        if (value != 0)
+            return refused();
+        return {};
+    case kPat:
+        if (!valid_pat(value))
+            return refused();
+        state_.pat = value;
+        return {};
+    case kEfer: {
+        if ((value & ~kEferNxe) != 0 || (state_.misc_enable & kMiscXdDisable) != 0)
+            return refused();
+        if (state_.efer == value)
+            return {};
+        state_.efer = value;
+        memory_.flush();
+        tlb_.paging_changed();
+        return {};
+    }
+    default:
+        return refused();
+    }
+}
+
+} // namespace vmm

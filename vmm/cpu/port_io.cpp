@@ -1,0 +1,46 @@
+// IN and OUT: the IOPL and I/O permission bitmap checks, then the bus (SDM Vol. 1 19.5.2, Vol. 2A "IN").
+#include "vmm/cpu/cpu.h"
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kTss32MinimumLimit = 103;
+constexpr uint32_t kTssIoMapBase = 102; // SDM Vol. 3A 8.2.1, figure 8-2
+constexpr unsigned kTss32Available = 9, kTss32Busy = 11;
+
+// Protected mode with CPL > IOPL, and v86 mode always, consult the bitmap of the 32-bit TSS.
+GuestResult<void> check_permission(const CpuState& state, LinearMemory& memory, uint16_t port, Width width) {
+    if (!state.protected_mode() || (!state.v86() && state.cpl <= state.iopl()))
+        return {};
+    const auto refused = guest_fault(Vector::GeneralProtection, 0);
+    const Segment& tr = state.tr;
+    const unsigned type = tr.type();
+    if (tr.usable == 0 || (type != kTss32Available && type != kTss32Busy) || tr.limit < kTss32MinimumLimit)
+        return refused;
+    const uint32_t map_base = TRY(memory.read<uint16_t>(tr.base + kTssIoMapBase, Privilege::Supervisor));
+    // Two bytes are always read, so both must lie within the limit.
+    const uint32_t offset = map_base + port / 8u;
+    if (offset + 1 > tr.limit)
+        return refused;
+    const uint32_t bits = TRY(memory.read<uint16_t>(tr.base + offset, Privilege::Supervisor));
+    const uint32_t wanted = (1u << static_cast<unsigned>(width)) - 1;
+    if (((bits >> (port & 7)) & wanted) != 0)
+        return refused;
+    return {};
+}
+
+} // namespace
+
+GuestResult<uint32_t> Cpu::port_in(uint16_t port, Width width) {
+    TRY(check_permission(state_, memory_, port, width));
+    return io_.read(port, static_cast<unsigned>(width));
+}
+
+GuestResult<void> Cpu::port_out(uint16_t port, Width width, uint32_t value) {
+    TRY(check_permission(state_, memory_, port, width));
+    io_.write(port, static_cast<unsigned>(width), value);
+    return {};
+}
+
+} // namespace vmm
