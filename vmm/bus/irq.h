@@ -10,6 +10,9 @@ class IrqLines {
   public:
     virtual ~IrqLines() = default;
     virtual void set_irq(unsigned line, bool level) = 0;
+    // The line has an unmasked request that the CPU has not taken yet. A timer asks before it pulses its
+    // line again, so that a tick is not lost in one already waiting.
+    [[nodiscard]] virtual bool irq_undelivered(unsigned /*line*/) const { return false; }
 };
 
 // The CPU's view of its INTR pin.

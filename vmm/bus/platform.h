@@ -68,9 +68,10 @@ struct Platform {
     PciBus pci;
     Clock clock;
     EventQueue events;
-    IrqLines* irq = nullptr;               // set by the 8259 pair
-    InterruptSource* interrupts = nullptr; // set by the 8259 pair
-    IsaDma* dma = nullptr;                 // set by the 8237 pair
+    IrqLines* irq = nullptr;                      // set by the 8259 pair
+    InterruptSource* interrupts = nullptr;        // set by the 8259 pair
+    std::function<void()> interrupt_line_changed; // set by the machine: INTR rose or fell
+    IsaDma* dma = nullptr;                        // set by the 8237 pair
     SystemControl* system = nullptr;
     MachineOutputs outputs;
     std::vector<std::string> debug_console; // lines written to the debug port (402h), bounded

@@ -2,9 +2,9 @@
 
 namespace vmm {
 
-std::vector<std::unique_ptr<Device>> make_devices([[maybe_unused]] Platform& platform) {
+std::vector<std::unique_ptr<Device>> make_devices(Platform& platform) {
     std::vector<std::unique_ptr<Device>> devices;
-    [[maybe_unused]] const auto add = [&](std::unique_ptr<Device> device) {
+    const auto add = [&](std::unique_ptr<Device> device) {
         if (device != nullptr)
             devices.push_back(std::move(device));
     };

@@ -8,8 +8,12 @@
 #include <memory>
 #include <vector>
 
+// clang-format off
 // The interrupt controller first: the others' lines end there.
-#define VMM_DEVICES(X)
+#define VMM_DEVICES(X) \
+    X(pic8259)
+
+// clang-format on
 
 namespace vmm {
 
