@@ -1,0 +1,13 @@
+// Reading publisher certificates. The OpenSSL-typed half is private to this folder.
+#pragma once
+#include "signing/publisher.h"
+#include "vmm/base/result.h"
+
+#include <string_view>
+
+namespace signing {
+
+// The first certificate of a PEM text; `where` names the file in errors.
+base::Result<Publisher> parse_certificate(std::string_view pem, const std::string& where);
+
+} // namespace signing

@@ -1,0 +1,149 @@
+#include "signing/trust_store.h"
+
+#include "signing/certificate.h"
+#include "signing/outcome.h"
+#include "signing/small_file.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <pwd.h>
+#include <tuple>
+#include <unistd.h>
+
+namespace signing {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kSystemFolder = "/etc/encore/trust";
+constexpr size_t kMaxEntries = 4096;
+constexpr size_t kMinPrefix = 8; // shorter prefixes of a fingerprint are too easy to collide with
+
+std::string data_home() {
+    const char* xdg = std::getenv("XDG_DATA_HOME");
+    if (xdg && xdg[0] == '/') // XDG base directory specification: relative paths are to be ignored
+        return xdg;
+    const char* home = std::getenv("HOME");
+    if (!home || !*home) {
+        const passwd* user = ::getpwuid(::getuid());
+        home = user ? user->pw_dir : "/";
+    }
+    return std::string(home) + "/.local/share";
+}
+
+std::string date(std::time_t time) {
+    std::tm fields{};
+    gmtime_r(&time, &fields);
+    return fmt::format("{:04}-{:02}-{:02}", fields.tm_year + 1900, fields.tm_mon + 1, fields.tm_mday);
+}
+
+} // namespace
+
+TrustStore TrustStore::standard() { return {data_home() + "/encore/trust", kSystemFolder}; }
+
+TrustStore::TrustStore(std::string user_folder, std::string system_folder)
+    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)) {}
+
+void TrustStore::list_folder(const std::string& folder, Scope scope, std::vector<Entry>& out) const {
+    std::error_code error;
+    size_t seen = 0;
+    for (fs::directory_iterator it{folder, error}, end; !error && it != end && seen < kMaxEntries;
+         it.increment(error), ++seen) {
+        std::string extension = it->path().extension();
+        if (extension != ".pem" && extension != ".crt")
+            continue;
+        auto text = read_small_file(it->path());
+        if (!text)
+            continue;
+        if (auto publisher = parse_certificate(*text, it->path()))
+            out.push_back({*publisher, scope, it->path()});
+    }
+}
+
+std::vector<TrustStore::Entry> TrustStore::list() const {
+    std::vector<Entry> entries;
+    list_folder(user_folder_, Scope::User, entries);
+    list_folder(system_folder_, Scope::System, entries);
+    std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+        return std::tie(a.scope, a.publisher.common_name, a.publisher.fingerprint) <
+               std::tie(b.scope, b.publisher.common_name, b.publisher.fingerprint);
+    });
+    return entries;
+}
+
+base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const std::string& where) const {
+    Publisher publisher = TRY(parse_certificate(certificate_pem, where));
+    std::error_code error;
+    fs::create_directories(user_folder_, error);
+    std::string path = user_folder_ + "/" + publisher.fingerprint + ".pem", temporary = path + ".XXXXXX";
+    base::UniqueFd fd{::mkostemp(temporary.data(), O_CLOEXEC)};
+    const auto& pem = publisher.certificate_pem;
+    bool written = fd.valid() &&
+                   ::write(fd.get(), pem.data(), pem.size()) == static_cast<ssize_t>(pem.size()) &&
+                   ::fsync(fd.get()) == 0 && ::rename(temporary.c_str(), path.c_str()) == 0;
+    if (!written) {
+        int reason = errno;
+        if (fd.valid())
+            ::unlink(temporary.c_str());
+        return base::fail(fmt::format("cannot write to {}: {}", user_folder_, std::strerror(reason)));
+    }
+    return publisher;
+}
+
+base::Result<Publisher> TrustStore::remove(std::string_view wanted) const {
+    std::string digits;
+    for (char c : wanted)
+        if (c != ':')
+            digits += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    std::vector<Entry> matches;
+    bool in_system = false;
+    for (Entry& entry : list()) {
+        bool by_digits = digits.size() >= kMinPrefix && entry.publisher.fingerprint.starts_with(digits);
+        if (!by_digits && entry.publisher.common_name != wanted)
+            continue;
+        if (entry.scope == Scope::System)
+            in_system = true;
+        else
+            matches.push_back(std::move(entry));
+    }
+    if (matches.empty() && in_system)
+        return base::fail(fmt::format("{} is trusted by this computer's administrator; remove it from {}",
+                                      wanted, system_folder_));
+    if (matches.empty())
+        return base::fail(fmt::format("no trusted publisher is called {}; see: encore trust list", wanted));
+    for (const Entry& entry : matches)
+        if (entry.publisher.fingerprint != matches[0].publisher.fingerprint)
+            return base::fail(
+                fmt::format("several publishers match {}; give the fingerprint (encore trust list)", wanted));
+    for (const Entry& entry : matches)
+        if (::unlink(entry.path.c_str()) != 0)
+            return base::fail(fmt::format("cannot remove {}: {}", entry.path, std::strerror(errno)));
+    return matches[0].publisher;
+}
+
+base::Result<Publisher> TrustStore::check(const Publisher& publisher, std::time_t now) const {
+    auto entries = list();
+    bool known = std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+        return entry.publisher.fingerprint == publisher.fingerprint;
+    });
+    if (!known)
+        return base::fail(fmt::format("the publisher {} is not trusted on this computer; if you know that "
+                                      "fingerprint to be theirs, add it with: encore trust add",
+                                      describe(publisher)),
+                          kUntrusted);
+    if (now > publisher.not_after)
+        return base::fail(fmt::format("the certificate of {} expired on {}; ask the publisher for a newly "
+                                      "signed copy",
+                                      publisher.common_name, date(publisher.not_after)),
+                          kExpired);
+    if (now < publisher.not_before)
+        return base::fail(
+            fmt::format("the certificate of {} is valid only from {}; check this computer's clock",
+                        publisher.common_name, date(publisher.not_before)),
+            kExpired);
+    return publisher;
+}
+
+} // namespace signing

@@ -1,0 +1,56 @@
+#include "signing/verify.h"
+
+#include "signing/certificate_internal.h"
+#include "signing/cms_profile.h"
+#include "signing/outcome.h"
+
+namespace signing {
+
+namespace {
+
+constexpr size_t kMaxSignature = 1 << 16;
+constexpr int kMinRsaBits = 2048;
+
+base::Result<> check_key(const X509* certificate) {
+    EVP_PKEY* key = X509_get0_pubkey(certificate);
+    int kind = key ? EVP_PKEY_get_base_id(key) : 0;
+    if (kind == EVP_PKEY_EC || (kind == EVP_PKEY_RSA && EVP_PKEY_get_bits(key) >= kMinRsaBits))
+        return {};
+    return base::fail("the signature uses a key that is too weak or of an unknown kind", kTampered);
+}
+
+} // namespace
+
+base::Result<Publisher> verify_signature(std::span<const uint8_t> content, std::span<const uint8_t> cms_der) {
+    if (cms_der.empty())
+        return base::fail("is not signed; ask the publisher for a signed copy", kUnsigned);
+    const auto damaged = [](const char* why) {
+        ERR_clear_error();
+        return base::fail(why, kTampered);
+    };
+    if (cms_der.size() > kMaxSignature)
+        return damaged("the signature is malformed");
+    const unsigned char* cursor = cms_der.data();
+    CmsPtr cms{d2i_CMS_ContentInfo(nullptr, &cursor, static_cast<long>(cms_der.size()))};
+    if (!cms || cursor != cms_der.data() + cms_der.size() ||
+        OBJ_obj2nid(CMS_get0_type(cms.get())) != NID_pkcs7_signed)
+        return damaged("the signature is malformed");
+
+    // Trust is a matter of pinned certificates (TrustStore), so no chain is built here.
+    BioPtr data{BIO_new_mem_buf(content.data(), static_cast<int>(content.size()))};
+    constexpr unsigned kFlags = CMS_DETACHED | CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY;
+    if (!data || CMS_verify(cms.get(), nullptr, nullptr, data.get(), nullptr, kFlags) != 1)
+        return damaged("the content does not match the publisher's signature");
+    if (!matches_profile(cms.get(), cms_der))
+        return damaged("the signature was altered or is not of the form bundles use");
+
+    STACK_OF(X509)* signers = CMS_get0_signers(cms.get()); // frees the stack only, not the certificates
+    X509* certificate = signers && sk_X509_num(signers) == 1 ? sk_X509_value(signers, 0) : nullptr;
+    sk_X509_free(signers);
+    if (!certificate)
+        return damaged("the signature is malformed");
+    TRY(check_key(certificate));
+    return publisher_of(certificate);
+}
+
+} // namespace signing
