@@ -11,7 +11,12 @@
 // clang-format off
 // The interrupt controller first: the others' lines end there.
 #define VMM_DEVICES(X) \
-    X(pic8259)
+    X(pic8259) \
+    X(i440fx) \
+    X(piix3_isa) \
+    X(piix4_pm) \
+    X(fw_cfg) \
+    X(kernel_boot)
 
 // clang-format on
 

@@ -1,0 +1,20 @@
+// Where the ACPI fixed hardware sits: agreed between the tables (which state it) and the PIIX4
+// power-management function (which implements it).
+#pragma once
+#include <cstdint>
+
+namespace vmm::acpi_hardware {
+
+// SeaBIOS moves PMBASE here when ACPI tables come through fw_cfg.
+inline constexpr uint16_t kPmBase = 0x600;
+inline constexpr uint16_t kPm1Event = kPmBase + 0x00, kPm1Control = kPmBase + 0x04, kPmTimer = kPmBase + 0x08,
+                          kGpe0 = kPmBase + 0x0C;
+inline constexpr uint16_t kPmBytes = 0x40;
+
+// Values for the SMI command port that hand the power-management events to the operating system and back.
+inline constexpr uint16_t kSmiCommandPort = 0xB2;
+inline constexpr uint8_t kAcpiEnable = 0xF1, kAcpiDisable = 0xF0;
+
+inline constexpr uint8_t kSciIrq = 9;
+
+} // namespace vmm::acpi_hardware

@@ -1,0 +1,110 @@
+// SeaBIOS's runtime configuration files (its Runtime_config document): those that differ from its defaults.
+#include "vmm/firmware/firmware_files.h"
+
+#include "vmm/base/verify.h"
+#include "vmm/firmware/acpi_tables.h"
+#include "vmm/firmware/kernel_boot.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+namespace vmm {
+
+namespace {
+
+constexpr size_t kMaxName = 55;
+constexpr uint32_t kE820Ram = 1;
+
+void put(std::vector<uint8_t>& out, uint64_t value, unsigned bytes) {
+    for (unsigned i = 0; i < bytes; ++i)
+        out.push_back(static_cast<uint8_t>(value >> (8 * i)));
+}
+
+// Entries of 20 bytes: base, length, type (ACPI 15.1). SeaBIOS reads RAM from here and adds its own
+// reservations; what is not named below 4 GiB is the PCI hole.
+std::vector<uint8_t> memory_map(uint64_t ram_bytes) {
+    std::vector<uint8_t> out;
+    put(out, 0, 8);
+    put(out, ram_bytes, 8);
+    put(out, kE820Ram, 4);
+    return out;
+}
+
+// Six bytes: a sleep state the machine has carries bit 7; the low bits are its SLP_TYP. Only S0 and S5 exist.
+std::vector<uint8_t> system_states() { return {0x80, 0x00, 0x00, 0x01, 0x02, 0x80}; }
+
+// Milliseconds from "no bootable device" to a retry; all ones: stay.
+std::vector<uint8_t> never_retry() { return {0xFF, 0xFF, 0xFF, 0xFF}; }
+
+unsigned count_media(const PlatformConfig& config, MediumKind kind) {
+    return static_cast<unsigned>(std::count_if(config.media.begin(), config.media.end(),
+                                               [&](const Medium& medium) { return medium.kind == kind; }));
+}
+
+// PIIX3 IDE is function 1 of slot 1; positions 0-3 are primary master, primary slave, secondary master,
+// slave.
+std::string ide_path(unsigned position) {
+    return fmt::format("/pci@i0cf8/ide@1,1/drive@{}/disk@{}", position / 2, position % 2);
+}
+
+} // namespace
+
+std::string boot_order_paths(const PlatformConfig& config) {
+    std::string out;
+    const auto line = [&](std::string_view path) { out.append(path).push_back('\n'); };
+    const auto ide_line = [&](MediumKind kind) {
+        unsigned position = 0;
+        for (const Medium& medium : config.media) {
+            if (medium.kind == MediumKind::Floppy)
+                continue;
+            if (medium.kind == kind)
+                line(ide_path(position));
+            ++position;
+        }
+    };
+    for (BootDevice device : config.boot_order) {
+        switch (device) {
+        case BootDevice::Disk:
+            ide_line(MediumKind::Disk);
+            break;
+        case BootDevice::Cdrom:
+            ide_line(MediumKind::Cdrom);
+            break;
+        case BootDevice::Floppy:
+            for (unsigned i = 0; i < count_media(config, MediumKind::Floppy); ++i)
+                line(fmt::format("/pci@i0cf8/isa@1/fdc@03f0/floppy@{}", i));
+            break;
+        case BootDevice::Kernel:
+            line(fmt::format("/rom@{}", kKernelRomFile));
+            break;
+        }
+    }
+    if (!out.empty())
+        out.back() = '\0';
+    return out;
+}
+
+std::vector<FirmwareFile> firmware_files(const PlatformConfig& config) {
+    std::vector<FirmwareFile> files;
+    const auto add = [&](std::string name, std::vector<uint8_t> data) {
+        VERIFY(name.size() <= kMaxName);
+        files.push_back({std::move(name), std::move(data)});
+    };
+    const std::string order = boot_order_paths(config);
+    if (!order.empty())
+        add("bootorder", {order.begin(), order.end()});
+    add("etc/e820", memory_map(config.ram_bytes));
+    add("etc/system-states", system_states());
+    add("etc/boot-fail-wait", never_retry());
+    AcpiTables acpi = build_acpi_tables(count_media(config, MediumKind::Floppy));
+    add("etc/acpi/rsdp", std::move(acpi.rsdp));
+    add("etc/acpi/tables", std::move(acpi.tables));
+    add("etc/table-loader", std::move(acpi.loader));
+    if (config.kernel != nullptr)
+        add(std::string(kKernelRomFile), kernel_boot_rom());
+    return files;
+}
+
+} // namespace vmm
