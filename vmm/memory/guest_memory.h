@@ -17,6 +17,8 @@ namespace vmm {
 inline constexpr uint32_t kPageSize = 4096;
 inline constexpr uint32_t kPageShift = 12;
 inline constexpr uint32_t kNoPage = 0xFFFFFFFFu;
+inline constexpr uint32_t kPhysicalPages = 1u << 20;
+inline constexpr uint64_t kMaxAddedBackingBytes = 256ull << 20;
 
 // What answers at a guest-physical page.
 enum class PageKind : uint8_t {
@@ -48,6 +50,12 @@ class MemoryObserver {
     // DMA or a physical write is about to change bytes [offset, offset+length) of the memfd page
     // `backing`, which holds translated code.
     virtual void code_written(uint32_t backing, uint32_t offset, uint32_t length) = 0;
+    // Any page may answer differently from now on (the A20 gate). Equivalent to page_remapped for every
+    // page, which is what this default does; override it with something quicker.
+    virtual void all_remapped() {
+        for (uint32_t page = 0; page < kPhysicalPages; ++page)
+            page_remapped(page);
+    }
 };
 
 class GuestMemory {
@@ -71,12 +79,16 @@ class GuestMemory {
     // Changes what answers at physical pages [first, first+count); tells the observer about each page
     // whose entry differs. Ram/Rom: page i gets backing + i.
     void map(uint32_t first, uint32_t count, PageKind kind, uint32_t backing = kNoPage);
-    // A range of Mmio pages and its handler. Ranges of different handlers may not overlap (VERIFY).
+    // A range of Mmio pages and its handler. Where ranges overlap (a guest can place BARs so) the one
+    // registered first answers.
     void map_mmio(uint32_t first, uint32_t count, MmioHandler* handler);
+    // Forgets every range of `handler`; its pages that are still Mmio answer as None, or by the next
+    // handler registered for them.
     void unmap_mmio(MmioHandler* handler);
+    // What answers at a page now, A20 applied.
     [[nodiscard]] PageEntry entry(uint32_t physical_page) const;
 
-    // Address bit 20 is forced to zero while false (the A20 gate). Tells the observer about all pages.
+    // Address bit 20 is forced to zero while false (the A20 gate). Tells the observer (all_remapped).
     void set_a20(bool enabled);
     [[nodiscard]] bool a20() const { return a20_; }
     [[nodiscard]] uint32_t mask(uint32_t physical) const { return physical & a20_mask_; }
@@ -127,10 +139,13 @@ class GuestMemory {
     };
 
     GuestMemory() = default;
-    MmioHandler* mmio_at(uint32_t physical_page);
+    [[nodiscard]] MmioHandler* mmio_at(uint32_t physical_page) const;
+    void set_page(uint32_t physical_page, Packed packed);
+    void read_mmio(uint32_t physical, uint8_t* to, uint32_t length);
+    void write_mmio(uint32_t physical, const uint8_t* from, uint32_t length);
 
     base::UniqueFd fd_;
-    uint64_t ram_bytes_ = 0, backing_bytes_ = 0;
+    uint64_t ram_bytes_ = 0, backing_bytes_ = 0, capacity_bytes_ = 0;
     uint8_t* data_ = nullptr;
     bool a20_ = true;
     uint32_t a20_mask_ = 0xFFFFFFFF;

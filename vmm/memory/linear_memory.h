@@ -32,7 +32,9 @@ class LinearMemory {
     // Faults as a write of `length` bytes there would, and sets A/D, but stores nothing.
     GuestResult<void> check_write(uint32_t linear, uint32_t length, Privilege privilege);
 
-    // Guest-physical address of one byte; for code fetch use AccessKind::Execute.
+    // Guest-physical address of one byte; for code fetch use AccessKind::Execute. Execute always walks
+    // the tables as they are now, so that Windows::note_executed right after it records the very
+    // entries the fetch went through.
     GuestResult<uint32_t> translate(uint32_t linear, AccessKind access, Privilege privilege);
 
     void flush();                     // CR3 load, CR0/CR4 paging bits, A20, remap
@@ -48,8 +50,17 @@ class LinearMemory {
         uint32_t tag = 0xFFFFFFFF; // linear page
         uint32_t physical_page = 0;
         uint8_t allows = 0; // bit per AccessKind
+        bool large = false; // from a 2 or 4 MiB page: INVLPG of any part of it drops this too
     };
     static constexpr unsigned kEntries = 256;
+
+    // Up to two pages of [linear, linear+length): where its bytes are in guest-physical memory.
+    struct Span {
+        uint32_t first = 0, first_bytes = 0, second = 0, second_bytes = 0;
+    };
+    GuestResult<Span> translate_span(uint32_t linear, uint32_t length, AccessKind access,
+                                     Privilege privilege);
+
     std::array<std::array<Entry, kEntries>, 2> tlb_{}; // by Privilege
 
     CpuState& cpu_;

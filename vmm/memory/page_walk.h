@@ -9,6 +9,9 @@
 
 namespace vmm {
 
+// MAXPHYADDR (CPUID 80000008h must say the same): higher bits of PAE entries are reserved.
+inline constexpr unsigned kPhysicalAddressBits = 32;
+
 enum class AccessKind : uint8_t { Read, Write, Execute };
 enum class Privilege : uint8_t { Supervisor, User };
 
@@ -28,7 +31,7 @@ GuestResult<Translation> page_walk(const CpuState& cpu, GuestMemory& memory, uin
                                    AccessKind access, Privilege privilege);
 
 // As above without touching A/D and without faulting semantics: for neighbours, debuggers and
-// prefetch. Null-like (page_bytes == 0) when not present.
+// prefetch. Null-like (page_bytes == 0) when not present or not readable by `privilege`.
 Translation page_probe(const CpuState& cpu, GuestMemory& memory, uint32_t linear, Privilege privilege);
 
 // Loads the four PDPTEs for PAE mode from CR3. #GP(0) when a reserved bit is set in a present one.

@@ -17,11 +17,10 @@
 #include "vmm/memory/page_walk.h"
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 namespace vmm {
-
-struct Window; // opaque outside windows.cpp
 
 // What became of a host fault inside a window.
 struct WindowFault {
@@ -50,9 +49,9 @@ class Windows {
     ~Windows();
 
     // Host base of the window for the CPU's present CR3/CR0.PG/CR0.WP/CR4.PAE/PSE and CPL (user view for
-    // CPL 3). Cheap when nothing changed since the last call (a compare) or when only the view flips.
-    // Evicts the least recently used window if needed. Never returns an evicted base later for the
-    // same window without having reset it.
+    // CPL 3 while paging is on). Cheap when nothing changed since the last call (a compare) or when only the
+    // view flips. Evicts the least recently used window if needed. Never returns an evicted base later for
+    // the same window without having reset it.
     uint64_t select();
 
     // Resolves a host fault at guest-linear `linear` in the window select() returned last.
@@ -75,11 +74,13 @@ class Windows {
     // Called for each linear page range of the *currently selected root* whose mapping was dropped by a
     // flush because the guest changed it (so that cached code look-ups for these pages are dropped).
     // first..first+count-1 are linear pages. May be over-reported, never under-reported; pages that were
-    // only ever touched for execution are reported too (see note_executed).
+    // only ever touched for execution are reported too (see note_executed). A root seen for the first
+    // time, or again after its eviction, reports all pages. Comes from within select() and the flushes.
     using CodeDropped = std::function<void(uint32_t first, uint32_t count)>;
     void set_code_dropped(CodeDropped callback);
     // The engine fetched code through this linear page in the present root: keep its page-table entry
-    // under comparison even if no data access ever maps it.
+    // under comparison even if no data access ever maps it. Call it right after
+    // LinearMemory::translate(Execute), and again after the page was reported dropped.
     void note_executed(uint32_t linear);
 
     struct Statistics {

@@ -1,0 +1,199 @@
+#include "vmm/memory/guest_memory.h"
+
+#include "vmm/base/verify.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fmt/format.h>
+#include <sys/mman.h>
+
+namespace vmm {
+namespace {
+
+constexpr uint64_t kMinRam = 16ull << 20, kMaxRam = 3ull << 30;
+constexpr uint32_t kA20Bit = 1u << 20;
+
+} // namespace
+
+base::Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes) {
+    if (ram_bytes < kMinRam || ram_bytes > kMaxRam || ram_bytes % kPageSize != 0)
+        return base::fail(fmt::format(
+            "memory size of {} bytes is not possible: use 16 MiB to 3 GiB in steps of 4 KiB", ram_bytes));
+    std::unique_ptr<GuestMemory> memory(new GuestMemory);
+    memory->fd_ = base::UniqueFd(::memfd_create("encore-guest", MFD_CLOEXEC));
+    if (!memory->fd_.valid())
+        return base::fail(fmt::format("cannot create guest memory: {}", std::strerror(errno)));
+    // The file has its greatest size from the start, so that data() never moves; pages nobody touches
+    // cost nothing.
+    memory->capacity_bytes_ = ram_bytes + kMaxAddedBackingBytes;
+    if (::ftruncate(memory->fd(), static_cast<off_t>(memory->capacity_bytes_)) != 0)
+        return base::fail(
+            fmt::format("cannot size guest memory to {} MiB: {}", ram_bytes >> 20, std::strerror(errno)));
+    void* view = ::mmap(nullptr, memory->capacity_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                        memory->fd(), 0);
+    if (view == MAP_FAILED)
+        return base::fail(
+            fmt::format("cannot map {} MiB of guest memory: {}", ram_bytes >> 20, std::strerror(errno)));
+    memory->data_ = static_cast<uint8_t*>(view);
+    memory->ram_bytes_ = memory->backing_bytes_ = ram_bytes;
+    memory->map_.resize(kPhysicalPages);
+    memory->code_bits_.resize((memory->capacity_bytes_ >> kPageShift) / 64 + 1);
+    memory->map(0, static_cast<uint32_t>(ram_bytes >> kPageShift), PageKind::Ram, 0);
+    return memory;
+}
+
+GuestMemory::~GuestMemory() {
+    if (data_ != nullptr)
+        ::munmap(data_, capacity_bytes_);
+}
+
+uint32_t GuestMemory::add_backing(uint32_t pages) {
+    const uint64_t bytes = uint64_t{pages} << kPageShift;
+    VERIFY(bytes <= capacity_bytes_ - backing_bytes_);
+    const auto first = static_cast<uint32_t>(backing_bytes_ >> kPageShift);
+    backing_bytes_ += bytes;
+    return first;
+}
+
+void GuestMemory::set_page(uint32_t physical_page, Packed packed) {
+    if (map_[physical_page].bits == packed.bits)
+        return;
+    if (observer_ != nullptr)
+        observer_->page_remapped(physical_page);
+    map_[physical_page] = packed;
+}
+
+void GuestMemory::map(uint32_t first, uint32_t count, PageKind kind, uint32_t backing) {
+    VERIFY(first <= kPhysicalPages && count <= kPhysicalPages - first);
+    const bool memory = kind == PageKind::Ram || kind == PageKind::Rom;
+    VERIFY(!memory || uint64_t{backing} + count <= backing_bytes_ >> kPageShift);
+    for (uint32_t i = 0; i < count; ++i)
+        set_page(first + i, Packed{static_cast<uint32_t>(kind) << 30 | (memory ? backing + i : 0)});
+}
+
+void GuestMemory::map_mmio(uint32_t first, uint32_t count, MmioHandler* handler) {
+    VERIFY(handler != nullptr);
+    map(first, count, PageKind::Mmio);
+    mmio_.push_back({first, count, handler});
+}
+
+void GuestMemory::unmap_mmio(MmioHandler* handler) {
+    std::vector<MmioRange> gone;
+    std::erase_if(mmio_, [&](const MmioRange& range) {
+        if (range.handler == handler)
+            gone.push_back(range);
+        return range.handler == handler;
+    });
+    for (const MmioRange& range : gone)
+        for (uint32_t page = range.first; page < range.first + range.count; ++page)
+            if (map_[page].kind() == PageKind::Mmio && mmio_at(page) == nullptr)
+                set_page(page, Packed{});
+}
+
+PageEntry GuestMemory::entry(uint32_t physical_page) const {
+    const Packed packed = map_[(physical_page & (a20_mask_ >> kPageShift)) & (kPhysicalPages - 1)];
+    return {packed.kind(), packed.readable() ? packed.backing() : kNoPage};
+}
+
+void GuestMemory::set_a20(bool enabled) {
+    if (enabled == a20_)
+        return;
+    if (observer_ != nullptr)
+        observer_->all_remapped();
+    a20_ = enabled;
+    a20_mask_ = enabled ? 0xFFFFFFFF : ~kA20Bit;
+}
+
+MmioHandler* GuestMemory::mmio_at(uint32_t physical_page) const {
+    for (const MmioRange& range : mmio_)
+        if (physical_page - range.first < range.count)
+            return range.handler;
+    return nullptr;
+}
+
+namespace {
+
+// The largest naturally aligned piece of 1, 2 or 4 bytes at the start of [address, address+length).
+unsigned piece(uint32_t address, uint32_t length) {
+    if ((address & 3) == 0 && length >= 4)
+        return 4;
+    return (address & 1) == 0 && length >= 2 ? 2 : 1;
+}
+
+} // namespace
+
+void GuestMemory::read_mmio(uint32_t physical, uint8_t* to, uint32_t length) {
+    MmioHandler* handler = mmio_at(physical >> kPageShift);
+    while (length != 0) {
+        const unsigned size = piece(physical, length);
+        const uint32_t value = handler != nullptr ? handler->mmio_read(physical, size) : 0xFFFFFFFF;
+        std::memcpy(to, &value, size);
+        to += size, physical += size, length -= size;
+    }
+}
+
+void GuestMemory::write_mmio(uint32_t physical, const uint8_t* from, uint32_t length) {
+    MmioHandler* handler = mmio_at(physical >> kPageShift);
+    while (length != 0 && handler != nullptr) {
+        const unsigned size = piece(physical, length);
+        uint32_t value = 0;
+        std::memcpy(&value, from, size);
+        handler->mmio_write(physical, size, value);
+        from += size, physical += size, length -= size;
+    }
+}
+
+void GuestMemory::read(uint32_t physical, void* to, size_t length) {
+    auto* out = static_cast<uint8_t*>(to);
+    uint64_t at = physical;
+    while (length != 0) {
+        const uint32_t offset = at & (kPageSize - 1);
+        const auto part = static_cast<uint32_t>(std::min<size_t>(length, kPageSize - offset));
+        const uint32_t address = static_cast<uint32_t>(at) & a20_mask_;
+        const Packed packed = at >> 32 != 0 ? Packed{} : map_[address >> kPageShift];
+        switch (packed.kind()) {
+        case PageKind::Ram:
+        case PageKind::Rom:
+            std::memcpy(out, data_ + (uint64_t{packed.backing()} << kPageShift) + offset, part);
+            break;
+        case PageKind::Mmio:
+            read_mmio(address, out, part);
+            break;
+        case PageKind::None:
+            std::memset(out, 0xFF, part);
+            break;
+        }
+        out += part, at += part, length -= part;
+    }
+}
+
+void GuestMemory::write(uint32_t physical, const void* from, size_t length) {
+    const auto* in = static_cast<const uint8_t*>(from);
+    uint64_t at = physical;
+    while (length != 0 && at >> 32 == 0) {
+        const uint32_t offset = at & (kPageSize - 1);
+        const auto part = static_cast<uint32_t>(std::min<size_t>(length, kPageSize - offset));
+        const uint32_t address = static_cast<uint32_t>(at) & a20_mask_;
+        const Packed packed = map_[address >> kPageShift];
+        if (packed.kind() == PageKind::Ram) {
+            if (is_code(packed.backing()) && observer_ != nullptr)
+                observer_->code_written(packed.backing(), offset, part);
+            std::memcpy(data_ + (uint64_t{packed.backing()} << kPageShift) + offset, in, part);
+        } else if (packed.kind() == PageKind::Mmio) {
+            write_mmio(address, in, part);
+        }
+        in += part, at += part, length -= part;
+    }
+}
+
+void GuestMemory::set_code(uint32_t backing, bool code) {
+    VERIFY(uint64_t{backing} < capacity_bytes_ >> kPageShift);
+    const uint64_t bit = 1ull << (backing & 63);
+    if (code)
+        code_bits_[backing >> 6] |= bit;
+    else
+        code_bits_[backing >> 6] &= ~bit;
+}
+
+} // namespace vmm
