@@ -14,6 +14,7 @@
     X(pic8259) \
     X(i440fx) \
     X(piix3_isa) \
+    X(piix3_ide) \
     X(piix4_pm) \
     X(fw_cfg) \
     X(kernel_boot)

@@ -1,0 +1,77 @@
+#include "vmm/devices/file_block_port.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+namespace vmm {
+
+base::Result<std::shared_ptr<FileBlockPort>> FileBlockPort::open(const std::string& path, FileAccess access) {
+    const bool writable = access == FileAccess::ReadWrite;
+    base::UniqueFd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK));
+    if (!fd.valid())
+        return base::fail(fmt::format("cannot open disk image '{}': {}", path, std::strerror(errno)));
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0)
+        return base::fail(fmt::format("cannot examine disk image '{}': {}", path, std::strerror(errno)));
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
+        return base::fail(fmt::format("'{}' is not a disk image: give a file or a block device", path));
+    const off_t size = ::lseek(fd.get(), 0, SEEK_END);
+    if (size < 0)
+        return base::fail(fmt::format("cannot size disk image '{}': {}", path, std::strerror(errno)));
+    if (writable && ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+        return base::fail(
+            fmt::format("disk image '{}' is in use by another machine; close that machine first", path));
+    return std::shared_ptr<FileBlockPort>(
+        new FileBlockPort(std::move(fd), path, static_cast<uint64_t>(size), access));
+}
+
+base::Result<void> FileBlockPort::check_range(uint64_t offset, size_t length) const {
+    if (offset > size_ || length > size_ - offset)
+        return base::fail(fmt::format("access beyond the end of disk image '{}'", path_));
+    return {};
+}
+
+base::Result<void> FileBlockPort::read(uint64_t offset, std::span<uint8_t> to) {
+    TRY(check_range(offset, to.size()));
+    while (!to.empty()) {
+        const ssize_t got = ::pread(fd_.get(), to.data(), to.size(), static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return base::fail(fmt::format("cannot read disk image '{}': {}", path_, std::strerror(errno)));
+        if (got == 0)
+            return base::fail(fmt::format("disk image '{}' has become shorter while in use", path_));
+        to = to.subspan(static_cast<size_t>(got));
+        offset += static_cast<uint64_t>(got);
+    }
+    return {};
+}
+
+base::Result<void> FileBlockPort::write(uint64_t offset, std::span<const uint8_t> from) {
+    if (read_only())
+        return base::fail(fmt::format("disk image '{}' is read-only", path_));
+    TRY(check_range(offset, from.size()));
+    while (!from.empty()) {
+        const ssize_t put = ::pwrite(fd_.get(), from.data(), from.size(), static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return base::fail(fmt::format("cannot write disk image '{}': {}", path_,
+                                          put < 0 ? std::strerror(errno) : "nothing written"));
+        from = from.subspan(static_cast<size_t>(put));
+        offset += static_cast<uint64_t>(put);
+    }
+    return {};
+}
+
+base::Result<void> FileBlockPort::flush() {
+    if (!read_only() && ::fdatasync(fd_.get()) != 0)
+        return base::fail(fmt::format("cannot flush disk image '{}': {}", path_, std::strerror(errno)));
+    return {};
+}
+
+} // namespace vmm
