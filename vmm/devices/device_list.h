@@ -12,6 +12,8 @@
 // The interrupt controller first: the others' lines end there.
 #define VMM_DEVICES(X) \
     X(pic8259) \
+    X(pit8254) \
+    X(rtc_mc146818) \
     X(i440fx) \
     X(piix3_isa) \
     X(piix3_ide) \
