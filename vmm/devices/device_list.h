@@ -15,6 +15,7 @@
     X(pit8254) \
     X(rtc_mc146818) \
     X(i440fx) \
+    X(vga) \
     X(piix3_isa) \
     X(piix3_ide) \
     X(piix4_pm) \
