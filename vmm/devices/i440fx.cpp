@@ -34,6 +34,7 @@ constexpr uint8_t kResetCpu = 0x04, kResetHard = 0x02;
 
 constexpr uint32_t kBiosAliasFirst = 0xE0000 >> kPageShift; // decoded on the ISA side by the PIIX3
 constexpr uint32_t kAliasToTop = 0xFFF00000 >> kPageShift;
+constexpr uint32_t kMaxSegmentPages = 16;
 constexpr uint32_t kOpenBus = 0xFFFFFFFF;
 
 // One of the thirteen ranges that PAM controls; also the handler of its pages while reads go to ROM and
@@ -48,6 +49,7 @@ class PamSegment : public MmioHandler {
     }
 
     void apply(uint8_t attributes) {
+        find_bios();
         if (split_)
             memory_->unmap_mmio(this);
         split_ = false;
@@ -94,16 +96,23 @@ class PamSegment : public MmioHandler {
     }
 
   private:
+    // Notes which BIOS pages PCI decodes here. Looking above 1 MiB goes through the A20 gate, so while it is
+    // closed what was found earlier stands: the BIOS never moves.
+    void find_bios() {
+        if (first_ < kBiosAliasFirst || !memory_->a20())
+            return;
+        for (uint32_t i = 0; i < count_; ++i)
+            bios_[i] = memory_->entry(first_ + i + kAliasToTop);
+    }
     // What PCI answers at this page: the BIOS alias, or nothing.
     [[nodiscard]] PageEntry bios_alias(uint32_t page) const {
-        if (page < kBiosAliasFirst)
-            return {};
-        const PageEntry top = memory_->entry(page + kAliasToTop);
-        return top.kind == PageKind::Rom ? top : PageEntry{};
+        const uint32_t index = page - first_;
+        return index < count_ && bios_[index].kind == PageKind::Rom ? bios_[index] : PageEntry{};
     }
 
     GuestMemory* memory_ = nullptr;
     uint32_t first_ = 0, count_ = 0;
+    std::array<PageEntry, kMaxSegmentPages> bios_{};
     uint8_t attributes_ = 0;
     bool split_ = false; // this object answers for the pages
 };

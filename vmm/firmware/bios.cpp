@@ -36,6 +36,8 @@ base::Result<void> setup_firmware(Platform& platform) {
     if (platform.config.kernel != nullptr)
         TRY(plan_kernel_boot(*platform.config.kernel, platform.config.ram_bytes));
     GuestMemory& memory = platform.memory;
+    // The first instruction is fetched at FFFFFFF0h: no machine starts with the A20 gate closed.
+    memory.set_a20(true);
     // The guest cannot write to ROM pages, so what was loaded once is still intact.
     if (memory.entry(kPages4GiB - 1).kind != PageKind::Rom)
         TRY(load_bios(platform));
