@@ -1,0 +1,50 @@
+// Where the writer takes a blob's content from: a file, memory, later disk importers and a running machine.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/base/unique_fd.h"
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+namespace appliance_format {
+
+class BlobSource {
+  public:
+    virtual ~BlobSource() = default;
+    [[nodiscard]] virtual uint64_t size() const = 0;
+    // Exactly out.size() bytes; the range lies within size().
+    virtual base::Result<> read(uint64_t offset, std::span<uint8_t> out) = 0;
+    // The first offset >= `offset` that may not be zero; size() when only zeros follow.
+    virtual uint64_t next_data(uint64_t offset) { return offset; }
+};
+
+class FileSource final : public BlobSource {
+  public:
+    static base::Result<std::unique_ptr<FileSource>> open(const std::string& path);
+    [[nodiscard]] uint64_t size() const override { return size_; }
+    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override;
+    uint64_t next_data(uint64_t offset) override;
+
+  private:
+    FileSource(base::UniqueFd fd, uint64_t size, std::string path)
+        : fd_(std::move(fd)), size_(size), path_(std::move(path)) {}
+    base::UniqueFd fd_;
+    uint64_t size_;
+    std::string path_;
+    uint64_t data_until_ = 0; // no hole is known before this offset
+};
+
+// Memory owned by the caller.
+class MemorySource final : public BlobSource {
+  public:
+    explicit MemorySource(std::span<const uint8_t> bytes) : bytes_(bytes) {}
+    [[nodiscard]] uint64_t size() const override { return bytes_.size(); }
+    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override;
+
+  private:
+    std::span<const uint8_t> bytes_;
+};
+
+} // namespace appliance_format

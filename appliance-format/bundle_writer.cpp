@@ -1,0 +1,296 @@
+#include "appliance-format/bundle_writer.h"
+
+#include "appliance-format/crc32c.h"
+#include "appliance-format/output_file.h"
+#include "appliance-format/safe_path.h"
+#include "signing/verify.h"
+#include "vmm/base/verify.h"
+
+#include <algorithm>
+#include <archive.h>
+#include <archive_entry.h>
+#include <atomic>
+#include <bit>
+#include <cstring>
+#include <fmt/format.h>
+#include <thread>
+#include <unistd.h>
+#include <zstd.h>
+
+namespace appliance_format {
+
+namespace {
+
+constexpr size_t kBatchBytes = 16 << 20; // input in flight at once
+constexpr size_t kCopyBytes = 1 << 20;
+
+struct CompressorDeleter {
+    void operator()(ZSTD_CCtx* context) const { ZSTD_freeCCtx(context); }
+};
+struct ArchiveWriteDeleter {
+    void operator()(archive* a) const { archive_write_free(a); }
+};
+struct EntryDeleter {
+    void operator()(archive_entry* entry) const { archive_entry_free(entry); }
+};
+
+bool is_zero(std::span<const uint8_t> bytes) {
+    return bytes.empty() ||
+           (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
+}
+
+} // namespace
+
+struct BundleWriter::Job {
+    std::span<const uint8_t> content;
+    unsigned level = 0;
+    bool zero = false;
+    signing::Hash hash{};
+    std::vector<uint8_t> compressed; // empty: stored as it is, or known already
+};
+
+// Gathers references; every kFanout of a level become a node of the next. Holds at most kFanout a level.
+class BundleWriter::Tree {
+  public:
+    Tree(BundleWriter& writer, TreeShape shape) : writer_(writer), levels_(shape.height() + 1) {}
+
+    base::Result<> push(const ObjectRef& ref, unsigned level = 0) {
+        levels_[level].push_back(ref);
+        if (level + 1 < levels_.size() && levels_[level].size() == kFanout)
+            return make_node(level);
+        return {};
+    }
+
+    base::Result<ObjectRef> finish() {
+        for (unsigned level = 0; level + 1 < levels_.size(); ++level)
+            if (!levels_[level].empty())
+                TRY(make_node(level));
+        VERIFY(levels_.back().size() <= 1);
+        return levels_.back().empty() ? ObjectRef{} : levels_.back()[0];
+    }
+
+  private:
+    base::Result<> make_node(unsigned level) {
+        auto& children = levels_[level];
+        std::vector<uint8_t> node(children.size() * kRefBytes);
+        for (size_t i = 0; i < children.size(); ++i)
+            encode_ref(children[i], std::span<uint8_t, kRefBytes>(node.data() + i * kRefBytes, kRefBytes));
+        children.clear();
+        Job job{.content = node, .level = level + 1, .compressed = {}};
+        writer_.prepare(job);
+        return push(TRY(writer_.store(job)), level + 1);
+    }
+
+    BundleWriter& writer_;
+    std::vector<std::vector<ObjectRef>> levels_;
+};
+
+size_t BundleWriter::KeyHash::operator()(const Key& key) const {
+    size_t value; // a SHA-256 is as good a hash as any
+    std::memcpy(&value, key.hash.data(), sizeof value);
+    return value + key.level;
+}
+
+BundleWriter::BundleWriter(std::string path, WriterOptions options)
+    : path_(std::move(path)), options_(std::move(options)), spool_(folder_of(path_), options_.pack_limit) {
+    if (options_.threads == 0)
+        options_.threads = std::max(1u, std::thread::hardware_concurrency());
+}
+
+base::Result<BundleWriter> BundleWriter::create(const std::string& path, WriterOptions options) {
+    TRY(scratch_file(
+        folder_of(path))); // says early, before hours of packing, that the folder cannot be written
+    return BundleWriter{path, std::move(options)};
+}
+
+base::Result<BundleWriter> BundleWriter::extend(const Bundle& old, const std::string& path,
+                                                WriterOptions options) {
+    BundleWriter writer = TRY(create(path, std::move(options)));
+    writer.manifest_ = old.manifest();
+    for (size_t i = 0; i < old.manifest().packs.size(); ++i) {
+        Bundle::RawPack raw = old.raw_pack(i);
+        writer.spool_.adopt(old.manifest().packs[i], raw.fd, raw.offset);
+    }
+    for (const BlobInfo& blob : old.manifest().blobs) {
+        BlobReader reader = TRY(old.open_blob(blob.name));
+        TRY(reader.walk([&](const BlobReader::Visit& visit) -> base::Result<bool> {
+            // A subtree met before has nothing new below it.
+            return writer.known_.emplace(Key{visit.ref.hash, visit.level}, visit.ref).second;
+        }));
+    }
+    return writer;
+}
+
+base::Result<> BundleWriter::report(WriterOptions::Phase phase, uint64_t done, uint64_t total) const {
+    if (options_.progress && !options_.progress(phase, done, std::max(done, total)))
+        return base::fail("stopped; nothing was written", kCancelled);
+    return {};
+}
+
+// Runs on any thread: only reads `known_`.
+void BundleWriter::prepare(Job& job) const {
+    job.zero = is_zero(job.content);
+    if (job.zero)
+        return;
+    job.hash = object_hash(job.level, job.content);
+    if (known_.count({job.hash, job.level}))
+        return;
+    thread_local std::unique_ptr<ZSTD_CCtx, CompressorDeleter> context{ZSTD_createCCtx()};
+    VERIFY(context);
+    job.compressed.resize(ZSTD_compressBound(job.content.size()));
+    size_t n = ZSTD_compressCCtx(context.get(), job.compressed.data(), job.compressed.size(),
+                                 job.content.data(), job.content.size(), options_.level);
+    job.compressed.resize(ZSTD_isError(n) || n >= job.content.size() ? 0 : n);
+}
+
+void BundleWriter::prepare_all(std::vector<Job>& jobs) const {
+    std::atomic<size_t> next = 0;
+    auto work = [&] {
+        for (size_t i; (i = next.fetch_add(1)) < jobs.size();)
+            prepare(jobs[i]);
+    };
+    std::vector<std::jthread> helpers;
+    for (unsigned i = 1; i < options_.threads && i < jobs.size(); ++i)
+        helpers.emplace_back(work);
+    work();
+}
+
+base::Result<ObjectRef> BundleWriter::store(const Job& job) {
+    if (job.zero)
+        return ObjectRef{};
+    Key key{job.hash, job.level};
+    if (auto it = known_.find(key); it != known_.end())
+        return it->second;
+    std::span<const uint8_t> stored = job.compressed.empty() ? job.content : job.compressed;
+    auto place = TRY(spool_.append(job.level ? PackSpool::Kind::Index : PackSpool::Kind::Chunks, stored));
+    ObjectRef ref{job.hash, place.pack, place.offset, static_cast<uint32_t>(stored.size()), crc32c(stored)};
+    known_.emplace(key, ref);
+    return ref;
+}
+
+base::Result<> BundleWriter::add_blob(const std::string& name, BlobSource& source, uint32_t chunk) {
+    VERIFY(std::has_single_bit(chunk) && chunk >= kMinChunk && chunk <= kMaxChunk);
+    if (!is_safe_path(name) || manifest_.find_blob(name) || manifest_.blobs.size() >= kMaxBlobs)
+        return base::fail(fmt::format("the blob name {} is not allowed or used twice", name));
+    if (source.size() > kMaxBlobSize)
+        return base::fail(fmt::format("{} is too large for a bundle", name));
+    const TreeShape shape{source.size(), chunk};
+    Tree tree{*this, shape};
+    std::vector<uint8_t> buffer(
+        std::min<uint64_t>(std::max<size_t>(kBatchBytes, chunk), shape.chunks() * chunk));
+    std::vector<Job> jobs;
+    for (uint64_t index = 0; index < shape.chunks();) {
+        jobs.clear();
+        size_t used = 0;
+        for (; index < shape.chunks() && used + chunk <= buffer.size(); ++index) {
+            const uint64_t offset = index * chunk;
+            const size_t size = shape.object_size(0, index);
+            Job job{.content = {buffer.data() + used, size}, .level = 0, .compressed = {}};
+            if (source.next_data(offset) >= offset + size)
+                job.content = {}; // a hole: zero without reading
+            else
+                TRY(source.read(offset, {buffer.data() + used, size}));
+            jobs.push_back(std::move(job));
+            used += chunk;
+            input_done_ += size;
+        }
+        prepare_all(jobs);
+        for (const Job& job : jobs)
+            TRY(tree.push(TRY(store(job))));
+        TRY(report(WriterOptions::Phase::Packing, input_done_, options_.total_input));
+    }
+    manifest_.blobs.push_back({name, source.size(), chunk, TRY(tree.finish())});
+    return {};
+}
+
+base::Result<> BundleWriter::write_archive(int fd, const std::string& json, const std::vector<uint8_t>& cms,
+                                           const std::vector<PackSpool::Pack>& packs) const {
+    struct Sink {
+        int fd;
+        const std::string& path;
+        base::Result<> result;
+    } sink{fd, path_, {}};
+    auto write = [](archive* a, void* data, const void* bytes, size_t size) -> la_ssize_t {
+        auto& to = *static_cast<Sink*>(data);
+        to.result = write_all(to.fd, {static_cast<const uint8_t*>(bytes), size}, to.path);
+        if (to.result)
+            return static_cast<la_ssize_t>(size);
+        archive_set_error(a, EIO, "write");
+        return ARCHIVE_FATAL;
+    };
+    std::unique_ptr<archive, ArchiveWriteDeleter> out{archive_write_new()};
+    VERIFY(out);
+    archive_write_set_format_pax_restricted(out.get());
+    archive_write_set_bytes_in_last_block(out.get(), 1); // ends after the two zero blocks
+    auto failed = [&]() -> base::Result<> {
+        const char* why = archive_error_string(out.get());
+        if (!sink.result)
+            return sink.result;
+        return base::fail(fmt::format("cannot write {}: {}", path_, why ? why : "unknown reason"), kIo);
+    };
+    if (archive_write_open(out.get(), &sink, nullptr, write, nullptr) != ARCHIVE_OK)
+        return failed();
+    auto begin = [&](const char* name, uint64_t size) {
+        std::unique_ptr<archive_entry, EntryDeleter> entry{archive_entry_new()};
+        archive_entry_set_pathname(entry.get(), name);
+        archive_entry_set_filetype(entry.get(), AE_IFREG);
+        archive_entry_set_perm(entry.get(), 0644);
+        archive_entry_set_size(entry.get(), static_cast<la_int64_t>(size));
+        archive_entry_set_mtime(entry.get(), 0, 0);
+        return archive_write_header(out.get(), entry.get()) == ARCHIVE_OK;
+    };
+    auto put = [&](const void* bytes, size_t size) {
+        return size == 0 || archive_write_data(out.get(), bytes, size) == static_cast<la_ssize_t>(size);
+    };
+    if (!begin(kManifestMember, json.size()) || !put(json.data(), json.size()) ||
+        !begin(kSignatureMember, cms.size()) || !put(cms.data(), cms.size()))
+        return failed();
+    uint64_t done = 0, total = 0;
+    for (const PackSpool::Pack& pack : packs)
+        total += pack.info.size;
+    std::vector<uint8_t> buffer(kCopyBytes);
+    for (const PackSpool::Pack& pack : packs) {
+        if (!begin(pack.info.member.c_str(), pack.info.size))
+            return failed();
+        for (uint64_t at = 0; at < pack.info.size;) {
+            size_t n = std::min<uint64_t>(buffer.size(), pack.info.size - at);
+            TRY(read_exactly(pack.fd, pack.offset + at, buffer.data(), n));
+            if (!put(buffer.data(), n))
+                return failed();
+            at += n;
+            done += n;
+            TRY(report(WriterOptions::Phase::Writing, done, total));
+        }
+    }
+    if (archive_write_close(out.get()) != ARCHIVE_OK)
+        return failed();
+    return {};
+}
+
+base::Result<> BundleWriter::finish(const signing::Signer* signer) {
+    auto packs = TRY(spool_.finish());
+    manifest_.format = kFormatVersion;
+    manifest_.packs.clear();
+    for (const PackSpool::Pack& pack : packs)
+        manifest_.packs.push_back(pack.info);
+    TRY(check_manifest(manifest_));
+    const std::string json = write_manifest(manifest_);
+    if (json.size() > kMaxManifest)
+        return base::fail("the appliance has too many parts for one bundle");
+    const std::span<const uint8_t> json_bytes{reinterpret_cast<const uint8_t*>(json.data()), json.size()};
+    std::vector<uint8_t> cms;
+    if (signer)
+        cms = TRY(signer->sign(json_bytes));
+
+    OutputFile output = TRY(OutputFile::create(path_));
+    TRY(write_archive(output.fd(), json, cms, packs));
+    // What cannot be opened again is not published; this also holds libarchive to the canonical header form.
+    auto check = TRY(Bundle::open_fd(base::UniqueFd{::dup(output.fd())}, path_));
+    if (check->manifest() != manifest_)
+        return base::fail(fmt::format("{} did not read back as written", path_));
+    if (signer)
+        TRY(check->signer());
+    return output.commit();
+}
+
+} // namespace appliance_format

@@ -1,0 +1,105 @@
+#include "appliance-format/output_file.h"
+
+#include "appliance-format/format.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace appliance_format {
+
+namespace {
+
+tl::unexpected<base::Error> cannot_write(const std::string& path, int error) {
+    return base::fail(fmt::format("cannot write {}: {}", path, std::strerror(error)), kIo);
+}
+
+bool lacks_tmpfile(int error) { return error == EOPNOTSUPP || error == EISDIR || error == EINVAL; }
+
+} // namespace
+
+std::string folder_of(const std::string& path) {
+    size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+base::Result<base::UniqueFd> scratch_file(const std::string& folder) {
+    base::UniqueFd fd{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600)};
+    if (!fd.valid() && lacks_tmpfile(errno)) {
+        std::string name = folder + "/.encore-XXXXXX";
+        fd = base::UniqueFd{::mkostemp(name.data(), O_CLOEXEC)};
+        if (fd.valid())
+            ::unlink(name.c_str());
+    }
+    if (!fd.valid())
+        return cannot_write("to the folder " + folder, errno);
+    return fd;
+}
+
+base::Result<> write_all(int fd, std::span<const uint8_t> bytes, const std::string& what) {
+    while (!bytes.empty()) {
+        ssize_t n = ::write(fd, bytes.data(), bytes.size());
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return cannot_write(what, n == 0 ? ENOSPC : errno);
+        bytes = bytes.subspan(static_cast<size_t>(n));
+    }
+    return {};
+}
+
+base::Result<OutputFile> OutputFile::create(const std::string& path) {
+    std::string folder = folder_of(path);
+    struct stat info;
+    if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+        return base::fail(fmt::format("{} exists and is not a file", path), kIo);
+    base::UniqueFd fd{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644)};
+    std::string temporary;
+    if (!fd.valid() && lacks_tmpfile(errno)) {
+        temporary = path + ".XXXXXX";
+        fd = base::UniqueFd{::mkostemp(temporary.data(), O_CLOEXEC)};
+        if (fd.valid())
+            ::fchmod(fd.get(), 0644);
+        else
+            temporary.clear();
+    }
+    if (!fd.valid())
+        return cannot_write(path, errno);
+    return OutputFile{path, std::move(fd), std::move(temporary)};
+}
+
+OutputFile::~OutputFile() {
+    if (!temporary_.empty())
+        ::unlink(temporary_.c_str());
+}
+
+base::Result<> OutputFile::commit() {
+    if (::fsync(fd_.get()) != 0)
+        return cannot_write(path_, errno);
+    std::string source = fmt::format("/proc/self/fd/{}", fd_.get());
+    if (temporary_.empty()) {
+        // linkat cannot replace; a second name next to it, renamed over the first, can.
+        if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, path_.c_str(), AT_SYMLINK_FOLLOW) == 0)
+            return {};
+        if (errno != EEXIST)
+            return cannot_write(path_, errno);
+        std::string beside = fmt::format("{}.{}.new", path_, ::getpid());
+        ::unlink(beside.c_str()); // of a process of this number that was killed between the two steps
+        if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, beside.c_str(), AT_SYMLINK_FOLLOW) != 0)
+            return cannot_write(path_, errno);
+        temporary_ = beside;
+    }
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0)
+        return cannot_write(path_, errno);
+    temporary_.clear();
+    base::UniqueFd folder{::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    if (folder.valid())
+        ::fsync(folder.get()); // best effort: not every file system offers it
+    return {};
+}
+
+} // namespace appliance_format

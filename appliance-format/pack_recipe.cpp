@@ -1,0 +1,71 @@
+#include "appliance-format/pack_recipe.h"
+
+#include <array>
+#include <fmt/format.h>
+
+namespace appliance_format {
+
+namespace {
+
+constexpr uint64_t kSector = 512, kCdSector = 2048;
+
+struct Part {
+    std::string blob;
+    std::unique_ptr<FileSource> source;
+};
+
+base::Result<Part> open_part(const Recipe::File& file, std::string blob, const std::string& recipe_path) {
+    auto source = FileSource::open(file.path);
+    if (!source)
+        return base::fail(fmt::format("{}:{}: {}", recipe_path, file.line, source.error().message),
+                          kBadRecipe);
+    if ((*source)->size() == 0)
+        return base::fail(fmt::format("{}:{}: {} is empty", recipe_path, file.line, file.path), kBadRecipe);
+    return Part{std::move(blob), std::move(*source)};
+}
+
+} // namespace
+
+base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path, const std::string& output,
+                           const signing::Signer* signer, WriterOptions options) {
+    std::vector<Part> parts;
+    Manifest manifest;
+    manifest.appliance = recipe.appliance;
+    manifest.machine = recipe.machine;
+    manifest.policy = recipe.policy;
+    manifest.boot.cmdline = recipe.cmdline;
+    manifest.boot.order = recipe.order;
+    auto add = [&](const Recipe::File& file, std::string blob) -> base::Result<std::string> {
+        parts.push_back(TRY(open_part(file, blob, recipe_path)));
+        return blob;
+    };
+    if (!recipe.picture.path.empty())
+        manifest.appliance.picture = TRY(add(recipe.picture, "picture"));
+    if (!recipe.kernel.path.empty())
+        manifest.boot.kernel = TRY(add(recipe.kernel, "kernel"));
+    if (!recipe.initrd.path.empty())
+        manifest.boot.initrd = TRY(add(recipe.initrd, "initrd"));
+    std::array<int, 3> counts{};
+    for (const Recipe::MediumFile& medium : recipe.media) {
+        std::string blob =
+            fmt::format("{}{}", to_string(medium.kind), counts[static_cast<size_t>(medium.kind)]++);
+        manifest.media.push_back({medium.kind, TRY(add(medium.image, blob))});
+        const uint64_t sector = medium.kind == MediaKind::Cdrom ? kCdSector : kSector;
+        if (parts.back().source->size() % sector)
+            return base::fail(
+                fmt::format("{}:{}: {} is not a raw image: its size is not a multiple of {} bytes",
+                            recipe_path, medium.image.line, medium.image.path, sector),
+                kBadRecipe);
+    }
+    options.total_input = 0;
+    for (const Part& part : parts)
+        options.total_input += part.source->size();
+
+    BundleWriter writer = TRY(BundleWriter::create(output, std::move(options)));
+    writer.manifest() = std::move(manifest);
+    for (Part& part : parts)
+        TRY(writer.add_blob(part.blob, *part.source, kDiskChunk));
+    return writer.finish(signer);
+}
+
+} // namespace appliance_format

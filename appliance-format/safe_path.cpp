@@ -1,0 +1,60 @@
+#include "appliance-format/safe_path.h"
+
+namespace appliance_format {
+
+namespace {
+constexpr size_t kMaxPath = 96; // within the 100 bytes of a ustar name
+constexpr size_t kMaxName = 64;
+
+bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+} // namespace
+
+bool is_safe_path(std::string_view path) {
+    if (path.empty() || path.size() > kMaxPath || path.back() == '/')
+        return false;
+    bool start = true; // of a component
+    for (char c : path) {
+        if (c == '/') {
+            if (start)
+                return false;
+            start = true;
+            continue;
+        }
+        bool plain = is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '_';
+        if (!plain && (start || (c != '.' && c != '-')))
+            return false;
+        start = false;
+    }
+    return true;
+}
+
+bool is_simple_name(std::string_view name) {
+    if (name.empty() || name.size() > kMaxName || name[0] == '-')
+        return false;
+    for (char c : name)
+        if (!is_lower_or_digit(c) && c != '-')
+            return false;
+    return true;
+}
+
+bool is_plain_text(std::string_view text, size_t limit, Lines lines) {
+    if (text.size() > limit)
+        return false;
+    for (size_t i = 0; i < text.size(); ++i) {
+        auto byte = [&](size_t k) {
+            return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0;
+        };
+        if ((byte(0) < 0x20 && !(lines == Lines::Many && byte(0) == '\n')) || byte(0) == 0x7F)
+            return false;
+        if (byte(0) == 0xC2 && byte(1) < 0xA0) // C1 controls U+0080..U+009F
+            return false;
+        // U+202A..U+202E and U+2066..U+2069 reorder what follows
+        if (byte(0) == 0xE2 && byte(1) == 0x80 && byte(2) >= 0xAA && byte(2) <= 0xAE)
+            return false;
+        if (byte(0) == 0xE2 && byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9)
+            return false;
+    }
+    return true;
+}
+
+} // namespace appliance_format
