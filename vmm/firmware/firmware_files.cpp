@@ -43,10 +43,32 @@ unsigned count_media(const PlatformConfig& config, MediumKind kind) {
                                                [&](const Medium& medium) { return medium.kind == kind; }));
 }
 
+constexpr unsigned kFloppyDrives = 2;
+
 // PIIX3 IDE is function 1 of slot 1; positions 0-3 are primary master, primary slave, secondary master,
 // slave.
 std::string ide_path(unsigned position) {
     return fmt::format("/pci@i0cf8/ide@1,1/drive@{}/disk@{}", position / 2, position % 2);
+}
+
+// Positions of the drives of one kind, as the IDE function places media: disks from the primary master on,
+// then CD-ROMs, secondary master preferred.
+std::vector<unsigned> ide_positions(const PlatformConfig& config, MediumKind kind) {
+    constexpr unsigned kDrives = 4;
+    const auto disks = static_cast<unsigned>(
+        std::count_if(config.media.begin(), config.media.end(), [](const Medium& medium) {
+            return medium.kind == MediumKind::Disk && medium.port != nullptr;
+        }));
+    std::vector<unsigned> positions;
+    if (kind == MediumKind::Disk) {
+        for (unsigned i = 0; i < std::min(disks, kDrives); ++i)
+            positions.push_back(i);
+        return positions;
+    }
+    for (unsigned position : {2u, 3u, 0u, 1u})
+        if (position >= disks && positions.size() < count_media(config, kind))
+            positions.push_back(position);
+    return positions;
 }
 
 } // namespace
@@ -54,26 +76,20 @@ std::string ide_path(unsigned position) {
 std::string boot_order_paths(const PlatformConfig& config) {
     std::string out;
     const auto line = [&](std::string_view path) { out.append(path).push_back('\n'); };
-    const auto ide_line = [&](MediumKind kind) {
-        unsigned position = 0;
-        for (const Medium& medium : config.media) {
-            if (medium.kind == MediumKind::Floppy)
-                continue;
-            if (medium.kind == kind)
-                line(ide_path(position));
-            ++position;
-        }
+    const auto ide_lines = [&](MediumKind kind) {
+        for (unsigned position : ide_positions(config, kind))
+            line(ide_path(position));
     };
     for (BootDevice device : config.boot_order) {
         switch (device) {
         case BootDevice::Disk:
-            ide_line(MediumKind::Disk);
+            ide_lines(MediumKind::Disk);
             break;
         case BootDevice::Cdrom:
-            ide_line(MediumKind::Cdrom);
+            ide_lines(MediumKind::Cdrom);
             break;
         case BootDevice::Floppy:
-            for (unsigned i = 0; i < count_media(config, MediumKind::Floppy); ++i)
+            for (unsigned i = 0; i < std::min(count_media(config, MediumKind::Floppy), kFloppyDrives); ++i)
                 line(fmt::format("/pci@i0cf8/isa@1/fdc@03f0/floppy@{}", i));
             break;
         case BootDevice::Kernel:

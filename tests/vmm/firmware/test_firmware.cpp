@@ -36,7 +36,14 @@ std::vector<uint8_t> fake_bios() {
     return image;
 }
 
-Medium medium(MediumKind kind) { return {kind, nullptr}; }
+struct NoBlocks : BlockPort {
+    uint64_t size_bytes() const override { return 0; }
+    bool read_only() const override { return true; }
+    base::Result<void> read(uint64_t, std::span<uint8_t>) override { return {}; }
+    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
+    base::Result<void> flush() override { return {}; }
+};
+Medium medium(MediumKind kind) { return {kind, std::make_shared<NoBlocks>()}; }
 
 } // namespace
 
@@ -103,9 +110,18 @@ TEST_CASE("boot order: paths are those SeaBIOS compares", "[firmware]") {
     config.media = {medium(MediumKind::Floppy), medium(MediumKind::Disk), medium(MediumKind::Cdrom)};
     config.boot_order = {BootDevice::Kernel, BootDevice::Cdrom, BootDevice::Floppy, BootDevice::Disk};
     CHECK(boot_order_paths(config) == std::string("/rom@genroms/encore-kernel.bin\n"
-                                                  "/pci@i0cf8/ide@1,1/drive@0/disk@1\n"
+                                                  "/pci@i0cf8/ide@1,1/drive@1/disk@0\n"
                                                   "/pci@i0cf8/isa@1/fdc@03f0/floppy@0\n"
                                                   "/pci@i0cf8/ide@1,1/drive@0/disk@0") +
+                                          '\0');
+    // Disks fill from the primary master, CD-ROMs what is left, secondary master first.
+    config.media = {medium(MediumKind::Cdrom), medium(MediumKind::Disk), medium(MediumKind::Disk),
+                    medium(MediumKind::Disk), medium(MediumKind::Cdrom)};
+    config.boot_order = {BootDevice::Cdrom, BootDevice::Disk};
+    CHECK(boot_order_paths(config) == std::string("/pci@i0cf8/ide@1,1/drive@1/disk@1\n"
+                                                  "/pci@i0cf8/ide@1,1/drive@0/disk@0\n"
+                                                  "/pci@i0cf8/ide@1,1/drive@0/disk@1\n"
+                                                  "/pci@i0cf8/ide@1,1/drive@1/disk@0") +
                                           '\0');
     config.media.clear();
     config.boot_order = {BootDevice::Disk};
