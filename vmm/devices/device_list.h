@@ -18,6 +18,7 @@
     X(vga) \
     X(piix3_isa) \
     X(piix3_ide) \
+    X(floppy82077) \
     X(piix4_pm) \
     X(fw_cfg) \
     X(kernel_boot)
