@@ -9,11 +9,18 @@
 #include <vector>
 
 // clang-format off
-// The interrupt controller first: the others' lines end there.
+// The interrupt controller first: the others' lines end there. The backdoor follows the PS/2 mouse it uses.
 #define VMM_DEVICES(X) \
     X(pic8259) \
     X(pit8254) \
     X(rtc_mc146818) \
+    X(dma8237) \
+    X(ps2_8042) \
+    X(vmware_backdoor) \
+    X(uart16550) \
+    X(parallel_port) \
+    X(port92) \
+    X(debug_ports) \
     X(i440fx) \
     X(vga) \
     X(piix3_isa) \
