@@ -1,0 +1,112 @@
+#include "tests/vmm/translator/differential/compare.h"
+
+#include <cstring>
+#include <fmt/format.h>
+
+namespace differential {
+
+namespace {
+
+constexpr const char* kRegisterNames[] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
+constexpr const char* kSegmentNames[] = {"es", "cs", "ss", "ds", "fs", "gs"};
+
+// Arithmetic flags, DF, NT and ID. IF is the host's own; RF is set in the image of a fault by the processor
+// and not part of what the instruction did.
+constexpr uint32_t kComparedFlags = 0x8D5 | 1u << 10 | 1u << 14 | 1u << 21;
+
+constexpr uint8_t kBreakpoint = 3, kOverflow = 4, kInvalidTss = 10, kPageFault = 14, kAlignment = 17;
+
+bool has_error_code(uint8_t vector) {
+    return vector == 8 || (vector >= kInvalidTss && vector <= kPageFault) || vector == kAlignment;
+}
+
+// INT3 and INTO with an empty IDT: the engine's guest reports #GP for the gate (vector * 8 + IDT), with EIP
+// still at the one-byte instruction; the host delivers the trap after it.
+bool same_software_trap(const Outcome& expected, const Outcome& actual) {
+    constexpr uint8_t kGeneralProtection = 13;
+    return (expected.vector == kBreakpoint || expected.vector == kOverflow) &&
+           actual.vector == kGeneralProtection && actual.error_code == expected.vector * 8u + 2 &&
+           actual.registers.eip + 1 == expected.registers.eip;
+}
+
+void compare_bytes(std::vector<std::string>& out, std::string_view name, uint32_t base,
+                   const uint8_t* expected, const uint8_t* actual, size_t size) {
+    unsigned shown = 0;
+    for (size_t i = 0; i < size && shown < 8; ++i) {
+        if (expected[i] == actual[i])
+            continue;
+        out.push_back(
+            fmt::format("{} [{:08x}]: native {:02x} engine {:02x}", name, base + i, expected[i], actual[i]));
+        ++shown;
+    }
+}
+
+void compare_fx(std::vector<std::string>& out, const uint8_t* expected, const uint8_t* actual) {
+    struct Field {
+        const char* name;
+        size_t at, size;
+    };
+    // Not FOP, FIP, FDP (bytes 6-23): unspecified across implementations.
+    constexpr Field kFields[] = {{"fcw", 0, 2}, {"fsw", 2, 2}, {"ftw", 4, 1}, {"mxcsr", 24, 4}};
+    const auto hex = [](const uint8_t* from, size_t size) {
+        std::string text;
+        for (size_t i = size; i-- > 0;)
+            text += fmt::format("{:02x}", from[i]);
+        return text;
+    };
+    const auto check = [&](const std::string& name, size_t at, size_t size) {
+        if (std::memcmp(expected + at, actual + at, size) != 0)
+            out.push_back(fmt::format("{}: native {} engine {}", name, hex(expected + at, size),
+                                      hex(actual + at, size)));
+    };
+    for (const Field& field : kFields)
+        check(field.name, field.at, field.size);
+    for (size_t i = 0; i < 8; ++i)
+        check(fmt::format("st{}", i), 32 + 16 * i, 10);
+    for (size_t i = 0; i < 8; ++i)
+        check(fmt::format("xmm{}", i), 160 + 16 * i, 16);
+}
+
+} // namespace
+
+std::vector<std::string> compare(const Case&, const Outcome& expected, const Outcome& actual) {
+    std::vector<std::string> out;
+    if (expected.vector == kTimedOut && actual.vector == kTimedOut)
+        return out;
+    if (!same_software_trap(expected, actual)) {
+        if (expected.vector != actual.vector)
+            out.push_back(fmt::format("vector: native {} engine {}", expected.vector, actual.vector));
+        else if (has_error_code(expected.vector) && expected.error_code != actual.error_code)
+            out.push_back(
+                fmt::format("error code: native {:x} engine {:x}", expected.error_code, actual.error_code));
+        if (expected.vector == kPageFault && actual.vector == kPageFault &&
+            expected.fault_address != actual.fault_address)
+            out.push_back(fmt::format("cr2: native {:08x} engine {:08x}", expected.fault_address,
+                                      actual.fault_address));
+        if (expected.registers.eip != actual.registers.eip)
+            out.push_back(fmt::format("eip: native {:08x} engine {:08x}", expected.registers.eip,
+                                      actual.registers.eip));
+    }
+    const Registers &e = expected.registers, &a = actual.registers;
+    for (size_t i = 0; i < 8; ++i)
+        if (e.gpr[i] != a.gpr[i])
+            out.push_back(
+                fmt::format("{}: native {:08x} engine {:08x}", kRegisterNames[i], e.gpr[i], a.gpr[i]));
+    if (((e.eflags ^ a.eflags) & kComparedFlags) != 0)
+        out.push_back(fmt::format("eflags: native {:08x} engine {:08x} (differ in {:x})", e.eflags, a.eflags,
+                                  (e.eflags ^ a.eflags) & kComparedFlags));
+    for (size_t i = 0; i < 6; ++i)
+        if (e.selectors[i] != a.selectors[i])
+            out.push_back(fmt::format("{}: native {:04x} engine {:04x}", kSegmentNames[i], e.selectors[i],
+                                      a.selectors[i]));
+    compare_fx(out, e.fx.data(), a.fx.data());
+    if (std::memcmp(&expected.memory, &actual.memory, sizeof expected.memory) != 0) {
+        compare_bytes(out, "data", kDataBase, expected.memory.data.data(), actual.memory.data.data(),
+                      kDataBytes);
+        compare_bytes(out, "stack", kStackBase, expected.memory.stack.data(), actual.memory.stack.data(),
+                      kStackBytes);
+    }
+    return out;
+}
+
+} // namespace differential

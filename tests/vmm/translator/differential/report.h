@@ -1,0 +1,19 @@
+// A mismatch as text, and its reduction to the fewest instructions that still show it.
+#pragma once
+#include "tests/vmm/translator/differential/layout.h"
+
+#include <functional>
+#include <string>
+
+namespace differential {
+
+// Bytes, disassembly, initial state and differences.
+std::string describe(const Case& test, const Outcome& expected, const std::vector<std::string>& differences);
+
+// Removes atoms as long as `fails` holds.
+Case shrink(Case test, const std::function<bool(const Case&)>& fails);
+
+// The last instruction's mnemonic, to count failures by.
+std::string mnemonic_at(const Case& test, uint32_t eip);
+
+} // namespace differential
