@@ -4,6 +4,7 @@
 
 #include "vmm/base/verify.h"
 #include "vmm/firmware/acpi_hardware.h"
+#include "vmm/firmware/byte_writer.h"
 
 #include <algorithm>
 #include <numeric>
@@ -13,17 +14,9 @@ namespace vmm {
 
 namespace {
 
-using Bytes = std::vector<uint8_t>;
-
 constexpr std::string_view kTablesFile = "etc/acpi/tables", kRsdpFile = "etc/acpi/rsdp";
 constexpr size_t kHeaderBytes = 36, kChecksumOffset = 9;
 constexpr std::string_view kOemId = "ENCORE", kOemTableId = "ENCOREPC", kCreator = "ENCR";
-
-void put(Bytes& out, uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; ++i)
-        out.push_back(static_cast<uint8_t>(value >> (8 * i)));
-}
-void put(Bytes& out, std::string_view text) { out.insert(out.end(), text.begin(), text.end()); }
 
 // Generic address of an I/O register block.
 void put_io_address(Bytes& out, uint16_t port, unsigned bytes) {
@@ -185,7 +178,7 @@ std::vector<uint8_t> acpi_table(std::string_view signature, uint8_t revision,
     put(out, kCreator);
     put(out, 1, 4);
     VERIFY(out.size() == kHeaderBytes);
-    out.insert(out.end(), body.begin(), body.end());
+    put(out, body);
     out[kChecksumOffset] = static_cast<uint8_t>(-std::accumulate(out.begin(), out.end(), 0));
     return out;
 }
@@ -197,7 +190,7 @@ AcpiTables build_acpi_tables(unsigned floppy_drives) {
         constexpr size_t kTableAlignment = 8;
         out.tables.resize((out.tables.size() + kTableAlignment - 1) & ~(kTableAlignment - 1), 0);
         const auto at = static_cast<uint32_t>(out.tables.size());
-        out.tables.insert(out.tables.end(), table.begin(), table.end());
+        put(out.tables, table);
         return at;
     };
     // A table whose pointers SeaBIOS changes needs its checksum recomputed by SeaBIOS, from zero.

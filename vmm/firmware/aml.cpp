@@ -2,6 +2,7 @@
 #include "vmm/firmware/aml.h"
 
 #include "vmm/base/verify.h"
+#include "vmm/firmware/byte_writer.h"
 
 #include <cctype>
 
@@ -20,12 +21,6 @@ constexpr uint8_t kZeroOp = 0x00, kOneOp = 0x01, kNameOp = 0x08, kBytePrefix = 0
 constexpr uint8_t kOpRegionOp = 0x80, kFieldOp = 0x81, kDeviceOp = 0x82, kProcessorOp = 0x83;
 constexpr size_t kSegment = 4;
 
-void append(Term& out, const Term& more) { out.insert(out.end(), more.begin(), more.end()); }
-void append(Term& out, uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; ++i)
-        out.push_back(static_cast<uint8_t>(value >> (8 * i)));
-}
-
 // PkgLength counts itself: one byte up to 63, else a lead byte with four low bits and 1-3 more.
 Term with_length(const Term& body) {
     Term out;
@@ -35,11 +30,11 @@ Term with_length(const Term& body) {
             out.push_back(static_cast<uint8_t>(total));
         } else if (extra > 0 && total < size_t{1} << (4 + 8 * extra)) {
             out.push_back(static_cast<uint8_t>(extra << 6 | (total & 15)));
-            append(out, total >> 4, extra);
+            put(out, total >> 4, extra);
         } else {
             continue;
         }
-        append(out, body);
+        put(out, body);
         return out;
     }
     VERIFY(!"AML term of 256 MiB");
@@ -48,13 +43,14 @@ Term with_length(const Term& body) {
 
 Term with_opcode(std::initializer_list<uint8_t> opcode, const Term& body) {
     Term out(opcode);
-    append(out, body);
+    put(out, body);
     return out;
 }
 
 Term segment(std::string_view text) {
     VERIFY(!text.empty() && text.size() <= kSegment);
-    Term out(text.begin(), text.end());
+    Term out;
+    put(out, text);
     out.resize(kSegment, '_');
     return out;
 }
@@ -66,7 +62,7 @@ Term binary(uint8_t opcode, const Term& left, const Term& right, const Term& tar
 
 Term small_descriptor(uint8_t tag, const Term& body) {
     Term out{static_cast<uint8_t>(tag << 3 | body.size())};
-    append(out, body);
+    put(out, body);
     return out;
 }
 
@@ -75,14 +71,14 @@ Term address_space(uint8_t tag, uint8_t type, uint8_t type_flags, uint32_t first
                    unsigned width) {
     constexpr uint8_t kFixedBothEnds = 0x0C;
     Term body{type, kFixedBothEnds, type_flags};
-    append(body, 0, width); // granularity
-    append(body, first, width);
-    append(body, last, width);
-    append(body, 0, width); // translation
-    append(body, uint64_t{last} - first + 1, width);
+    put(body, 0, width); // granularity
+    put(body, first, width);
+    put(body, last, width);
+    put(body, 0, width); // translation
+    put(body, uint64_t{last} - first + 1, width);
     Term out{tag};
-    append(out, body.size(), 2);
-    append(out, body);
+    put(out, body.size(), 2);
+    put(out, body);
     return out;
 }
 
@@ -91,7 +87,7 @@ Term address_space(uint8_t tag, uint8_t type, uint8_t type_flags, uint32_t first
 Term concat(const Terms& terms) {
     Term out;
     for (const Term& term : terms)
-        append(out, term);
+        put(out, term);
     return out;
 }
 
@@ -104,13 +100,13 @@ Term integer(uint64_t value) {
                   : bytes == 2 ? kWordPrefix
                   : bytes == 4 ? kDwordPrefix
                                : kQwordPrefix);
-    append(out, value, bytes);
+    put(out, value, bytes);
     return out;
 }
 
 Term string(std::string_view text) {
     Term out{kStringPrefix};
-    out.insert(out.end(), text.begin(), text.end());
+    put(out, text);
     out.push_back(0);
     return out;
 }
@@ -124,7 +120,7 @@ Term eisa_id(std::string_view id) {
     for (char digit : id.substr(3))
         value = value << 4 | static_cast<uint32_t>(std::isdigit(digit) != 0 ? digit - '0' : digit - 'A' + 10);
     Term out{kDwordPrefix};
-    append(out, __builtin_bswap32(value), 4);
+    put(out, __builtin_bswap32(value), 4);
     return out;
 }
 
@@ -155,8 +151,8 @@ Term path(std::string_view text) {
     else if (segments.size() == 2)
         out.push_back(kDualNamePrefix);
     else if (segments.size() > 2)
-        append(out, {kMultiNamePrefix, static_cast<uint8_t>(segments.size())});
-    append(out, concat(segments));
+        put(out, Term{kMultiNamePrefix, static_cast<uint8_t>(segments.size())});
+    put(out, concat(segments));
     return out;
 }
 
@@ -176,7 +172,7 @@ Term device(std::string_view at, const Terms& body) {
 Term processor(std::string_view at, uint8_t id, uint32_t control_block, uint8_t control_bytes) {
     Term body = path(at);
     body.push_back(id);
-    append(body, control_block, 4);
+    put(body, control_block, 4);
     body.push_back(control_bytes);
     return with_opcode({kExtPrefix, kProcessorOp}, with_length(body));
 }
@@ -195,7 +191,7 @@ Term byte_field(std::string_view region, std::initializer_list<FieldUnit> units)
     Term body = concat({path(region), {kByteAccess}});
     for (const FieldUnit& unit : units) {
         VERIFY(unit.bits < 64); // one-byte PkgLength
-        append(body, segment(unit.name));
+        put(body, segment(unit.name));
         body.push_back(static_cast<uint8_t>(unit.bits));
     }
     return with_opcode({kExtPrefix, kFieldOp}, with_length(body));
@@ -233,23 +229,24 @@ Term resource_template(const Terms& descriptors) {
 Term io_ports(uint16_t first, uint8_t count) {
     constexpr uint8_t kTag = 0x08, kDecode16 = 1;
     Term body{kDecode16};
-    append(body, first, 2);
-    append(body, first, 2);
-    append(body, {1, count}); // alignment, length
+    put(body, first, 2);
+    put(body, first, 2);
+    put(body, 1, 1); // alignment
+    put(body, count, 1);
     return small_descriptor(kTag, body);
 }
 
 Term irq_edge(unsigned line) {
     constexpr uint8_t kTag = 0x04;
     Term body;
-    append(body, uint64_t{1} << line, 2);
+    put(body, uint64_t{1} << line, 2);
     return small_descriptor(kTag, body);
 }
 
 Term irq_level_shared(uint16_t lines) {
     constexpr uint8_t kTag = 0x04, kLevelLowShared = 0x18;
     Term body;
-    append(body, lines, 2);
+    put(body, lines, 2);
     body.push_back(kLevelLowShared);
     return small_descriptor(kTag, body);
 }

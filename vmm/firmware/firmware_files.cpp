@@ -3,6 +3,7 @@
 
 #include "vmm/base/verify.h"
 #include "vmm/firmware/acpi_tables.h"
+#include "vmm/firmware/byte_writer.h"
 #include "vmm/firmware/kernel_boot.h"
 
 #include <fmt/format.h>
@@ -16,11 +17,6 @@ namespace {
 
 constexpr size_t kMaxName = 55;
 constexpr uint32_t kE820Ram = 1;
-
-void put(std::vector<uint8_t>& out, uint64_t value, unsigned bytes) {
-    for (unsigned i = 0; i < bytes; ++i)
-        out.push_back(static_cast<uint8_t>(value >> (8 * i)));
-}
 
 // Entries of 20 bytes: base, length, type (ACPI 15.1). SeaBIOS reads RAM from here and adds its own
 // reservations; what is not named below 4 GiB is the PCI hole.
