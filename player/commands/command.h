@@ -1,0 +1,32 @@
+// A verb of the command line: its options, declared on a CLI11 subcommand, and what it does.
+#pragma once
+#include "vmm/base/result.h"
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace player {
+
+// Exit statuses of every verb. base::Error::code of signing and appliance-format uses the same numbers.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr const char* kExitStatusHelp =
+    "Exit status: 0 done; 1 failed; 2 wrong usage; 3 not signed; 4 changed or damaged; 5 publisher not "
+    "trusted;\n"
+    "6 certificate expired; 7 needs a newer Encore; 8 not a bundle; 9 error in the recipe; 124 timed out;\n"
+    "130 stopped by the user.";
+
+struct Command {
+    CLI::App* app; // the subcommand; parsed() tells whether it was given
+    std::function<base::Result<>()> run;
+};
+
+// One a file under commands/, listed in main.cpp. Options live in a structure the returned function shares.
+Command inspect_command(CLI::App& root);
+Command keygen_command(CLI::App& root);
+Command pack_command(CLI::App& root);
+Command trust_command(CLI::App& root);
+Command verify_command(CLI::App& root);
+
+} // namespace player

@@ -1,0 +1,93 @@
+// encore inspect: what a bundle is and who made it, without running or unpacking anything.
+#include "appliance-format/bundle_reader.h"
+#include "player/commands/command.h"
+#include "player/commands/publisher_json.h"
+#include "signing/outcome.h"
+
+#include <memory>
+
+namespace player {
+
+namespace format = appliance_format;
+using nlohmann::json;
+
+namespace {
+
+struct Options {
+    std::string path;
+    bool json = false;
+};
+
+std::string human_size(uint64_t bytes) {
+    const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    double value = static_cast<double>(bytes);
+    size_t unit = 0;
+    for (; value >= 1024 && unit + 1 < std::size(units); ++unit)
+        value /= 1024;
+    return unit ? fmt::format("{:.1f} {}", value, units[unit]) : fmt::format("{} B", bytes);
+}
+
+void print_human(const format::Bundle& bundle, const std::string& signature) {
+    const format::Manifest& m = bundle.manifest();
+    auto row = [](const char* label, const std::string& text) { fmt::print("{:<12} {}\n", label, text); };
+    row("appliance", fmt::format("{} ({}{}{})", m.appliance.title, m.appliance.name,
+                                 m.appliance.version.empty() ? "" : " ", m.appliance.version));
+    if (!m.appliance.description.empty())
+        row("about", m.appliance.description);
+    row("signature", signature);
+    row("size", human_size(bundle.file_size()));
+    row("memory", human_size(m.machine.memory));
+    if (!m.boot.kernel.empty())
+        row("kernel", m.boot.cmdline.empty() ? "yes" : "with: " + m.boot.cmdline);
+    for (const format::Medium& medium : m.media)
+        row(to_string(medium.kind),
+            fmt::format("{} ({})", medium.blob, human_size(m.find_blob(medium.blob)->size)));
+    for (const format::Scene& scene : m.scenes)
+        row("scene", fmt::format("{}{}{}", scene.name, scene.title.empty() ? "" : ": " + scene.title,
+                                 scene.name == m.start ? " (start)" : ""));
+    if (m.policy.max_minutes)
+        row("time limit", fmt::format("{} minutes", *m.policy.max_minutes));
+    row("identity", signing::to_hex(bundle.identity()));
+}
+
+base::Result<> inspect(const Options& options) {
+    auto bundle = TRY(format::Bundle::open(options.path));
+    json signature = {{"state", "unsigned"}};
+    std::string sentence = "none: not signed";
+    if (bundle->has_signature()) {
+        auto publisher = TRY(bundle->signer()); // a bundle that was changed has nothing to say for itself
+        auto trusted = signing::TrustStore::standard().check(publisher, std::time(nullptr));
+        const char* state = trusted                                     ? "trusted"
+                            : trusted.error().code == signing::kExpired ? "expired"
+                                                                        : "untrusted";
+        signature = {{"state", state}, {"publisher", publisher_json(publisher)}};
+        sentence = fmt::format("{}, fingerprint {}, {}", publisher.common_name, publisher.fingerprint,
+                               trusted ? "trusted on this computer"
+                               : trusted.error().code == signing::kExpired
+                                   ? "certificate out of date (" + utc_date(publisher.not_after) + ")"
+                                   : "not trusted on this computer");
+    }
+    if (!options.json) {
+        print_human(*bundle, sentence);
+        return {};
+    }
+    json answer = {{"bundle", options.path},
+                   {"size", bundle->file_size()},
+                   {"identity", signing::to_hex(bundle->identity())},
+                   {"signature", signature},
+                   {"manifest", json::parse(bundle->manifest_json(), nullptr, false)}};
+    fmt::print("{}\n", answer.dump(2, ' ', false, json::error_handler_t::replace));
+    return {};
+}
+
+} // namespace
+
+Command inspect_command(CLI::App& root) {
+    auto options = std::make_shared<Options>();
+    CLI::App* app = root.add_subcommand("inspect", "Show what a bundle holds and who published it");
+    app->add_option("bundle", options->path, "The bundle")->required()->type_name("X.encore");
+    app->add_flag("--json", options->json, "Answer in JSON, with the whole manifest");
+    return {app, [options] { return inspect(*options); }};
+}
+
+} // namespace player

@@ -1,0 +1,66 @@
+// encore pack: recipe -> signed bundle.
+#include "appliance-format/pack_recipe.h"
+#include "player/commands/command.h"
+#include "player/commands/progress.h"
+
+#include <fmt/format.h>
+#include <memory>
+#include <optional>
+
+namespace player {
+
+namespace format = appliance_format;
+
+namespace {
+
+struct Options {
+    std::string recipe, output, key, certificate;
+    bool unsigned_bundle = false;
+    int level = 3;
+};
+
+base::Result<> pack(const Options& options) {
+    if (options.unsigned_bundle != (options.key.empty() && options.certificate.empty()) ||
+        options.key.empty() != options.certificate.empty())
+        return base::fail(
+            "pack needs --key and --cert together (make them with: encore keygen), or --unsigned",
+            kExitUsage);
+    std::optional<signing::Signer> signer;
+    if (!options.unsigned_bundle)
+        signer = TRY(signing::Signer::load(options.key, options.certificate));
+    auto recipe = TRY(format::load_recipe(options.recipe));
+    Progress progress;
+    format::WriterOptions writer;
+    writer.level = options.level;
+    writer.progress = [&](format::WriterOptions::Phase phase, uint64_t done, uint64_t total) {
+        bool packing = phase == format::WriterOptions::Phase::Packing;
+        return progress.update(packing ? "packing" : "writing", done, total);
+    };
+    TRY(format::pack_recipe(recipe, options.recipe, options.output, signer ? &*signer : nullptr,
+                            std::move(writer)));
+    progress.clear();
+    fmt::print("{}: {}\n", options.output, signer ? "packed and signed" : "packed, not signed");
+    return {};
+}
+
+} // namespace
+
+Command pack_command(CLI::App& root) {
+    auto options = std::make_shared<Options>();
+    CLI::App* app = root.add_subcommand("pack", "Make a bundle from a recipe");
+    app->add_option("recipe", options->recipe, "The recipe (TOML)")->required()->type_name("RECIPE.toml");
+    app->add_option("-o,--output", options->output,
+                    "The bundle to write; an old one is replaced at the very end")
+        ->required()
+        ->type_name("X.encore");
+    app->add_option("--key", options->key, "Publisher's private key (PEM)")->type_name("FILE");
+    app->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")->type_name("FILE");
+    app->add_flag("--unsigned", options->unsigned_bundle,
+                  "Leave it unsigned; nobody can open it until it is signed");
+    app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
+        ->check(CLI::Range(1, 19))
+        ->capture_default_str();
+    return {app, [options] { return pack(*options); }};
+}
+
+} // namespace player

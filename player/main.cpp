@@ -1,0 +1,57 @@
+// encore: arguments -> command. The only place the process ends.
+#include "player/commands/command.h"
+
+#include <cstdio>
+#include <fmt/format.h>
+
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+constexpr player::Command (*kCommands[])(CLI::App&) = {
+    player::inspect_command, player::keygen_command, player::pack_command,
+    player::trust_command,   player::verify_command,
+};
+
+int run(int argc, char** argv) {
+    CLI::App app{"Plays software demos: signed bundles that hold a whole prepared computer."};
+    app.name("encore");
+    app.footer(player::kExitStatusHelp);
+    app.set_version_flag("--version", std::string("encore ") + kVersion);
+    app.require_subcommand(1);
+    app.fallthrough(false);
+    std::vector<player::Command> commands;
+    for (auto* make : kCommands) {
+        commands.push_back(make(app));
+        commands.back().app->footer(player::kExitStatusHelp);
+    }
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+            return app.exit(error); // --help, --version
+        std::string verb = app.get_subcommands().empty() ? "" : " " + app.get_subcommands()[0]->get_name();
+        fmt::print(stderr, "encore{}: {}; see: encore{} --help\n", verb, error.what(), verb);
+        return player::kExitUsage;
+    }
+    for (const player::Command& command : commands) {
+        if (!command.app->parsed())
+            continue;
+        auto done = command.run();
+        bool flushed = std::fflush(stdout) == 0 && !std::ferror(stdout);
+        if (!done) {
+            if (!done.error().message.empty())
+                fmt::print(stderr, "encore: {}\n", done.error().message);
+            return done.error().code ? done.error().code : player::kExitFailed;
+        }
+        if (!flushed) {
+            fmt::print(stderr, "encore: the output could not be written\n");
+            return player::kExitFailed;
+        }
+    }
+    return player::kExitOk;
+}
+
+} // namespace
+
+int main(int argc, char** argv) { return run(argc, argv); }
