@@ -1,0 +1,207 @@
+#include "vmm/code_cache/code_cache.h"
+
+#include "vmm/base/verify.h"
+#include "vmm/memory/guest_memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vmm {
+
+base::Result<std::unique_ptr<CodeCache>> CodeCache::create(uint32_t bytes, uint64_t backing_pages) {
+    auto cache = std::make_unique<CodeCache>();
+    cache->memory_ = TRY(CodeMemory::create(bytes));
+    cache->cursor_ = cache->stub_end_ = cache->memory_.executable();
+    cache->buckets_.resize(kBuckets);
+    cache->pages_.resize(backing_pages);
+    return cache;
+}
+
+void CodeCache::set_stub_end(uint32_t host) { stub_end_ = cursor_ = (host + 63) & ~63u; }
+
+void CodeCache::set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss) {
+    indirect_miss_ = indirect_miss;
+    return_miss_ = return_miss;
+}
+
+Block* CodeCache::find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key) {
+    for (Block* block = buckets_[hash(backing, offset, key.bits)]; block != nullptr; block = block->hash_next)
+        if (block->backing == backing && block->offset == offset && block->eip == eip && block->key == key)
+            return block;
+    return nullptr;
+}
+
+Block* CodeCache::find_host(uint64_t host) {
+    auto after = std::upper_bound(by_host_.begin(), by_host_.end(), host,
+                                  [](uint64_t at, const Block* block) { return at < block->entry; });
+    if (after == by_host_.begin())
+        return nullptr;
+    Block* block = *(after - 1);
+    return host < block->host_end ? block : nullptr;
+}
+
+uint32_t CodeCache::guest_eip(const Block& block, uint64_t host) const {
+    const auto offset = static_cast<uint32_t>(host - block.entry);
+    const auto first = side_points.begin() + block.side_first;
+    const auto last = first + block.side_count;
+    auto after = std::upper_bound(first, last, offset,
+                                  [](uint32_t at, const SidePoint& point) { return at < point.host; });
+    VERIFY(after != first);
+    return block.eip + (after - 1)->guest;
+}
+
+Block* CodeCache::add(const Block& block) {
+    blocks_.push_back(block);
+    Block* added = &blocks_.back();
+    by_host_.push_back(added);
+    Block*& bucket = buckets_[hash(block.backing, block.offset, block.key.bits)];
+    added->hash_next = bucket;
+    bucket = added;
+    page_or_new(block.backing).blocks.push_back(added);
+    if (block.second_backing != kNoPage)
+        page_or_new(block.second_backing).blocks.push_back(added);
+    for (uint32_t i = 0; i < block.link_count; ++i)
+        links[block.link_first + i].from = added;
+    cursor_ = (block.host_end + 15) & ~15u;
+    statistics.blocks += 1;
+    statistics.host_bytes += block.host_end - block.entry;
+    statistics.guest_bytes += block.guest_bytes;
+    return added;
+}
+
+static void patch_jump(CodeMemory& memory, uint32_t site, uint32_t target) {
+    const auto delta = static_cast<int32_t>(target - (site + 4));
+    std::memcpy(memory.writable(site), &delta, 4);
+}
+
+static void overwrite_with_jump(CodeMemory& memory, uint32_t at, uint32_t target) {
+    *memory.writable(at) = 0xE9;
+    patch_jump(memory, at + 1, target);
+}
+
+void CodeCache::link(Link& link, Block& target) {
+    if (link.to != nullptr || link.from == nullptr || !link.from->valid)
+        return;
+    link.to = &target;
+    link.next_incoming = target.incoming;
+    target.incoming = &link;
+    patch_jump(memory_, link.site, target.body);
+    statistics.links += 1;
+}
+
+void CodeCache::link_through_table(Link& link) {
+    // After `mov r8d, eip` (6 bytes): mov r9d, [r13 + disp32]; jmp r9.
+    uint8_t* at = memory_.writable(link.stub) + 6;
+    const uint32_t displacement = (link.target_eip & 0xFFFF) * 4;
+    constexpr uint8_t kLoad[] = {0x45, 0x8B, 0x8D}, kJump[] = {0x41, 0xFF, 0xE1};
+    std::memcpy(at, kLoad, 3);
+    std::memcpy(at + 3, &displacement, 4);
+    std::memcpy(at + 7, kJump, 3);
+}
+
+void CodeCache::invalidate(Block& block) {
+    if (!block.valid)
+        return;
+    block.valid = false;
+    statistics.invalidated += 1;
+    for (Link* incoming = block.incoming; incoming != nullptr;) {
+        Link* next = incoming->next_incoming;
+        patch_jump(memory_, incoming->site, incoming->stub);
+        incoming->to = nullptr;
+        incoming->next_incoming = nullptr;
+        incoming = next;
+    }
+    block.incoming = nullptr;
+    for (uint32_t i = 0; i < block.link_count; ++i) {
+        Link& outgoing = links[block.link_first + i];
+        if (outgoing.to == nullptr)
+            continue;
+        for (Link** at = &outgoing.to->incoming; *at != nullptr; at = &(*at)->next_incoming)
+            if (*at == &outgoing) {
+                *at = outgoing.next_incoming;
+                break;
+            }
+        outgoing.to = nullptr;
+        outgoing.next_incoming = nullptr;
+        patch_jump(memory_, outgoing.site, outgoing.stub);
+    }
+    overwrite_with_jump(memory_, block.entry, indirect_miss_);
+    for (uint32_t i = 0; i < block.landing_count; ++i)
+        overwrite_with_jump(memory_, landings[block.landing_first + i], return_miss_);
+    for (Block** at = &buckets_[hash(block.backing, block.offset, block.key.bits)]; *at != nullptr;
+         at = &(*at)->hash_next)
+        if (*at == &block) {
+            *at = block.hash_next;
+            break;
+        }
+    for (uint32_t backing : {block.backing, block.second_backing}) {
+        if (backing == kNoPage || pages_[backing] == nullptr)
+            continue;
+        auto& list = pages_[backing]->blocks;
+        list.erase(std::remove(list.begin(), list.end(), &block), list.end());
+    }
+}
+
+void CodeCache::invalidate_page(uint32_t backing) {
+    if (pages_[backing] == nullptr)
+        return;
+    const std::vector<Block*> doomed = pages_[backing]->blocks;
+    pages_[backing]->invalidations += 1;
+    for (Block* block : doomed)
+        invalidate(*block);
+}
+
+bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t length) {
+    if (pages_[backing] == nullptr)
+        return false;
+    std::vector<Block*> doomed;
+    for (Block* block : pages_[backing]->blocks) {
+        uint32_t first = block->offset, last = block->offset + block->guest_bytes;
+        if (block->backing != backing) { // the tail of a block that began on another page
+            first = 0;
+            last -= kPageSize;
+        }
+        if (first < offset + length && offset < last)
+            doomed.push_back(block);
+    }
+    for (Block* block : doomed)
+        invalidate(*block);
+    return !doomed.empty();
+}
+
+void CodeCache::flush() {
+    statistics.flushes += 1;
+    cursor_ = stub_end_;
+    by_host_.clear();
+    blocks_.clear();
+    links.clear();
+    side_points.clear();
+    landings.clear();
+    std::fill(buckets_.begin(), buckets_.end(), nullptr);
+    for (auto& page : pages_)
+        if (page != nullptr)
+            page->blocks.clear();
+}
+
+CodePage& CodeCache::page_or_new(uint32_t backing) {
+    VERIFY(backing < pages_.size());
+    if (pages_[backing] == nullptr)
+        pages_[backing] = std::make_unique<CodePage>();
+    return *pages_[backing];
+}
+
+bool CodeCache::needs_callout(uint32_t backing, uint16_t offset) const {
+    const CodePage* page = pages_[backing].get();
+    if (page == nullptr || page->callout_sites.empty())
+        return false;
+    return std::binary_search(page->callout_sites.begin(), page->callout_sites.end(), offset);
+}
+
+void CodeCache::mark_callout(uint32_t backing, uint16_t offset) {
+    auto& sites = page_or_new(backing).callout_sites;
+    auto at = std::lower_bound(sites.begin(), sites.end(), offset);
+    if (at == sites.end() || *at != offset)
+        sites.insert(at, offset);
+}
+
+} // namespace vmm

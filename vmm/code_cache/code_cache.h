@@ -1,0 +1,120 @@
+// Translated blocks: where they are, how they are found, how they are chained, and how they die.
+//
+// A block is known by (memfd page, offset in it, EIP, mode key), so address spaces share it. Direct exits
+// are links: jumps patched to the target's body, and back to their stub when the target dies. A dead
+// block's code stays in place until the whole cache is flushed; its entry and its return landings are
+// overwritten with jumps to the miss stubs, so stale table entries and host return addresses are safe.
+#pragma once
+#include "vmm/code_cache/code_memory.h"
+#include "vmm/translator/mode_key.h"
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+namespace vmm {
+
+struct Block;
+
+struct Link {
+    Block* from = nullptr;
+    Block* to = nullptr;
+    uint32_t target_eip = 0;
+    uint32_t site = 0; // host address of the rel32 to patch
+    uint32_t stub = 0; // host address of the unlinked path
+    Link* next_incoming = nullptr;
+};
+
+// Host offset in the block -> guest instruction that code belongs to (its offset from the block's first).
+struct SidePoint {
+    uint16_t host = 0;
+    uint16_t guest = 0;
+};
+
+struct Block {
+    ModeKey key;
+    uint32_t eip = 0;
+    uint32_t backing = 0;        // memfd page of the first byte
+    uint32_t second_backing = 0; // of the page the last instruction runs into; kNoPage if none
+    uint16_t offset = 0;         // in the page
+    uint16_t guest_bytes = 0;
+    uint32_t entry = 0; // host address for indirect arrivals: checks r8d == eip
+    uint32_t body = 0;  // host address past that check
+    uint32_t host_end = 0;
+    uint32_t side_first = 0, side_count = 0;
+    uint32_t landing_first = 0, landing_count = 0;
+    uint32_t link_first = 0, link_count = 0;
+    bool valid = true;
+    Link* incoming = nullptr;
+    Block* hash_next = nullptr;
+};
+
+// What is known about one memfd page that code was translated from.
+struct CodePage {
+    std::vector<Block*> blocks;
+    // Instructions (page offset) that must use call-outs for memory: they met MMIO, page wrap or mixed code.
+    std::vector<uint16_t> callout_sites;
+    uint32_t invalidations = 0;
+};
+
+class CodeCache {
+  public:
+    static base::Result<std::unique_ptr<CodeCache>> create(uint32_t bytes, uint64_t backing_pages);
+
+    CodeMemory& memory() { return memory_; }
+    // Stubs are emitted once at the start and survive flushes.
+    void set_stub_end(uint32_t host);
+    void set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss);
+
+    [[nodiscard]] uint32_t cursor() const { return cursor_; }
+    [[nodiscard]] uint32_t room() const { return memory_.executable() + memory_.size() - cursor_; }
+
+    Block* find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key);
+    Block* find_host(uint64_t host); // the block whose code contains that address (dead ones too)
+    [[nodiscard]] uint32_t guest_eip(const Block& block, uint64_t host) const;
+
+    // Commits a finished block: code at [cursor, host_end), side tables appended by the caller first.
+    Block* add(const Block& block);
+    std::vector<SidePoint> side_points;
+    std::vector<uint32_t> landings;
+    std::deque<Link> links;
+
+    void link(Link& link, Block& target);
+    // For targets that must not be entered directly (they span pages): the stub looks them up in the
+    // context's jump table from now on.
+    void link_through_table(Link& link);
+    void invalidate(Block& block);
+    void invalidate_page(uint32_t backing);
+    // Kills blocks made from any byte of [offset, offset+length) of the page; true if any died.
+    bool invalidate_range(uint32_t backing, uint32_t offset, uint32_t length);
+    void flush();
+
+    CodePage* page(uint32_t backing) { return pages_[backing].get(); }
+    CodePage& page_or_new(uint32_t backing);
+    [[nodiscard]] bool needs_callout(uint32_t backing, uint16_t offset) const;
+    void mark_callout(uint32_t backing, uint16_t offset);
+
+    struct Statistics {
+        uint64_t blocks = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0, links = 0;
+    };
+    Statistics statistics;
+
+  private:
+    static size_t hash(uint32_t backing, uint16_t offset, uint32_t bits) {
+        uint64_t h = (uint64_t{backing} << 12 | offset) * 0x9E3779B97F4A7C15ull;
+        h ^= uint64_t{bits} * 0xC2B2AE3D27D4EB4Full;
+        return static_cast<size_t>(h >> 40) & (kBuckets - 1);
+    }
+    static constexpr size_t kBuckets = 1u << 17;
+
+    CodeMemory memory_;
+    uint32_t stub_end_ = 0, cursor_ = 0;
+    uint32_t indirect_miss_ = 0, return_miss_ = 0;
+    std::deque<Block> blocks_;
+    std::vector<Block*> by_host_; // in address order
+    std::vector<Block*> buckets_;
+    std::vector<std::unique_ptr<CodePage>> pages_;
+};
+
+} // namespace vmm

@@ -1,0 +1,56 @@
+// Contexts: what indirect transfers may use without asking. One per (window, mode key, CS base): a table from
+// the low 16 bits of EIP to a block's entry (which checks the whole EIP), and a host stack that pairs
+// translated calls with returns. Keeping these apart by context is what makes them safe: nothing translated
+// for one privilege or address space can be reached from another.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/translator/mode_key.h"
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace vmm {
+
+struct Context {
+    uint64_t window = 0; // identity of the window instance
+    ModeKey key;
+    uint32_t cs_base = 0;
+    uint32_t* table = nullptr; // 65536 host addresses
+    uint64_t shadow_top = 0, shadow_rsp = 0;
+    uint64_t last_used = 0;
+    bool live = false;
+};
+
+class Contexts {
+  public:
+    static constexpr unsigned kCount = 48;
+    static constexpr unsigned kEntries = 65536;
+
+    ~Contexts();
+    base::Result<void> create();
+    // Stub addresses every unknown table entry and every empty shadow stack leads to.
+    void set_miss_stubs(uint32_t indirect_miss, uint32_t return_empty);
+
+    Context& select(uint64_t window, const ModeKey& key, uint32_t cs_base);
+    void set(Context& context, uint32_t eip, uint32_t entry) { context.table[eip & 0xFFFF] = entry; }
+
+    // The mapping of linear pages changed for a window: forget what was known through it.
+    void drop_pages(uint64_t window, uint32_t first, uint32_t count);
+    void drop_all();
+    // True for addresses in the guard page below a shadow stack (its owner ran out of room).
+    [[nodiscard]] bool in_shadow_guard(uint64_t host) const;
+
+  private:
+    void reset(Context& context);
+    static constexpr uint64_t kShadowBytes = 32768, kGuardBytes = 4096;
+
+    std::array<Context, kCount> contexts_{};
+    uint8_t* tables_ = nullptr;
+    uint8_t* shadows_ = nullptr;
+    uint32_t indirect_miss_ = 0, return_empty_ = 0;
+    uint64_t tick_ = 0;
+    Context* current_ = nullptr;
+};
+
+} // namespace vmm

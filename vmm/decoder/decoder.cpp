@@ -1,0 +1,337 @@
+#include "vmm/decoder/decoder.h"
+
+#include "vmm/base/verify.h"
+#include "vmm/decoder/instruction_table.h"
+
+#include <Zydis/Zydis.h>
+
+#include <cstring>
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kArithmeticAndDirection = 0xCD5;
+
+const ZydisDecoder& decoder_for(bool code32) {
+    static const auto make = [](ZydisMachineMode mode, ZydisStackWidth width) {
+        ZydisDecoder decoder;
+        ZydisDecoderInit(&decoder, mode, width);
+        // Extensions our CPUID does not promise decode as what an older processor saw.
+        for (ZydisDecoderMode extension :
+             {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET, ZYDIS_DECODER_MODE_LZCNT,
+              ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CLDEMOTE})
+            ZydisDecoderEnableMode(&decoder, extension, ZYAN_FALSE);
+        return decoder;
+    };
+    static const ZydisDecoder decoder32 = make(ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    static const ZydisDecoder decoder16 = make(ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+    return code32 ? decoder32 : decoder16;
+}
+
+// The table's class, refined where one mnemonic covers encodings that need different lowerings.
+Lowering classify(const ZydisDecodedInstruction& z, const ZydisDecodedOperand* operands) {
+    switch (z.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_X87:
+    case ZYDIS_ISA_EXT_MMX:
+        if (z.meta.isa_set == ZYDIS_ISA_SET_SSE3X87 || z.meta.isa_set == ZYDIS_ISA_SET_SSSE3MMX)
+            return Lowering::Undefined;
+        if (const Lowering row = lowering_of(z.mnemonic); row == Lowering::FpuEnvironment)
+            return row;
+        return Lowering::X87Identity;
+    case ZYDIS_ISA_EXT_SSE:
+    case ZYDIS_ISA_EXT_SSE2:
+        // 0Fh-map MOVSD/CMPSD share mnemonics with the string instructions.
+        if (const Lowering row = lowering_of(z.mnemonic);
+            row != Lowering::Undefined && row != Lowering::StringMove)
+            return row;
+        return Lowering::SimdIdentity;
+    case ZYDIS_ISA_EXT_BASE:
+    case ZYDIS_ISA_EXT_PAUSE:
+    case ZYDIS_ISA_EXT_CLFSH:
+        break;
+    default:
+        return z.mnemonic == ZYDIS_MNEMONIC_NOP ? Lowering::Nop : Lowering::Undefined;
+    }
+    const Lowering row = lowering_of(z.mnemonic);
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_MOV:
+        if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && (z.opcode == 0x8C || z.opcode == 0x8E))
+            return Lowering::MoveSegment;
+        if (z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z.opcode >= 0xA0 && z.opcode <= 0xA3)
+            return Lowering::MoveOffset;
+        if (z.opcode_map == ZYDIS_OPCODE_MAP_0F) // MOV CRn / DRn
+            return Lowering::SystemCall;
+        return row;
+    case ZYDIS_MNEMONIC_XCHG:
+        return z.opcode_map == ZYDIS_OPCODE_MAP_DEFAULT && z.opcode >= 0x90 && z.opcode <= 0x97
+                   ? Lowering::ExchangeAcc
+                   : row;
+    case ZYDIS_MNEMONIC_INC:
+    case ZYDIS_MNEMONIC_DEC:
+        return z.opcode >= 0x40 && z.opcode <= 0x4F ? Lowering::IncDec : Lowering::Identity;
+    case ZYDIS_MNEMONIC_PUSH:
+    case ZYDIS_MNEMONIC_POP:
+        if (operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+            return z.mnemonic == ZYDIS_MNEMONIC_PUSH ? Lowering::PushSegment : Lowering::PopSegment;
+        return row;
+    case ZYDIS_MNEMONIC_JMP:
+    case ZYDIS_MNEMONIC_CALL: {
+        const bool jump = z.mnemonic == ZYDIS_MNEMONIC_JMP;
+        if (z.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR)
+            return jump ? Lowering::JumpFar : Lowering::CallFar;
+        if (operands[0].type != ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            return jump ? Lowering::JumpIndirect : Lowering::CallIndirect;
+        return row;
+    }
+    case ZYDIS_MNEMONIC_RET:
+        return z.opcode == 0xCA || z.opcode == 0xCB ? Lowering::ReturnFar : Lowering::Return;
+    default:
+        return row;
+    }
+}
+
+uint8_t general_register_bytes(ZydisRegister reg) {
+    switch (ZydisRegisterGetClass(reg)) {
+    case ZYDIS_REGCLASS_GPR8:
+        return 1;
+    case ZYDIS_REGCLASS_GPR16:
+        return 2;
+    case ZYDIS_REGCLASS_GPR32:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+uint8_t register_number(ZydisRegister reg) {
+    return reg == ZYDIS_REGISTER_NONE ? kNoRegister : static_cast<uint8_t>(ZydisRegisterGetId(reg));
+}
+
+void take_memory(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& operand,
+                 GuestInstruction& out) {
+    MemoryOperand& memory = out.memory;
+    out.has_memory = true;
+    memory.segment = static_cast<uint8_t>(operand.mem.segment - ZYDIS_REGISTER_ES);
+    if (memory.segment > 5)
+        memory.segment = 3;
+    memory.base = register_number(operand.mem.base);
+    memory.index = register_number(operand.mem.index);
+    memory.scale = operand.mem.scale == 0 ? 1 : operand.mem.scale;
+    memory.displacement =
+        operand.mem.disp.has_displacement ? static_cast<int32_t>(operand.mem.disp.value) : 0;
+    memory.address_bits = z.address_width;
+    memory.bytes = static_cast<uint16_t>(operand.size / 8);
+    memory.access = kAccessNone;
+    if (operand.mem.type == ZYDIS_MEMOP_TYPE_MEM) {
+        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ)
+            memory.access |= kAccessRead;
+        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+            memory.access |= kAccessWrite;
+    }
+}
+
+void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& operand,
+                  GuestInstruction& out) {
+    if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.visibility != ZYDIS_OPERAND_VISIBILITY_HIDDEN) {
+        take_memory(z, operand, out);
+        return;
+    }
+    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER)
+        return;
+    const uint8_t bytes = general_register_bytes(operand.reg.value);
+    if (bytes == 0)
+        return;
+    const bool written = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+    switch (operand.encoding) {
+    case ZYDIS_OPERAND_ENCODING_MODRM_REG:
+        out.reg_gpr = bytes;
+        out.reg_written = written;
+        break;
+    case ZYDIS_OPERAND_ENCODING_MODRM_RM:
+        out.rm_gpr = bytes;
+        out.rm_written = written;
+        break;
+    case ZYDIS_OPERAND_ENCODING_OPCODE:
+        out.opcode_gpr = bytes;
+        out.opcode_written = written;
+        break;
+    default:
+        break;
+    }
+}
+
+// Flags this instruction certainly replaces, so that their old values are dead before it.
+uint32_t killed_flags(const ZydisDecodedInstruction& z, const GuestInstruction& out) {
+    if (z.cpu_flags == nullptr)
+        return 0;
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_ROL:
+    case ZYDIS_MNEMONIC_ROR:
+    case ZYDIS_MNEMONIC_RCL:
+    case ZYDIS_MNEMONIC_RCR:
+    case ZYDIS_MNEMONIC_SHL:
+    case ZYDIS_MNEMONIC_SHR:
+    case ZYDIS_MNEMONIC_SAR:
+    case ZYDIS_MNEMONIC_SHLD:
+    case ZYDIS_MNEMONIC_SHRD:
+        // A masked count of zero leaves every flag alone; OF is defined only for counts of one.
+        return 0;
+    case ZYDIS_MNEMONIC_BSF:
+    case ZYDIS_MNEMONIC_BSR:
+    case ZYDIS_MNEMONIC_MUL:
+    case ZYDIS_MNEMONIC_IMUL:
+    case ZYDIS_MNEMONIC_DIV:
+    case ZYDIS_MNEMONIC_IDIV:
+        // "Undefined" may mean "kept" on the host.
+        return z.cpu_flags->modified & kArithmeticAndDirection;
+    default:
+        break;
+    }
+    if (out.repeat != 0)
+        return 0; // zero iterations keep the flags
+    const uint32_t defined = z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1;
+    return defined & kArithmeticAndDirection;
+}
+
+bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& out) {
+    if (out.lowering != Lowering::SimdIdentity || out.memory.bytes != 16)
+        return false;
+    switch (z.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+        return false;
+    default:
+        return true;
+    }
+}
+
+} // namespace
+
+bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInstruction& out) {
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    const size_t available = bytes.size() < 15 ? bytes.size() : 15;
+    const ZydisDecoder& decoder = decoder_for(code32);
+    ZydisDecoderContext context;
+    ZyanStatus status = ZydisDecoderDecodeInstruction(&decoder, &context, bytes.data(), available, &z);
+    out = GuestInstruction{};
+    out.eip = eip;
+    if (status == ZYDIS_STATUS_NO_MORE_DATA && available < 15)
+        return false;
+    if (ZYAN_SUCCESS(status))
+        status = ZydisDecoderDecodeOperands(&decoder, &context, &z, operands, z.operand_count);
+    if (!ZYAN_SUCCESS(status)) {
+        out.length = 1;
+        out.bytes[0] = bytes[0];
+        out.lowering = Lowering::Undefined;
+        return true;
+    }
+    out.length = z.length;
+    std::memcpy(out.bytes, bytes.data(), z.length);
+    out.mnemonic = static_cast<uint16_t>(z.mnemonic);
+    out.opcode = z.opcode;
+    out.map = static_cast<uint8_t>(z.opcode_map);
+    out.lowering =
+        z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ? classify(z, operands) : Lowering::Undefined;
+    out.lock = (z.attributes & ZYDIS_ATTRIB_HAS_LOCK) != 0;
+    for (unsigned i = 0; i < z.raw.prefix_count; ++i) {
+        const auto& prefix = z.raw.prefixes[i];
+        if (prefix.type == ZYDIS_PREFIX_TYPE_MANDATORY)
+            out.mandatory = prefix.value;
+        else if (prefix.type == ZYDIS_PREFIX_TYPE_EFFECTIVE) {
+            if (prefix.value == 0xF2 || prefix.value == 0xF3)
+                out.repeat = prefix.value;
+        }
+        switch (prefix.value) {
+        case 0x26:
+            out.segment_override = 0;
+            break;
+        case 0x2E:
+            out.segment_override = 1;
+            break;
+        case 0x36:
+            out.segment_override = 2;
+            break;
+        case 0x3E:
+            out.segment_override = 3;
+            break;
+        case 0x64:
+            out.segment_override = 4;
+            break;
+        case 0x65:
+            out.segment_override = 5;
+            break;
+        default:
+            break;
+        }
+    }
+    if (z.attributes & ZYDIS_ATTRIB_HAS_MODRM) {
+        out.has_modrm = true;
+        out.mod = z.raw.modrm.mod;
+        out.reg = z.raw.modrm.reg;
+        out.rm = z.raw.modrm.rm;
+    }
+    out.operand_bytes = static_cast<uint8_t>(z.operand_width / 8);
+    out.address_bits = z.address_width;
+    for (unsigned i = 0; i < z.operand_count; ++i)
+        take_operand(z, operands[i], out);
+    if (z.raw.imm[0].size != 0) {
+        out.immediate_bytes = z.raw.imm[0].size / 8;
+        out.immediate = static_cast<uint32_t>(z.raw.imm[0].value.u);
+    }
+    if (z.raw.imm[1].size != 0) {
+        out.immediate2_bytes = z.raw.imm[1].size / 8;
+        out.immediate2 = static_cast<uint32_t>(z.raw.imm[1].value.u);
+    }
+    if (z.raw.imm[0].is_relative) {
+        out.target = eip + z.length + static_cast<uint32_t>(static_cast<int32_t>(z.raw.imm[0].value.s));
+        if (z.operand_width == 16)
+            out.target &= 0xFFFF;
+    }
+    if (z.cpu_flags != nullptr)
+        out.flags_read = z.cpu_flags->tested & kArithmeticAndDirection;
+    out.flags_killed = killed_flags(z, out);
+    out.aligned_memory = out.has_memory && needs_alignment(z, out);
+    return true;
+}
+
+bool GuestInstruction::ends_block() const {
+    switch (lowering) {
+    case Lowering::Undefined:
+    case Lowering::JumpRelative:
+    case Lowering::JumpIndirect:
+    case Lowering::JumpFar:
+    case Lowering::CallFar:
+    case Lowering::Return:
+    case Lowering::ReturnFar:
+    case Lowering::InterruptReturn:
+        return true;
+    case Lowering::SoftwareInterrupt:
+        return mnemonic != ZYDIS_MNEMONIC_INTO;
+    case Lowering::SystemCall:
+        return mnemonic == ZYDIS_MNEMONIC_HLT || mnemonic == ZYDIS_MNEMONIC_SYSENTER ||
+               mnemonic == ZYDIS_MNEMONIC_SYSEXIT;
+    default:
+        return false;
+    }
+}
+
+std::string disassemble(const GuestInstruction& instruction, bool code32) {
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_for(code32), instruction.bytes, instruction.length, &z,
+                                             operands)))
+        return "(undefined)";
+    ZydisFormatter formatter;
+    ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+    char text[128];
+    ZydisFormatterFormatInstruction(&formatter, &z, operands, z.operand_count_visible, text, sizeof text,
+                                    instruction.eip, nullptr);
+    return text;
+}
+
+} // namespace vmm

@@ -1,0 +1,462 @@
+#include "vmm/translator/block_translator.h"
+
+#include "vmm/memory/guest_memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vmm {
+
+using namespace host;
+
+namespace {
+
+constexpr uint32_t kAllFlags = 0xCD5; // CF PF AF ZF SF DF OF
+
+// An instruction that can fault or leave the block shows the guest every flag.
+bool exposes_flags(const GuestInstruction& insn) {
+    if (insn.has_memory && insn.memory.access != kAccessNone)
+        return true;
+    switch (insn.lowering) {
+    case Lowering::Nop:
+    case Lowering::Lea:
+    case Lowering::IncDec:
+    case Lowering::ExchangeAcc:
+        return false;
+    case Lowering::Identity:
+        return (insn.opcode & 0xFE) == 0xF6 && insn.reg >= 6; // DIV, IDIV
+    default:
+        return true;
+    }
+}
+
+} // namespace
+
+int32_t BlockTranslator::slot_address_ = 0;
+
+void BlockTranslator::set_slot_address(const Runtime& rt) {
+    const auto address = reinterpret_cast<uintptr_t>(&rt.slot[0]);
+    VERIFY(address < (uintptr_t{1} << 31));
+    slot_address_ = static_cast<int32_t>(address);
+}
+
+Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBytes& code, CodeSource& source,
+                                  const TranslateOptions& options) {
+    key_ = key;
+    options_ = options;
+    start_eip_ = eip;
+    page_room_ = code.first_length;
+    backing_ = code.backing;
+    second_backing_ = kNoPage;
+    count_ = 0;
+    truncated_fetch_ = false;
+    exits_.clear();
+    landings_.clear();
+    points_.clear();
+    emitted_.fill(false);
+    sti_poll_at_ = -1;
+
+    decode_block(code, source, options);
+    if (truncated_fetch_)
+        return nullptr;
+    compute_liveness();
+
+    const uint32_t base = cache_.cursor();
+    VERIFY(cache_.room() >= kMaxBlockBytes);
+    Emitter emitter(cache_.memory().writable(base), cache_.room(), base);
+    e_ = &emitter;
+
+    Block block;
+    block.key = key;
+    block.eip = eip;
+    block.backing = backing_;
+    block.second_backing = second_backing_;
+    block.offset = static_cast<uint16_t>(kPageSize - page_room_);
+    const GuestInstruction& last = instructions_[count_ - 1];
+    block.guest_bytes = static_cast<uint16_t>(last.eip + last.length - eip);
+    block.entry = base;
+    index_ = 0;
+    insn_ = &instructions_[0];
+    side_point(eip);
+    compare_eip(eip, (live_before_[0] & kAllFlags) != 0, stubs_.indirect_miss);
+    block.body = static_cast<uint32_t>(emitter.address());
+    block.link_first = static_cast<uint32_t>(cache_.links.size());
+    emit_body();
+    emit_exits();
+    block.link_count = static_cast<uint32_t>(cache_.links.size()) - block.link_first;
+    block.host_end = static_cast<uint32_t>(emitter.address());
+    block.side_first = static_cast<uint32_t>(cache_.side_points.size());
+    block.side_count = static_cast<uint32_t>(points_.size());
+    cache_.side_points.insert(cache_.side_points.end(), points_.begin(), points_.end());
+    block.landing_first = static_cast<uint32_t>(cache_.landings.size());
+    block.landing_count = static_cast<uint32_t>(landings_.size());
+    cache_.landings.insert(cache_.landings.end(), landings_.begin(), landings_.end());
+    e_ = nullptr;
+    return cache_.add(block);
+}
+
+void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
+                                   const TranslateOptions& options) {
+    constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
+    const unsigned limit =
+        key_.has(kAlone) ? 1 : std::min(std::max(options.max_instructions, 1u), kMaxInstructions);
+    const bool code32 = key_.has(ModeKey::kCode32);
+    uint32_t at = 0;
+    while (count_ < limit) {
+        GuestInstruction& insn = instructions_[count_];
+        const uint32_t room = page_room_ - at;
+        if (room == 0)
+            return;
+        bool complete = decode({code.first + at, room}, start_eip_ + at, code32, insn);
+        if (!complete) {
+            if (count_ > 0)
+                return; // the spanning instruction gets a block of its own
+            const uint8_t* next = source.next_page(second_backing_);
+            if (next == nullptr) {
+                truncated_fetch_ = true;
+                return;
+            }
+            uint8_t joined[32];
+            std::memcpy(joined, code.first, room);
+            std::memcpy(joined + room, next, 16);
+            complete = decode({joined, room + 16}, start_eip_, code32, insn);
+            VERIFY(complete);
+        }
+        // Beyond CS.limit: #GP(0) when execution gets there.
+        if (uint64_t{insn.eip} + insn.length - 1 > key_.cs_limit) {
+            if (count_ > 0)
+                return;
+            insn.lowering = Lowering::Undefined;
+        }
+        ++count_;
+        at += insn.length;
+        if (second_backing_ != kNoPage || insn.ends_block())
+            return;
+    }
+}
+
+void BlockTranslator::compute_liveness() {
+    uint32_t live = kAllFlags;
+    for (unsigned i = count_; i-- > 0;) {
+        const GuestInstruction& insn = instructions_[i];
+        live_after_[i] = live;
+        if (exposes_flags(insn))
+            live = kAllFlags;
+        else
+            live = (live & ~insn.flags_killed) | insn.flags_read;
+        live_before_[i] = live;
+    }
+}
+
+void BlockTranslator::side_point(uint32_t eip) {
+    const uint32_t offset = e_->offset();
+    VERIFY(offset < 65536);
+    points_.push_back({static_cast<uint16_t>(offset), static_cast<uint16_t>(eip - start_eip_)});
+}
+
+// Leaves through `miss` unless r8d == eip. At least 5 bytes, so that it can be overwritten with a jump.
+void BlockTranslator::compare_eip(uint32_t eip, bool flags_live, uint32_t miss) {
+    if (!flags_live) {
+        e_->op_reg({.opcode = 0x81}, 7, kScratch0);
+        e_->dword(eip);
+        e_->jump_if(5, miss);
+        return;
+    }
+    e_->mov64(kScratch1, kRcx);
+    e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+    e_->byte(0xE3); // jrcxz over the miss path: mov rcx, r9 (3) + jmp rel32 (5)
+    e_->byte(8);
+    e_->mov64(kRcx, kScratch1);
+    e_->jump(miss);
+    e_->mov64(kRcx, kScratch1);
+}
+
+void BlockTranslator::emit_body() {
+    ended_ = false;
+    for (index_ = 0; index_ < count_; ++index_) {
+        insn_ = &instructions_[index_];
+        side_point(insn_->eip);
+        host_offset_[index_] = e_->offset();
+        emitted_[index_] = true;
+        ended_ = false;
+        force_callouts_ = key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) ||
+                          cache_.needs_callout(backing_, static_cast<uint16_t>((kPageSize - page_room_) +
+                                                                               (insn_->eip - start_eip_)));
+        slot_write_pending_ = false;
+        lower();
+        if (sti_poll_at_ == static_cast<int>(index_) && !ended_) {
+            side_point(insn_->next_eip());
+            e_->load64(kScratch0, rt(ENCORE_RT(sti_poll_pointer)));
+            e_->load32(kScratch0, {.base = kScratch0});
+        }
+    }
+    if (!ended_) {
+        side_point(insn_->next_eip());
+        exit_direct(insn_->next_eip());
+    }
+}
+
+void BlockTranslator::emit_exits() {
+    for (size_t i = 0; i < exits_.size(); ++i) {
+        const PendingExit exit = exits_[i];
+        const int inside = index_of(exit.target);
+        if (options_.link && inside >= 0 && emitted_[static_cast<size_t>(inside)] &&
+            (exit.site & 0x80000000u) == 0) {
+            e_->patch_rel32(exit.site,
+                            e_->address() - e_->offset() + host_offset_[static_cast<size_t>(inside)]);
+            continue;
+        }
+        const uint32_t site = exit.site & 0x7FFFFFFFu;
+        e_->patch_rel32(site, e_->address());
+        const auto stub = static_cast<uint32_t>(e_->address());
+        e_->mov32_imm(kScratch0, exit.target);
+        if (can_link(exit.target)) {
+            const auto link = static_cast<uint32_t>(cache_.links.size());
+            const auto base = static_cast<uint32_t>(e_->address() - e_->offset());
+            cache_.links.push_back({.target_eip = exit.target, .site = base + site, .stub = stub});
+            e_->mov32_imm(kScratch1, link);
+            e_->jump(stubs_.leave_link);
+        } else if (options_.link) {
+            e_->load32(kScratch1, {.base = kJumpTable,
+                                   .displacement = static_cast<int32_t>((exit.target & 0xFFFF) * 4)});
+            e_->jump_reg(kScratch1);
+        } else {
+            e_->jump(stubs_.indirect_miss);
+        }
+    }
+}
+
+void BlockTranslator::poll() {
+    e_->load64(kScratch0, rt(ENCORE_RT(poll_pointer)));
+    e_->load32(kScratch0, {.base = kScratch0});
+}
+
+void BlockTranslator::callout(Callout which) {
+    e_->store32_imm(rt(kRtEip), insn_->eip);
+    e_->store32_imm(rt(ENCORE_RT(next_eip)), insn_->next_eip());
+    e_->mov32_imm(kScratch2, static_cast<uint32_t>(which));
+    e_->call(stubs_.callout);
+}
+
+void BlockTranslator::callout(Callout which, uint32_t a, uint32_t b) {
+    e_->mov32_imm(kScratch0, a);
+    e_->mov32_imm(kScratch1, b);
+    callout(which);
+}
+
+void BlockTranslator::callout_b(Callout which, uint32_t b) {
+    e_->mov32_imm(kScratch1, b);
+    callout(which);
+}
+
+void BlockTranslator::leave_to_dispatcher(uint32_t eip) {
+    e_->store32_imm(rt(kRtEip), eip);
+    e_->store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Retry));
+    e_->jump(stubs_.leave);
+}
+
+int BlockTranslator::index_of(uint32_t eip) const {
+    const auto first = instructions_.begin(), last = first + count_;
+    const auto found = std::lower_bound(
+        first, last, eip, [](const GuestInstruction& insn, uint32_t at) { return insn.eip < at; });
+    return found != last && found->eip == eip ? static_cast<int>(found - first) : -1;
+}
+
+bool BlockTranslator::in_page(uint32_t eip) const {
+    const uint32_t page_start = start_eip_ - (kPageSize - page_room_);
+    return second_backing_ == kNoPage && eip - page_start < kPageSize;
+}
+
+bool BlockTranslator::can_link(uint32_t target) const {
+    return options_.link && (!options_.same_page_only || in_page(target));
+}
+
+bool BlockTranslator::check_target(uint32_t target) {
+    if (target <= key_.cs_limit)
+        return true;
+    callout(Callout::Raise, static_cast<uint32_t>(Vector::GeneralProtection), 1);
+    return false;
+}
+
+void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condition, Transfer transfer) {
+    const uint64_t here = e_->address();
+    uint32_t site;
+    if (transfer == Transfer::Call)
+        site = e_->call(here) | 0x80000000u; // never folded into the block: the callee must be entered as one
+    else
+        site = condition ? e_->jump_if(*condition, here) : e_->jump(here);
+    exits_.push_back({site, target});
+    if (!condition && transfer == Transfer::Jump)
+        ended_ = true;
+}
+
+void BlockTranslator::exit_indirect() {
+    if (options_.link) {
+        e_->movzx16(kScratch1, kScratch0);
+        e_->load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
+        e_->jump_reg(kScratch1);
+    } else {
+        e_->jump(stubs_.indirect_miss);
+    }
+    ended_ = true;
+}
+
+// Where the host RET of a guest return arrives: r8d holds the guest's return address.
+void BlockTranslator::return_landing() {
+    landings_.push_back(static_cast<uint32_t>(e_->address()));
+    compare_eip(insn_->next_eip(), (live_after_[index_] & kAllFlags) != 0, stubs_.return_miss);
+}
+
+void BlockTranslator::lower() {
+    switch (insn_->lowering) {
+    case Lowering::Undefined:
+        if (uint64_t{insn_->eip} + insn_->length - 1 > key_.cs_limit)
+            callout(Callout::Raise, static_cast<uint32_t>(Vector::GeneralProtection), 1);
+        else
+            raise(Vector::InvalidOpcode);
+        ended_ = true;
+        break;
+    case Lowering::Nop:
+        break;
+    case Lowering::Identity:
+        lower_identity();
+        break;
+    case Lowering::SimdIdentity:
+        lower_simd();
+        break;
+    case Lowering::X87Identity:
+        lower_x87();
+        break;
+    case Lowering::Lea:
+        lower_lea();
+        break;
+    case Lowering::MoveSegment:
+        lower_move_segment();
+        break;
+    case Lowering::LoadFarPointer:
+        lower_load_far_pointer();
+        break;
+    case Lowering::IncDec:
+        lower_inc_dec();
+        break;
+    case Lowering::ExchangeAcc:
+        lower_exchange();
+        break;
+    case Lowering::MoveOffset:
+        lower_move_offset();
+        break;
+    case Lowering::Xlat:
+        lower_xlat();
+        break;
+    case Lowering::Push:
+        lower_push();
+        break;
+    case Lowering::Pop:
+        lower_pop();
+        break;
+    case Lowering::PushSegment:
+        lower_push_segment();
+        break;
+    case Lowering::PopSegment:
+        callout(Callout::PopSegment, (insn_->opcode >> 3) & 7, insn_->operand_bytes);
+        break;
+    case Lowering::PushAll:
+        callout(Callout::PushAll, 0, insn_->operand_bytes);
+        break;
+    case Lowering::PopAll:
+        callout(Callout::PopAll, 0, insn_->operand_bytes);
+        break;
+    case Lowering::PushFlags:
+        callout(Callout::PushFlags, 0, insn_->operand_bytes);
+        break;
+    case Lowering::PopFlags:
+        callout(Callout::PopFlags, 0, insn_->operand_bytes);
+        break;
+    case Lowering::Leave:
+        lower_leave();
+        break;
+    case Lowering::Enter:
+        callout(Callout::Enter, (insn_->immediate & 0xFFFF) | (insn_->immediate2 & 0xFF) << 16,
+                insn_->operand_bytes);
+        break;
+    case Lowering::JumpRelative:
+        lower_jump_relative();
+        break;
+    case Lowering::JumpConditional:
+        lower_jump_conditional();
+        break;
+    case Lowering::JumpIndirect:
+        lower_jump_indirect();
+        break;
+    case Lowering::JumpFar:
+        lower_far(false);
+        break;
+    case Lowering::LoopOrJcxz:
+        lower_loop();
+        break;
+    case Lowering::CallRelative:
+        lower_call_relative();
+        break;
+    case Lowering::CallIndirect:
+        lower_call_indirect();
+        break;
+    case Lowering::CallFar:
+        lower_far(true);
+        break;
+    case Lowering::Return:
+        lower_return();
+        break;
+    case Lowering::ReturnFar:
+        callout(Callout::FarReturn, insn_->immediate_bytes != 0 ? insn_->immediate : 0, insn_->operand_bytes);
+        ended_ = true;
+        break;
+    case Lowering::InterruptReturn:
+        callout(Callout::InterruptReturn, 0, insn_->operand_bytes);
+        ended_ = true;
+        break;
+    case Lowering::SoftwareInterrupt:
+        lower_software_interrupt();
+        break;
+    case Lowering::StringMove:
+        lower_string();
+        break;
+    case Lowering::StringIo:
+        lower_string_io();
+        break;
+    case Lowering::PortIn:
+        lower_port(true);
+        break;
+    case Lowering::PortOut:
+        lower_port(false);
+        break;
+    case Lowering::ClearInterrupt:
+        lower_cli();
+        break;
+    case Lowering::SetInterrupt:
+        lower_sti();
+        break;
+    case Lowering::SystemCall:
+        lower_system_call();
+        break;
+    case Lowering::SystemMemory:
+        lower_system_memory();
+        break;
+    case Lowering::Bcd:
+        lower_bcd();
+        break;
+    case Lowering::Bound:
+        lower_bound();
+        break;
+    case Lowering::Arpl:
+        lower_arpl();
+        break;
+    case Lowering::FpuEnvironment:
+        lower_fpu_environment();
+        break;
+    case Lowering::LoadMxcsr:
+        lower_load_mxcsr();
+        break;
+    }
+}
+
+} // namespace vmm

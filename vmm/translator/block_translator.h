@@ -1,0 +1,193 @@
+// Translates one block: decodes forward from an EIP, works out which flags are live, and lowers each
+// instruction. One lowering per class of instruction, grouped by file (lower_*.cpp).
+//
+// Invariants at every guest instruction boundary in the emitted code: guest registers in the host registers
+// of the same number, zero-extended; r12 = window + ESP; arithmetic flags and DF in RFLAGS; x87/XMM state in
+// the host units. Architectural state is committed only after an instruction's last possible fault.
+#pragma once
+#include "vmm/code_cache/code_cache.h"
+#include "vmm/cpu/fault.h"
+#include "vmm/decoder/decoder.h"
+#include "vmm/translator/callouts.h"
+#include "vmm/translator/emitter.h"
+#include "vmm/translator/stubs.h"
+
+#include <array>
+#include <optional>
+#include <vector>
+
+namespace vmm {
+
+// Where guest code bytes come from: up to two pages.
+struct CodeBytes {
+    uint32_t backing = 0, second_backing = 0xFFFFFFFF; // memfd pages
+    const uint8_t* first = nullptr;                    // bytes from the start EIP to the page end
+    uint32_t first_length = 0;
+};
+
+// What the translator asks of the engine while it works.
+class CodeSource {
+  public:
+    virtual ~CodeSource() = default;
+    // Bytes of the page after the block's first, when an instruction runs into it; null when fetching from it
+    // faults (the fault is raised when execution gets there).
+    virtual const uint8_t* next_page(uint32_t& backing) = 0;
+};
+
+struct TranslateOptions {
+    unsigned max_instructions = 96;
+    bool link = true;
+    bool same_page_only = true; // direct links only within the page (paging is on)
+};
+
+class BlockTranslator {
+  public:
+    BlockTranslator(CodeCache& cache, const Stubs& stubs, Runtime& rt)
+        : cache_(cache), stubs_(stubs), rt_(rt) {}
+
+    // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
+    // entirely because its second page faults (source.next_page said so).
+    Block* translate(uint32_t eip, const ModeKey& key, const CodeBytes& code, CodeSource& source,
+                     const TranslateOptions& options);
+
+    static constexpr unsigned kMaxInstructions = 128;
+    // Room the cache must have before translate() is called.
+    static constexpr uint32_t kMaxBlockBytes = 48 * 1024;
+
+  private:
+    struct PendingExit { // a direct exit whose stub comes after the block, or a jump forward inside it
+        uint32_t site;   // offset of the rel32
+        uint32_t target;
+    };
+
+    void decode_block(const CodeBytes& code, CodeSource& source, const TranslateOptions& options);
+    void compute_liveness();
+    void emit_entry_check();
+    void emit_body();
+    void emit_exits();
+    void lower();
+
+    // -- shared helpers (block_translator.cpp) ------------------------------------------------------
+    static HostMemory rt(int32_t offset) { return {.base = host::kRuntime, .displacement = offset}; }
+    static HostMemory slot() { return {.displacement = slot_address_}; }
+    void side_point(uint32_t eip);
+    void poll();
+    void callout(Callout which);                         // r8d, r9d already loaded
+    void callout(Callout which, uint32_t a, uint32_t b); // constants
+    void callout_b(Callout which, uint32_t b);           // r8d already loaded
+    void raise(Vector vector) { callout(Callout::Raise, static_cast<uint32_t>(vector), 0); }
+    void leave_to_dispatcher(uint32_t eip);
+    enum class Transfer : uint8_t { Jump, Call };
+    void exit_direct(uint32_t target, std::optional<uint8_t> condition = std::nullopt,
+                     Transfer transfer = Transfer::Jump);
+    [[nodiscard]] int index_of(uint32_t eip) const; // instruction of this block at that EIP, or -1
+    // False when the target lies beyond CS.limit: #GP(0) has been emitted.
+    [[nodiscard]] bool check_target(uint32_t target);
+    void compare_eip(uint32_t eip, bool flags_live, uint32_t miss); // r8d against eip
+    void exit_indirect();                                           // r8d: EIP
+    [[nodiscard]] bool in_page(uint32_t eip) const;
+    [[nodiscard]] bool can_link(uint32_t target) const;
+    // A guest register as host register; ESP is r12 (low half only).
+    static uint8_t host_reg(uint8_t guest) { return guest == 4 ? host::kGuestEsp : guest; }
+    void rebias_esp() { e_->lea64(host::kGuestEsp, {.base = host::kGuestEsp, .index = host::kWindow}); }
+    void return_landing();
+
+    // -- lower_memory.cpp ---------------------------------------------------------------------------
+    // Offset part of the operand into r8d.
+    void effective_address(const MemoryOperand& m, uint8_t to = host::kScratch0);
+    // Host operand for the guest memory operand of the instruction; may use r8, r9 (and r10, r11 for limits).
+    // In call-out form the operand is the slot; finish_memory() then writes it back.
+    HostMemory memory_operand(bool bit_string = false);
+    void finish_memory();
+    HostMemory windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check);
+    void load_segment_base(unsigned segment, uint8_t to);
+    void check_limit(unsigned segment, uint8_t offset_reg, unsigned bytes);
+    [[nodiscard]] bool use_callout(unsigned segment, bool write) const;
+
+    // -- lower_identity.cpp -------------------------------------------------------------------------
+    void lower_identity();
+    void lower_simd();
+    void lower_x87();
+    void lower_lea();
+    void lower_inc_dec();
+    void lower_exchange();
+    void lower_move_offset();
+    void lower_xlat();
+    void emit_identity(HostOpcode op);
+    void lower_masked_move();
+    [[nodiscard]] HostOpcode opcode_of(bool general) const;
+
+    // -- lower_stack.cpp ----------------------------------------------------------------------------
+    [[nodiscard]] bool flat_stack() const;
+    void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
+    void push_imm(uint32_t value, unsigned bytes);
+    void pop_to(uint8_t scratch, unsigned bytes, bool move = true); // value into a scratch register
+    void release_stack(uint32_t bytes);
+    void lower_push();
+    void lower_pop();
+    void lower_push_segment();
+    void lower_leave();
+
+    // -- lower_control.cpp --------------------------------------------------------------------------
+    void lower_jump_relative();
+    void lower_jump_conditional();
+    void lower_jump_indirect();
+    void lower_loop();
+    void lower_call_relative();
+    void lower_call_indirect();
+    void lower_return();
+    void load_branch_operand(); // r/m of near indirect CALL/JMP into r10d
+
+    // -- lower_system.cpp ---------------------------------------------------------------------------
+    void lower_move_segment();
+    void lower_load_far_pointer();
+    void lower_far(bool call);
+    void lower_string();
+    void lower_string_io();
+    void string_callout();
+    void lower_port(bool in);
+    void lower_cli();
+    void lower_sti();
+    void lower_system_call();
+    void lower_system_memory();
+    void lower_bcd();
+    void lower_bound();
+    void lower_arpl();
+    void lower_fpu_environment();
+    void lower_load_mxcsr();
+    void lower_software_interrupt();
+    [[nodiscard]] bool fpu_check(); // emits #NM / #UD and returns false when x87/MMX/SSE may not run
+    void slot_operand(unsigned bytes, uint32_t access); // memory operand via the slot, always
+
+    CodeCache& cache_;
+    const Stubs& stubs_;
+    Runtime& rt_;
+    Emitter* e_ = nullptr;
+    ModeKey key_;
+    TranslateOptions options_;
+    uint32_t start_eip_ = 0;
+    uint32_t page_room_ = 0; // bytes from start_eip_ to the end of its page
+    uint32_t backing_ = 0, second_backing_ = 0;
+    std::array<GuestInstruction, kMaxInstructions> instructions_;
+    std::array<uint32_t, kMaxInstructions> live_after_{};
+    std::array<uint32_t, kMaxInstructions> live_before_{};
+    std::array<uint32_t, kMaxInstructions> host_offset_{}; // of each instruction, from block start
+    std::array<bool, kMaxInstructions> emitted_{};
+    unsigned count_ = 0, index_ = 0;
+    bool truncated_fetch_ = false;
+    const GuestInstruction* insn_ = nullptr;
+    bool force_callouts_ = false; // this instruction's memory goes through call-outs
+    bool slot_write_pending_ = false;
+    uint32_t slot_packed_ = 0;
+    int sti_poll_at_ = -1; // index of the instruction after which to poll for a pending interrupt
+    bool ended_ = false;   // control does not fall out of the last lowering
+    std::vector<PendingExit> exits_;
+    std::vector<uint32_t> landings_;
+    std::vector<SidePoint> points_;
+    static int32_t slot_address_;
+
+  public:
+    static void set_slot_address(const Runtime& rt);
+};
+
+} // namespace vmm

@@ -1,0 +1,57 @@
+// What every call-out does on the way in and out: EFLAGS made whole, and the ways to finish.
+#pragma once
+#include "vmm/translator/callouts.h"
+#include "vmm/translator/engine_core.h"
+
+namespace vmm {
+
+class CalloutScope {
+  public:
+    explicit CalloutScope(Runtime& rt) : rt_(rt), core_(*rt.engine) { core_.gather_flags(); }
+
+    // Must the block be left at the next instruction boundary?
+    [[nodiscard]] bool must_leave() const {
+        return core_.code_changed || core_.flush_requested || core_.contexts_stale || core_.intercepted ||
+               rt_.poll_pointer == core_.trap_page_;
+    }
+
+    // The instruction is not finished yet: back into the block.
+    [[nodiscard]] uint32_t go_on() {
+        core_.scatter_flags();
+        return kGoOn;
+    }
+    // Out to the dispatcher; cpu.eip is where to go on.
+    [[nodiscard]] uint32_t leave() {
+        core_.scatter_flags();
+        return kLeave;
+    }
+    // Out, at the next instruction.
+    [[nodiscard]] uint32_t next() {
+        rt_.cpu.eip = rt_.next_eip;
+        return leave();
+    }
+    // The instruction is finished and the mode key cannot have changed.
+    [[nodiscard]] uint32_t done() { return must_leave() ? next() : go_on(); }
+    // The instruction is finished and may have changed the mode key.
+    [[nodiscard]] uint32_t done_with_mode() {
+        return must_leave() || compute_mode_key(rt_.cpu) != core_.running_key ? next() : go_on();
+    }
+    [[nodiscard]] uint32_t fault(const Fault& fault) {
+        core_.raise(fault);
+        return leave();
+    }
+    // Finished or faulted, mode unchanged.
+    [[nodiscard]] uint32_t result(const GuestResult<void>& outcome) {
+        return outcome ? done() : fault(outcome.error());
+    }
+    // The Cpu has moved EIP (or faulted).
+    [[nodiscard]] uint32_t transferred(const GuestResult<void>& outcome) {
+        return outcome ? leave() : fault(outcome.error());
+    }
+
+  private:
+    Runtime& rt_;
+    EngineCore& core_;
+};
+
+} // namespace vmm

@@ -1,0 +1,529 @@
+// Call-outs for memory, stack, segments, control transfers and system registers. See callouts.h for
+// arguments.
+#include "vmm/translator/callouts.h"
+
+#include "vmm/translator/callout_scope.h"
+#include "vmm/translator/engine_core.h"
+#include "vmm/translator/fpu_callouts.h"
+
+#include <cstring>
+
+namespace vmm {
+
+namespace {
+
+template <class Made> void put(Runtime& rt, const Made& value) { std::memcpy(rt.slot, &value, sizeof value); }
+template <class Wanted> Wanted get(const Runtime& rt, unsigned offset = 0) {
+    Wanted value;
+    std::memcpy(&value, rt.slot + offset, sizeof value);
+    return value;
+}
+
+void set_gpr(CpuState& c, unsigned index, uint32_t value, unsigned width) {
+    uint32_t& reg = c.gpr[index & 7];
+    reg = width == 4 ? value : (reg & 0xFFFF0000u) | (value & 0xFFFFu);
+}
+
+uint32_t raise_vector(Runtime& rt, uint32_t vector, uint32_t with_code) {
+    CalloutScope scope(rt);
+    return scope.fault({static_cast<Vector>(vector), with_code != 0, 0, 0});
+}
+
+// -- memory through the slot -------------------------------------------------------------------------
+
+struct Access {
+    explicit Access(uint32_t packed)
+        : flags(packed & 15), segment(static_cast<SegReg>((packed >> 4) & 7)), bytes((packed >> 8) & 0x3FF),
+          bit_register((packed >> 18) & 7) {}
+    uint32_t flags;
+    SegReg segment;
+    uint32_t bytes;
+    unsigned bit_register;
+};
+
+uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
+    CalloutScope scope(rt);
+    EngineCore& core = *rt.engine;
+    const Access access(packed);
+    if (access.flags & SlotAccess::kBitString) { // SDM Vol. 2A 3.1.1.9: the bit offset moves the operand
+        const uint32_t bit = rt.cpu.gpr[access.bit_register];
+        if (access.bytes == 4) {
+            offset += static_cast<uint32_t>(static_cast<int32_t>(bit) >> 5) * 4;
+            rt.slot_bit = bit & 31;
+        } else {
+            offset += static_cast<uint32_t>(static_cast<int16_t>(bit) >> 4) * 2;
+            rt.slot_bit = bit & 15;
+        }
+    }
+    const bool write = (access.flags & SlotAccess::kWrite) != 0;
+    auto linear = core.cpu->linear_address(access.segment, offset, access.bytes,
+                                           write ? AccessKind::Write : AccessKind::Read);
+    if (!linear)
+        return scope.fault(linear.error());
+    if ((access.flags & SlotAccess::kAligned16) && (*linear & 15) != 0)
+        return scope.fault({Vector::GeneralProtection, true, 0, 0});
+    if (write)
+        if (auto allowed = core.linear->check_write(*linear, access.bytes, core.privilege()); !allowed)
+            return scope.fault(allowed.error());
+    if (access.flags & SlotAccess::kRead)
+        if (auto done = core.linear->read_bytes(*linear, rt.slot, access.bytes, core.privilege()); !done)
+            return scope.fault(done.error());
+    rt.slot_linear = *linear;
+    core.note_data_access(*linear, access.bytes, write);
+    return scope.go_on();
+}
+
+uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
+    CalloutScope scope(rt);
+    const Access access(packed);
+    if (auto done =
+            rt.engine->linear->write_bytes(rt.slot_linear, rt.slot, access.bytes, rt.engine->privilege());
+        !done)
+        return scope.fault(done.error());
+    return scope.done();
+}
+
+// -- stack --------------------------------------------------------------------------------------------
+
+// Mid-instruction unless the instruction is the push itself; leaving waits for the next poll.
+uint32_t push(Runtime& rt, uint32_t value, uint32_t width) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->push(value, static_cast<Width>(width));
+    if (!done)
+        return scope.fault(done.error());
+    const CpuState& c = rt.cpu;
+    const uint32_t top = c.segment(SegReg::Ss).big() ? c.gpr[4] : c.gpr[4] & 0xFFFF;
+    rt.engine->note_data_access(c.segment(SegReg::Ss).base + top, width, true);
+    return scope.go_on();
+}
+
+uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
+    CalloutScope scope(rt);
+    const uint32_t esp = rt.cpu.gpr[4];
+    auto value = rt.engine->cpu->pop(static_cast<Width>(width));
+    if (!value)
+        return scope.fault(value.error());
+    const uint32_t top = rt.cpu.segment(SegReg::Ss).big() ? esp : esp & 0xFFFF;
+    rt.engine->note_data_access(rt.cpu.segment(SegReg::Ss).base + top, width, false);
+    if (!move)
+        rt.cpu.gpr[4] = esp;
+    put(rt, *value);
+    return scope.go_on();
+}
+
+uint32_t pop(Runtime& rt, uint32_t, uint32_t width) { return pop_value(rt, width, true); }
+uint32_t pop_peek(Runtime& rt, uint32_t, uint32_t width) { return pop_value(rt, width, false); }
+
+uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
+    CalloutScope scope(rt);
+    auto image = rt.engine->cpu->pushf_image(static_cast<Width>(width));
+    if (!image)
+        return scope.fault(image.error());
+    return scope.result(rt.engine->cpu->push(*image, static_cast<Width>(width)));
+}
+
+uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
+    CalloutScope scope(rt);
+    const uint32_t esp = rt.cpu.gpr[4];
+    auto image = rt.engine->cpu->pop(static_cast<Width>(width));
+    if (!image)
+        return scope.fault(image.error());
+    auto done = rt.engine->cpu->popf(*image, static_cast<Width>(width));
+    if (!done) {
+        rt.cpu.gpr[4] = esp;
+        return scope.fault(done.error());
+    }
+    return scope.done_with_mode();
+}
+
+uint32_t push_all(Runtime& rt, uint32_t, uint32_t width) {
+    CalloutScope scope(rt);
+    return scope.result(rt.engine->cpu->pusha(static_cast<Width>(width)));
+}
+
+uint32_t pop_all(Runtime& rt, uint32_t, uint32_t width) {
+    CalloutScope scope(rt);
+    return scope.result(rt.engine->cpu->popa(static_cast<Width>(width)));
+}
+
+uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
+    CalloutScope scope(rt);
+    return scope.result(rt.engine->cpu->enter(static_cast<uint16_t>(sizes), static_cast<uint8_t>(sizes >> 16),
+                                              static_cast<Width>(width)));
+}
+
+// -- segments -----------------------------------------------------------------------------------------
+
+uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(selector));
+    return done ? scope.done_with_mode() : scope.fault(done.error());
+}
+
+uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
+    CalloutScope scope(rt);
+    Cpu& cpu = *rt.engine->cpu;
+    const uint32_t esp = rt.cpu.gpr[4];
+    auto selector = cpu.pop(static_cast<Width>(width));
+    if (!selector)
+        return scope.fault(selector.error());
+    // The register is loaded while ESP is still the old one; for SS the new B bit decides the increment's
+    // width.
+    const uint32_t moved = rt.cpu.gpr[4];
+    rt.cpu.gpr[4] = esp;
+    auto done = cpu.load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(*selector));
+    if (!done)
+        return scope.fault(done.error());
+    rt.cpu.gpr[4] = moved;
+    return scope.done_with_mode();
+}
+
+uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
+    CalloutScope scope(rt);
+    const unsigned width = packed & 0xFF, reg = (packed >> 8) & 7;
+    const uint32_t offset = width == 4 ? get<uint32_t>(rt) : get<uint16_t>(rt);
+    const auto selector = get<uint16_t>(rt, width);
+    auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), selector);
+    if (!done)
+        return scope.fault(done.error());
+    set_gpr(rt.cpu, reg, offset, width);
+    return scope.done_with_mode();
+}
+
+// -- strings and ports --------------------------------------------------------------------------------
+
+uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
+    CalloutScope scope(rt);
+    EngineCore& core = *rt.engine;
+    core.string_stop = (rt.cpu.eflags & eflags::kTf) != 0;
+    auto finished = core.cpu->string_instruction(
+        static_cast<StringOp>(packed & 15), static_cast<Repeat>((packed >> 4) & 15),
+        static_cast<Width>((packed >> 8) & 15), (packed >> 12) & 0xFF,
+        static_cast<SegReg>((packed >> 20) & 7), rt.next_eip, core.string_stop);
+    if (!finished)
+        return scope.fault(finished.error());
+    core.interrupt_line_changed();
+    if (!*finished || scope.must_leave())
+        return scope.leave(); // eip is already right: this instruction again, or the next
+    return scope.go_on();
+}
+
+uint32_t port_in(Runtime& rt, uint32_t port, uint32_t width) {
+    CalloutScope scope(rt);
+    auto value = rt.engine->cpu->port_in(static_cast<uint16_t>(port), static_cast<Width>(width));
+    if (!value)
+        return scope.fault(value.error());
+    uint32_t& eax = rt.cpu.gpr[0];
+    eax = width == 4   ? *value
+          : width == 2 ? (eax & 0xFFFF0000u) | (*value & 0xFFFF)
+                       : (eax & ~0xFFu) | (*value & 0xFF);
+    rt.engine->interrupt_line_changed();
+    return scope.done();
+}
+
+uint32_t port_out(Runtime& rt, uint32_t port, uint32_t width) {
+    CalloutScope scope(rt);
+    const uint32_t eax = rt.cpu.gpr[0];
+    auto done = rt.engine->cpu->port_out(static_cast<uint16_t>(port), static_cast<Width>(width),
+                                         width == 4   ? eax
+                                         : width == 2 ? eax & 0xFFFF
+                                                      : eax & 0xFF);
+    if (!done)
+        return scope.fault(done.error());
+    rt.engine->interrupt_line_changed();
+    return scope.done();
+}
+
+// -- flags and interrupts -----------------------------------------------------------------------------
+
+uint32_t cli(Runtime& rt, uint32_t, uint32_t) {
+    CalloutScope scope(rt);
+    return scope.result(rt.engine->cpu->cli());
+}
+
+uint32_t sti(Runtime& rt, uint32_t, uint32_t) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->sti();
+    return done ? scope.done_with_mode() : scope.fault(done.error());
+}
+
+// -- transfers: the Cpu moves EIP -------------------------------------------------------------------------
+
+uint32_t far_jump(Runtime& rt, uint32_t offset, uint32_t packed) {
+    CalloutScope scope(rt);
+    return scope.transferred(rt.engine->cpu->far_jump(static_cast<uint16_t>(packed), offset,
+                                                      static_cast<Width>(packed >> 16), rt.next_eip));
+}
+
+uint32_t far_call(Runtime& rt, uint32_t offset, uint32_t packed) {
+    CalloutScope scope(rt);
+    return scope.transferred(rt.engine->cpu->far_call(static_cast<uint16_t>(packed), offset,
+                                                      static_cast<Width>(packed >> 16), rt.next_eip));
+}
+
+uint32_t far_return(Runtime& rt, uint32_t release, uint32_t width) {
+    CalloutScope scope(rt);
+    return scope.transferred(
+        rt.engine->cpu->far_return(static_cast<Width>(width), static_cast<uint16_t>(release)));
+}
+
+uint32_t interrupt_return(Runtime& rt, uint32_t, uint32_t width) {
+    CalloutScope scope(rt);
+    return scope.transferred(rt.engine->cpu->iret(static_cast<Width>(width), rt.next_eip));
+}
+
+uint32_t software_interrupt(Runtime& rt, uint32_t vector, uint32_t kind) {
+    CalloutScope scope(rt);
+    EngineCore& core = *rt.engine;
+    if (core.intercept && core.intercept({static_cast<Vector>(vector), false, 0, 0})) {
+        core.intercepted = true;
+        core.step_suppressed = true;
+        return scope.leave();
+    }
+    auto done =
+        core.cpu->software_interrupt(static_cast<uint8_t>(vector), static_cast<EventKind>(kind), rt.next_eip);
+    core.step_suppressed = true;
+    return scope.transferred(done);
+}
+
+// -- system registers ---------------------------------------------------------------------------------
+
+uint32_t move_from_control(Runtime& rt, uint32_t index, uint32_t gpr) {
+    CalloutScope scope(rt);
+    auto value = rt.engine->cpu->read_cr(index);
+    if (!value)
+        return scope.fault(value.error());
+    rt.cpu.gpr[gpr & 7] = *value;
+    return scope.done();
+}
+
+uint32_t move_to_control(Runtime& rt, uint32_t index, uint32_t gpr) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->write_cr(index, rt.cpu.gpr[gpr & 7]);
+    return done ? scope.next() : scope.fault(done.error());
+}
+
+uint32_t move_from_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
+    CalloutScope scope(rt);
+    auto value = rt.engine->cpu->read_dr(index);
+    if (!value)
+        return scope.fault(value.error());
+    rt.cpu.gpr[gpr & 7] = *value;
+    return scope.done();
+}
+
+uint32_t move_to_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->write_dr(index, rt.cpu.gpr[gpr & 7]);
+    return done ? scope.next() : scope.fault(done.error());
+}
+
+uint32_t simple(Runtime& rt, uint32_t operation, uint32_t) {
+    CalloutScope scope(rt);
+    Cpu& cpu = *rt.engine->cpu;
+    switch (static_cast<SimpleOperation>(operation)) {
+    case SimpleOperation::Hlt: {
+        auto done = cpu.hlt();
+        return done ? scope.next() : scope.fault(done.error());
+    }
+    case SimpleOperation::Clts: {
+        auto done = cpu.clts();
+        return done ? scope.done_with_mode() : scope.fault(done.error());
+    }
+    case SimpleOperation::Cpuid:
+        cpu.cpuid();
+        return scope.done();
+    case SimpleOperation::Rdtsc:
+        return scope.result(cpu.rdtsc());
+    case SimpleOperation::Rdpmc:
+        return scope.result(cpu.rdpmc());
+    case SimpleOperation::Rdmsr:
+        return scope.result(cpu.rdmsr());
+    case SimpleOperation::Wrmsr: {
+        auto done = cpu.wrmsr();
+        return done ? scope.next() : scope.fault(done.error());
+    }
+    case SimpleOperation::Wbinvd:
+        return scope.result(cpu.wbinvd());
+    case SimpleOperation::Sysenter:
+        return scope.transferred(cpu.sysenter());
+    case SimpleOperation::Sysexit:
+        return scope.transferred(cpu.sysexit());
+    }
+    return scope.leave();
+}
+
+uint32_t table_load(Runtime& rt, uint32_t which, uint32_t width) {
+    CalloutScope scope(rt);
+    const auto limit = get<uint16_t>(rt);
+    const auto base = get<uint32_t>(rt, 2);
+    Cpu& cpu = *rt.engine->cpu;
+    return scope.result(which == 0 ? cpu.lgdt(limit, base, static_cast<Width>(width))
+                                   : cpu.lidt(limit, base, static_cast<Width>(width)));
+}
+
+uint32_t table_store(Runtime& rt, uint32_t which, uint32_t) {
+    const TableRegister& table = which == 0 ? rt.cpu.gdtr : rt.cpu.idtr;
+    const auto limit = static_cast<uint16_t>(table.limit);
+    std::memcpy(rt.slot, &limit, 2);
+    std::memcpy(rt.slot + 2, &table.base, 4);
+    return kGoOn;
+}
+
+uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
+    CalloutScope scope(rt);
+    Cpu& cpu = *rt.engine->cpu;
+    CpuState& c = rt.cpu;
+    const unsigned gpr = (packed >> 8) & 7, width = (packed >> 16) & 0xFF;
+    const auto selector = static_cast<uint16_t>(value);
+    const auto store = [&](uint32_t word) { // SLDT, STR, SMSW: to a register, or the slot for memory
+        if (width == 0)
+            put(rt, static_cast<uint16_t>(word));
+        else
+            set_gpr(c, gpr, word, width);
+        return width == 0 ? scope.go_on() : scope.done();
+    };
+    const auto load_rights = [&](GuestResult<uint32_t> result) {
+        if (!result)
+            return scope.fault(result.error());
+        if (c.eflags & eflags::kZf)
+            set_gpr(c, gpr, *result, width);
+        return scope.done();
+    };
+    switch (static_cast<SelectorOperation>(packed & 0xFF)) {
+    case SelectorOperation::Lldt:
+        return scope.result(cpu.lldt(selector));
+    case SelectorOperation::Ltr:
+        return scope.result(cpu.ltr(selector));
+    case SelectorOperation::Lmsw: {
+        auto done = cpu.lmsw(selector);
+        return done ? scope.next() : scope.fault(done.error());
+    }
+    case SelectorOperation::Lar:
+        return load_rights(cpu.lar(selector, c.gpr[gpr]));
+    case SelectorOperation::Lsl:
+        return load_rights(cpu.lsl(selector, c.gpr[gpr]));
+    case SelectorOperation::Verr:
+        return scope.result(cpu.verify_segment(selector, false));
+    case SelectorOperation::Verw:
+        return scope.result(cpu.verify_segment(selector, true));
+    case SelectorOperation::Sldt:
+        return store(c.ldtr.selector);
+    case SelectorOperation::Str:
+        return store(c.tr.selector);
+    case SelectorOperation::Smsw:
+        return store(c.cr0);
+    case SelectorOperation::Arpl: { // SDM Vol. 2A "ARPL"
+        const uint32_t source = c.gpr[gpr] & 3;
+        uint32_t result = selector;
+        c.eflags &= ~eflags::kZf;
+        if ((selector & 3u) < source) {
+            result = (selector & ~3u) | source;
+            c.eflags |= eflags::kZf;
+        }
+        if (width == 0) {
+            put(rt, static_cast<uint16_t>(result));
+            return scope.go_on();
+        }
+        set_gpr(c, packed >> 24, result, 2);
+        return scope.done();
+    }
+    }
+    return scope.leave();
+}
+
+uint32_t invlpg(Runtime& rt, uint32_t offset, uint32_t segment) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->invlpg(rt.cpu.seg[segment % kSegmentCount].base + offset);
+    return done ? scope.next() : scope.fault(done.error());
+}
+
+// -- decimal, bounds ----------------------------------------------------------------------------------
+
+uint32_t bcd(Runtime& rt, uint32_t operation, uint32_t immediate) {
+    CalloutScope scope(rt);
+    Cpu& cpu = *rt.engine->cpu;
+    switch (static_cast<BcdOperation>(operation)) {
+    case BcdOperation::Daa:
+        cpu.daa();
+        break;
+    case BcdOperation::Das:
+        cpu.das();
+        break;
+    case BcdOperation::Aaa:
+        cpu.aaa();
+        break;
+    case BcdOperation::Aas:
+        cpu.aas();
+        break;
+    case BcdOperation::Aam:
+        return scope.result(cpu.aam(static_cast<uint8_t>(immediate)));
+    case BcdOperation::Aad:
+        cpu.aad(static_cast<uint8_t>(immediate));
+        break;
+    case BcdOperation::Salc: {
+        uint32_t& eax = rt.cpu.gpr[0];
+        eax = (eax & ~0xFFu) | ((rt.cpu.eflags & eflags::kCf) ? 0xFF : 0);
+        break;
+    }
+    }
+    return scope.done();
+}
+
+uint32_t bound(Runtime& rt, uint32_t index, uint32_t width) {
+    CalloutScope scope(rt);
+    const bool inside = width == 4 ? static_cast<int32_t>(index) >= get<int32_t>(rt) &&
+                                         static_cast<int32_t>(index) <= get<int32_t>(rt, 4)
+                                   : static_cast<int16_t>(index) >= get<int16_t>(rt) &&
+                                         static_cast<int16_t>(index) <= get<int16_t>(rt, 2);
+    return inside ? scope.done() : scope.fault({Vector::BoundRange, false, 0, 0});
+}
+
+} // namespace
+
+void install_callouts(Runtime& rt) {
+    const auto set = [&](Callout which, CalloutFunction function) {
+        rt.callouts[static_cast<unsigned>(which)] = reinterpret_cast<uint64_t>(function);
+    };
+    set(Callout::Raise, raise_vector);
+    set(Callout::SlotPrepare, slot_prepare);
+    set(Callout::SlotCommit, slot_commit);
+    set(Callout::Push, push);
+    set(Callout::Pop, pop);
+    set(Callout::PopPeek, pop_peek);
+    set(Callout::LoadSegment, load_segment);
+    set(Callout::PopSegment, pop_segment);
+    set(Callout::LoadFarPointer, load_far_pointer);
+    set(Callout::String, string_instruction);
+    set(Callout::PortIn, port_in);
+    set(Callout::PortOut, port_out);
+    set(Callout::Cli, cli);
+    set(Callout::Sti, sti);
+    set(Callout::PushFlags, push_flags);
+    set(Callout::PopFlags, pop_flags);
+    set(Callout::PushAll, push_all);
+    set(Callout::PopAll, pop_all);
+    set(Callout::Enter, enter_frame);
+    set(Callout::FarJump, far_jump);
+    set(Callout::FarCall, far_call);
+    set(Callout::FarReturn, far_return);
+    set(Callout::InterruptReturn, interrupt_return);
+    set(Callout::SoftwareInterrupt, software_interrupt);
+    set(Callout::MoveFromControl, move_from_control);
+    set(Callout::MoveToControl, move_to_control);
+    set(Callout::MoveFromDebug, move_from_debug);
+    set(Callout::MoveToDebug, move_to_debug);
+    set(Callout::Simple, simple);
+    set(Callout::TableLoad, table_load);
+    set(Callout::TableStore, table_store);
+    set(Callout::SelectorOperation, selector_operation);
+    set(Callout::Invlpg, invlpg);
+    set(Callout::Bcd, bcd);
+    set(Callout::Bound, bound);
+    set(Callout::FpuStore, fpu_store);
+    set(Callout::FpuLoad, fpu_load);
+    set(Callout::LoadMxcsr, load_mxcsr);
+    set(Callout::MaskedMove, masked_move);
+}
+
+} // namespace vmm

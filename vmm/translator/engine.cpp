@@ -1,0 +1,81 @@
+#include "vmm/translator/engine.h"
+
+#include "vmm/translator/engine_core.h"
+
+#include <fmt/format.h>
+
+namespace vmm {
+
+// State is the caller's between runs and the Runtime's (below 2 GiB, where translated code can name it)
+// during them.
+struct Engine::Impl {
+    CpuState* outside = nullptr;
+    std::unique_ptr<EngineCore> core;
+};
+
+Engine::Engine() = default;
+Engine::~Engine() = default;
+
+base::Result<std::unique_ptr<Engine>> Engine::create(CpuState& state, GuestMemory& memory, IoBus& io,
+                                                     EngineConfig config) {
+    std::unique_ptr<Engine> engine(new Engine);
+    engine->impl_ = std::make_unique<Impl>();
+    engine->impl_->outside = &state;
+    engine->impl_->core = TRY(EngineCore::create(memory, io, config));
+    return engine;
+}
+
+Engine::Stop Engine::run() {
+    EngineCore& core = *impl_->core;
+    core.rt->cpu = *impl_->outside;
+    core.was_paging = core.rt->cpu.paging();
+    const Stop stop = core.run();
+    *impl_->outside = core.rt->cpu;
+    return stop;
+}
+
+void Engine::kick() {
+    impl_->core->attention.store(true);
+    impl_->core->arm_poll();
+}
+
+void Engine::request_stop() {
+    impl_->core->stop_requested.store(true);
+    impl_->core->arm_poll();
+}
+
+void Engine::set_boundary_hook(std::function<void()> hook) { impl_->core->boundary_hook = std::move(hook); }
+void Engine::set_interrupt_source(InterruptSource* source) { impl_->core->interrupts_ = source; }
+void Engine::interrupt_line_changed() { impl_->core->interrupt_line_changed(); }
+void Engine::set_fault_intercept(std::function<bool(const Fault&)> intercept) {
+    impl_->core->intercept = std::move(intercept);
+}
+Cpu& Engine::cpu() { return *impl_->core->cpu; }
+
+void Engine::state_replaced() {
+    EngineCore& core = *impl_->core;
+    core.rt->cpu = *impl_->outside;
+    core.linear->flush();
+    core.windows->revoke_all();
+    core.windows->paging_changed();
+    core.flush_requested = true;
+    core.apply_pending();
+    core.was_paging = core.rt->cpu.paging();
+}
+
+std::string Engine::statistics() const {
+    const EngineCore& core = *impl_->core;
+    const auto& c = core.counters;
+    const auto& k = core.cache->statistics;
+    const auto& w = core.windows->statistics();
+    return fmt::format(
+        "entries {} (link {} indirect {} callout {} fault {} poll {} retry {}) host faults {} exceptions {} "
+        "interrupts {}\nblocks {} links {} flushes {} invalidated {} guest bytes {} host bytes {}\n"
+        "window faults {} maps {} pages {} revocations {} evictions {} flushes {} mappings {} windows {}",
+        c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
+        c.guest_exceptions, c.interrupts, k.blocks, k.links, k.flushes, k.invalidated, k.guest_bytes,
+        k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
+        w.live_mappings, w.live_windows);
+}
+
+} // namespace vmm

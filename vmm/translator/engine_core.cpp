@@ -1,0 +1,466 @@
+// The dispatcher: finds or makes the block for the present EIP, enters translated code, and looks after
+// everything that happens between instructions.
+#include "vmm/translator/engine_core.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/verify.h"
+#include "vmm/translator/fpu_state.h"
+#include "vmm/translator/host_window.h"
+#include "vmm/translator/verifier.h"
+
+#include <cerrno>
+#include <cstring>
+#include <sys/mman.h>
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kRuntimeBytes = 64 * 1024; // Runtime, and mapped room for the limit check's harmless load
+static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
+constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
+
+} // namespace
+
+base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory, IoBus& io,
+                                                             EngineConfig config) {
+    auto core = std::make_unique<EngineCore>();
+    core->memory = &memory;
+    core->config = config;
+    void* low = map_low(kRuntimeBytes, PROT_READ | PROT_WRITE);
+    if (low == nullptr)
+        return base::fail("cannot reserve memory below 2 GiB for the virtual processor");
+    core->rt = new (low) Runtime;
+    Runtime& rt = *core->rt;
+    rt.engine = core.get();
+    BlockTranslator::set_slot_address(rt);
+
+    constexpr size_t kTrapBytes = 2 * kPageSize;
+    void* traps = mmap(nullptr, kTrapBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (traps == MAP_FAILED)
+        return base::fail(std::string("cannot reserve address space: ") + std::strerror(errno));
+    core->trap_page_ = reinterpret_cast<uint64_t>(traps);
+    core->null_segment_page_ = core->trap_page_ + kPageSize;
+    // Where the inline limit check's load goes on a violation: Runtime + 8 * (FEFFFFFFh .. FFFFFFFFh) + 4 KiB
+    // * segment.
+    core->limit_trap_first_ =
+        reinterpret_cast<uint64_t>(low) + (8ull * 0xFEFFFFFFull & ~uint64_t{kPageSize - 1});
+    core->limit_trap_bytes_ = 8ull * 0x01000000ull + 16 * kPageSize;
+    void* limit = mmap(reinterpret_cast<void*>(core->limit_trap_first_), core->limit_trap_bytes_, PROT_NONE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (limit == MAP_FAILED)
+        return base::fail(std::string("cannot reserve address space for limit checks: ") +
+                          std::strerror(errno));
+
+    // Backing may still grow by as much as GuestMemory allows; the page after all of it stands for uncached
+    // code.
+    constexpr uint32_t kMostAddedPages = (256u << 20) >> kPageShift;
+    core->uncached_backing_ = static_cast<uint32_t>(memory.backing_bytes() >> kPageShift) + kMostAddedPages;
+    core->linear = std::make_unique<LinearMemory>(rt.cpu, memory);
+    core->cpu = std::make_unique<Cpu>(rt.cpu, *core->linear, io, *core);
+    core->windows = TRY(Windows::create(rt.cpu, memory));
+    core->cache = TRY(CodeCache::create(config.code_cache_bytes, core->uncached_backing_ + 1));
+    TRY(core->contexts.create());
+    CodeMemory& code = core->cache->memory();
+    Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
+    core->stubs = emit_stubs(emitter);
+    core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
+    core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
+    core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
+    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt);
+    install_callouts(rt);
+    rt.poll_pointer = rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
+    EngineCore* self = core.get();
+    core->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
+        if (self->context != nullptr)
+            self->context->shadow_rsp = self->rt->shadow_rsp;
+        self->contexts.drop_pages(self->root_identity(), first, count);
+        if (self->context != nullptr)
+            self->rt->shadow_rsp = self->context->shadow_rsp;
+        for (auto& entry : self->noted_)
+            if (entry.second - first < count)
+                entry = {};
+    });
+    memory.set_observer(self);
+    core->signal_stack_.resize(256 * 1024);
+    install_signal_handlers();
+    return core;
+}
+
+EngineCore::~EngineCore() {
+    if (memory != nullptr)
+        memory->set_observer(nullptr);
+    if (trap_page_ != 0)
+        munmap(reinterpret_cast<void*>(trap_page_), 2 * kPageSize);
+    if (limit_trap_first_ != 0)
+        munmap(reinterpret_cast<void*>(limit_trap_first_), limit_trap_bytes_);
+    if (rt != nullptr) {
+        rt->~Runtime();
+        munmap(rt, kRuntimeBytes);
+    }
+}
+
+uint64_t EngineCore::root_identity() const {
+    const CpuState& c = rt->cpu;
+    if (!c.paging())
+        return 0;
+    return 1 | uint64_t{c.cr3} << 8 | uint64_t{(c.cr4 & (cr4::kPae | cr4::kPse)) >> 3} |
+           ((c.efer >> 11) & 1) << 6;
+}
+
+void EngineCore::gather_flags() {
+    uint32_t& flags = rt->cpu.eflags;
+    flags = (flags & ~(kHostTrapFlagsKept | eflags::kIf)) |
+            (static_cast<uint32_t>(rt->host_flags) & kHostTrapFlagsKept) | rt->interrupt_flag << 9;
+}
+
+void EngineCore::scatter_flags() {
+    const CpuState& c = rt->cpu;
+    rt->host_flags = (c.eflags & kHostTrapFlagsKept) | eflags::kFixed1 | eflags::kIf;
+    rt->interrupt_flag = (c.eflags >> 9) & 1;
+    const auto base_pointer = [&](SegReg reg) {
+        const Segment& segment = c.segment(reg);
+        return segment.usable ? reinterpret_cast<uint64_t>(&segment.base) : null_segment_page_;
+    };
+    rt->fs_base_pointer = base_pointer(SegReg::Fs);
+    rt->gs_base_pointer = base_pointer(SegReg::Gs);
+}
+
+void EngineCore::raise(const Fault& fault) {
+    step_suppressed = true;
+    ++counters.guest_exceptions;
+    if (intercept && intercept(fault)) {
+        intercepted = true;
+        return;
+    }
+    cpu->raise(fault);
+}
+
+void EngineCore::interrupt_line_changed() {
+    if (!interrupt_pending())
+        return;
+    rt->sti_poll_pointer = trap_page_;
+    arm_poll();
+}
+
+void EngineCore::cr3_loaded() {
+    linear->flush();
+    windows->cr3_loaded();
+}
+
+void EngineCore::paging_changed() {
+    linear->flush();
+    windows->paging_changed();
+    if (rt->cpu.paging() != was_paging) { // direct links across pages were made for the other case
+        was_paging = rt->cpu.paging();
+        flush_requested = true;
+    }
+}
+
+void EngineCore::invlpg(uint32_t address) {
+    linear->flush_page(address);
+    windows->invlpg(address);
+}
+
+void EngineCore::page_remapped(uint32_t physical_page) {
+    const PageEntry old = memory->entry(physical_page);
+    if (old.kind == PageKind::Ram || old.kind == PageKind::Rom) {
+        windows->revoke(old.backing);
+        if (old.backing < memory->backing_bytes() >> kPageShift && cache->page(old.backing) != nullptr &&
+            !cache->page(old.backing)->blocks.empty())
+            flush_requested = true;
+    }
+    contexts_stale = true;
+}
+
+void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length) {
+    if (cache->invalidate_range(backing, offset, length))
+        code_changed = true;
+}
+
+void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write) {
+    const auto& dr = rt->cpu.dr;
+    for (unsigned i = 0; i < 4; ++i) {
+        if (((dr[7] >> (2 * i)) & 3) == 0)
+            continue;
+        const unsigned condition = (dr[7] >> (16 + 4 * i)) & 3; // SDM Vol. 3B 17.2.4
+        if (condition != 3 && !(condition == 1 && write))
+            continue;
+        const unsigned length_code = (dr[7] >> (18 + 4 * i)) & 3;
+        const uint32_t length = length_code == 3 ? 4 : length_code + 1;
+        const uint32_t first = dr[i] & ~(length - 1);
+        if (address < first + length && first < address + bytes)
+            breakpoint_hits |= 1u << i;
+    }
+}
+
+void EngineCore::apply_pending() {
+    if (contexts_stale && !flush_requested) {
+        contexts.drop_all();
+        context = nullptr;
+        contexts_stale = false;
+    }
+    if (flush_requested || cache->room() < 2 * BlockTranslator::kMaxBlockBytes) {
+        cache->flush();
+        contexts.drop_all();
+        context = nullptr;
+        noted_.fill({});
+        flush_requested = contexts_stale = false;
+    }
+    code_changed = false;
+}
+
+void EngineCore::select_context(const ModeKey& key) {
+    const uint64_t root = root_identity();
+    if (context != nullptr)
+        context->shadow_rsp = rt->shadow_rsp;
+    Context& next = contexts.select(root, key, rt->cpu.segment(SegReg::Cs).base);
+    context = &next;
+    rt->jump_table = reinterpret_cast<uint64_t>(next.table);
+    rt->shadow_rsp = next.shadow_rsp;
+    rt->shadow_top = next.shadow_top;
+}
+
+void EngineCore::note_executed(uint32_t address) {
+    if (!rt->cpu.paging())
+        return;
+    const uint32_t page = address >> kPageShift;
+    auto& entry = noted_[page & (noted_.size() - 1)];
+    const uint64_t root = root_identity();
+    if (entry.first == root && entry.second == page)
+        return;
+    entry = {root, page};
+    windows->note_executed(address);
+}
+
+const uint8_t* EngineCore::next_page(uint32_t& backing) {
+    auto physical = linear->translate(fetch_next_linear, AccessKind::Execute, privilege());
+    if (!physical) {
+        fetch_fault = physical.error();
+        return nullptr;
+    }
+    const uint32_t masked = memory->mask(*physical);
+    const PageEntry entry = memory->entry(masked >> kPageShift);
+    backing = entry.kind == PageKind::Ram || entry.kind == PageKind::Rom ? entry.backing : kNoPage;
+    memory->read(masked, fetch_bytes.data(), 16);
+    note_executed(fetch_next_linear);
+    if (entry.kind == PageKind::Ram) {
+        windows->write_protect(backing);
+        memory->set_code(backing, true);
+    }
+    return fetch_bytes.data();
+}
+
+Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key) {
+    const auto [kind, backing] = page;
+    ++counters.translated;
+    if (kind == PageKind::Ram && !memory->is_code(backing)) {
+        windows->write_protect(backing);
+        memory->set_code(backing, true);
+    }
+    CodeBytes code;
+    code.backing = backing;
+    code.first = memory->data() + (uint64_t{backing} << kPageShift) + offset;
+    code.first_length = kPageSize - offset;
+    fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
+    TranslateOptions options;
+    constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
+    options.link = config.block_mode == BlockMode::Linked && !key.has(kAlone);
+    options.max_instructions =
+        config.block_mode == BlockMode::SingleInstruction ? 1 : options.max_instructions;
+    options.same_page_only = rt->cpu.paging();
+    Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
+    if (block == nullptr)
+        raise(fetch_fault);
+    else if (config.verify_containment)
+        verify_block(*cache, *block, *rt);
+    return block;
+}
+
+// Code in MMIO or unmapped space: one instruction at a time, never kept.
+Block* EngineCore::translate_uncached(uint32_t address, uint32_t physical, const ModeKey& key) {
+    cache->invalidate_page(uncached_backing_);
+    uncached_page.assign(kPageSize + 16, 0xFF);
+    const uint32_t offset = physical & (kPageSize - 1);
+    memory->read(physical, uncached_page.data() + offset, std::min<uint32_t>(16, kPageSize - offset));
+    CodeBytes code;
+    code.backing = uncached_backing_;
+    code.first = uncached_page.data() + offset;
+    code.first_length = kPageSize - offset;
+    fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
+    TranslateOptions options;
+    options.link = false;
+    options.max_instructions = 1;
+    Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
+    if (block == nullptr)
+        raise(fetch_fault);
+    return block;
+}
+
+Block* EngineCore::current_block() {
+    CpuState& c = rt->cpu;
+    const ModeKey key = running_key;
+    if (c.eip > key.cs_limit) {
+        raise({Vector::GeneralProtection, true, 0, 0});
+        return nullptr;
+    }
+    const uint32_t address = c.segment(SegReg::Cs).base + c.eip;
+    auto translated = linear->translate(address, AccessKind::Execute, privilege());
+    if (!translated) {
+        raise(translated.error());
+        return nullptr;
+    }
+    const uint32_t physical = memory->mask(*translated);
+    const PageEntry entry = memory->entry(physical >> kPageShift);
+    if (entry.kind != PageKind::Ram && entry.kind != PageKind::Rom)
+        return translate_uncached(address, physical, key);
+    note_executed(address);
+    const auto offset = static_cast<uint16_t>(physical & (kPageSize - 1));
+    Block* block = cache->find(entry.backing, offset, c.eip, key);
+    if (block != nullptr && block->second_backing != kNoPage) {
+        fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
+        uint32_t second = kNoPage;
+        if (next_page(second) == nullptr) {
+            raise(fetch_fault);
+            return nullptr;
+        }
+        if (second != block->second_backing) {
+            cache->invalidate(*block);
+            block = nullptr;
+        }
+    }
+    return block != nullptr ? block : translate_here(address, entry, offset, key);
+}
+
+void EngineCore::enter(Block& block) {
+    running = &block;
+    ++counters.exits;
+    scatter_flags();
+    stubs.enter(rt, block.body);
+    gather_flags();
+    running = nullptr;
+}
+
+Engine::Stop EngineCore::run() {
+    CpuState& c = rt->cpu;
+    ThreadSignals signals(*this, signal_stack_);
+    GuestFpu fpu(c.fx);
+    intercepted = false;
+    uint64_t window = 0;
+    uint32_t link_from = ~0u; // link of the last exit, to be patched once its target is known
+    bool from_indirect = false;
+    constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
+    for (;;) {
+        poll_pointer().store(reinterpret_cast<uint64_t>(&rt->slot), std::memory_order_release);
+        if (stop_requested.exchange(false))
+            return Engine::Stop::Requested;
+        if (attention.exchange(false) && boundary_hook) {
+            boundary_hook();
+            if (stop_requested.exchange(false))
+                return Engine::Stop::Requested;
+        }
+        if (intercepted)
+            return Engine::Stop::Intercepted;
+        if (c.shutdown)
+            return Engine::Stop::Shutdown;
+        const bool pending = interrupt_pending();
+        rt->sti_poll_pointer = pending ? trap_page_ : reinterpret_cast<uint64_t>(&rt->slot);
+        if (pending && (c.eflags & eflags::kIf) && !c.interrupt_shadow) {
+            ++counters.interrupts;
+            cpu->external_interrupt(interrupts_->acknowledge_interrupt());
+            link_from = ~0u;
+            continue;
+        }
+        if (c.halted)
+            return Engine::Stop::Halted;
+        if (flush_requested || contexts_stale || code_changed ||
+            cache->room() < 2 * BlockTranslator::kMaxBlockBytes) {
+            if (code_changed || flush_requested || cache->room() < 2 * BlockTranslator::kMaxBlockBytes)
+                link_from = ~0u;
+            apply_pending();
+        }
+        const ModeKey key = compute_mode_key(c);
+        running_key = key;
+        if (const uint64_t base = windows->select(); base != window) {
+            window = base;
+            rt->window_base = base;
+            write_gs_base(base);
+        }
+        if (key.has(ModeKey::kDebug) && !(c.eflags & eflags::kRf)) {
+            const uint32_t address = c.segment(SegReg::Cs).base + c.eip;
+            uint32_t hits = 0;
+            for (unsigned i = 0; i < 4; ++i)
+                if (((c.dr[7] >> (2 * i)) & 3) != 0 && ((c.dr[7] >> (16 + 4 * i)) & 3) == 0 &&
+                    c.dr[i] == address)
+                    hits |= 1u << i;
+            if (hits != 0) {
+                cpu->raise_debug(hits);
+                link_from = ~0u;
+                continue;
+            }
+        }
+        step_suppressed = false;
+        breakpoint_hits = 0;
+        Block* block = current_block();
+        if (block == nullptr) {
+            link_from = ~0u;
+            continue;
+        }
+        select_context(key);
+        const bool linkable = config.block_mode == BlockMode::Linked && !key.has(kAlone);
+        if (linkable && link_from != ~0u && link_from < cache->links.size()) {
+            Link& link = cache->links[link_from];
+            const bool same_page = link.from != nullptr && link.from->backing == block->backing;
+            if (link.from != nullptr && link.from->key == key) {
+                if (block->second_backing != kNoPage || (!same_page && c.paging()))
+                    cache->link_through_table(link);
+                else
+                    cache->link(link, *block);
+            }
+        }
+        if (linkable && from_indirect)
+            contexts.set(*context, c.eip, block->entry);
+        if (key.has(ModeKey::kDebug))
+            c.eflags &= ~eflags::kRf;
+        link_from = ~0u;
+        from_indirect = false;
+        c.interrupt_shadow = 0; // the key has it: this block is the one instruction
+        rt->exit_reason = ~0u;
+        enter(*block);
+        switch (static_cast<ExitReason32>(rt->exit_reason)) {
+        case ExitReason32::Link:
+            ++counters.links;
+            link_from = rt->exit_argument;
+            break;
+        case ExitReason32::Indirect:
+            ++counters.indirect;
+            from_indirect = true;
+            break;
+        case ExitReason32::Callout:
+            ++counters.callout_exits;
+            break;
+        case ExitReason32::Fault:
+            ++counters.faults;
+            raise(pending_fault);
+            continue;
+        case ExitReason32::Poll:
+            ++counters.polls;
+            continue;
+        case ExitReason32::Retry:
+            ++counters.retries;
+            continue;
+        default:
+            VERIFY(!"translated code left without a reason");
+        }
+        if (!step_suppressed && (key.has(ModeKey::kTrapFlag) || breakpoint_hits != 0)) {
+            constexpr uint32_t kSingleStep = 1u << 14; // DR6.BS
+            if (!intercept || !intercept({Vector::Debug, false, 0, 0}))
+                cpu->raise_debug(breakpoint_hits | (key.has(ModeKey::kTrapFlag) ? kSingleStep : 0));
+            else
+                intercepted = true;
+            link_from = ~0u;
+        }
+    }
+}
+
+} // namespace vmm

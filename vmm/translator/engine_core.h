@@ -1,0 +1,124 @@
+// The engine's insides, shared by the dispatcher (engine_core.cpp), the call-outs and the fault handler.
+#pragma once
+#include "vmm/code_cache/code_cache.h"
+#include "vmm/code_cache/contexts.h"
+#include "vmm/cpu/cpu.h"
+#include "vmm/memory/linear_memory.h"
+#include "vmm/memory/windows.h"
+#include "vmm/translator/block_translator.h"
+#include "vmm/translator/engine.h"
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <memory>
+
+namespace vmm {
+
+struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
+    static base::Result<std::unique_ptr<EngineCore>> create(GuestMemory& memory, IoBus& io,
+                                                            EngineConfig config);
+    ~EngineCore() override;
+
+    Engine::Stop run();
+
+    // -- dispatcher ---------------------------------------------------------------------------------
+    // The block for cpu.eip, translating it if needed; null when fetching it raised an exception (delivered).
+    Block* current_block();
+    Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key);
+    Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
+    void enter(Block& block);
+    void apply_pending(); // flushes asked for while translated code was on the stack
+    [[nodiscard]] uint64_t root_identity() const;
+    void select_context(const ModeKey& key);
+    void note_executed(uint32_t linear);
+
+    // EFLAGS is kept in pieces while translated code runs; whole while C++ looks.
+    void gather_flags();
+    void scatter_flags();
+
+    // Delivers (or hands to the intercept) an exception at cpu.eip.
+    void raise(const Fault& fault);
+
+    // -- what call-outs and the handler use ----------------------------------------------------------
+    void arm_poll() { poll_pointer().store(trap_page_, std::memory_order_release); }
+    std::atomic<uint64_t>& poll_pointer() {
+        return reinterpret_cast<std::atomic<uint64_t>&>(rt->poll_pointer);
+    }
+    void interrupt_line_changed();
+    [[nodiscard]] bool interrupt_pending() const {
+        return interrupts_ != nullptr && interrupts_->interrupt_pending();
+    }
+    [[nodiscard]] Privilege privilege() const {
+        return rt->cpu.cpl == 3 ? Privilege::User : Privilege::Supervisor;
+    }
+    void note_data_access(uint32_t linear, uint32_t bytes, bool write); // data breakpoints
+
+    // -- signals -------------------------------------------------------------------------------------
+    bool handle_signal(int signal, siginfo_t* info, void* context); // false: not ours
+    void handle_page_fault(ucontext_t& uc, Block* block, uint64_t address);
+    void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
+    void window_fault(ucontext_t& uc, Block& block, uint32_t linear);
+    void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip);
+
+    // TlbControl
+    void cr3_loaded() override;
+    void paging_changed() override;
+    void invlpg(uint32_t linear) override;
+    void debug_registers_changed() override {}
+    // MemoryObserver
+    void page_remapped(uint32_t physical_page) override;
+    void code_written(uint32_t backing, uint32_t offset, uint32_t length) override;
+    // CodeSource
+    const uint8_t* next_page(uint32_t& backing) override;
+
+    GuestMemory* memory = nullptr;
+    EngineConfig config;
+    Runtime* rt = nullptr; // below 2 GiB
+    std::unique_ptr<LinearMemory> linear;
+    std::unique_ptr<Cpu> cpu;
+    std::unique_ptr<Windows> windows;
+    std::unique_ptr<CodeCache> cache;
+    Contexts contexts;
+    Stubs stubs;
+    std::unique_ptr<BlockTranslator> translator;
+
+    std::function<void()> boundary_hook;
+    std::function<bool(const Fault&)> intercept;
+    InterruptSource* interrupts_ = nullptr;
+    std::atomic<bool> stop_requested{false}, attention{false};
+
+    bool intercepted = false;
+    bool code_changed = false; // translated code died: leave the block at the next chance
+    bool flush_requested = false;
+    bool contexts_stale = false;
+    bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)
+    uint32_t breakpoint_hits = 0; // DR6 bits
+    bool was_paging = false;
+    Fault pending_fault{};
+    ModeKey running_key{};
+    Context* context = nullptr;
+    Block* running = nullptr;
+    Fault fetch_fault{}; // set by next_page when it answers null
+    uint32_t fetch_next_linear = 0;
+    std::array<uint8_t, 32> fetch_bytes{};
+    std::vector<uint8_t> uncached_page;
+    volatile uint32_t string_stop = 0;
+    std::array<std::pair<uint64_t, uint32_t>, 1024> noted_{}; // recently noted (root, page)
+
+    uint32_t uncached_backing_ = 0;
+    uint64_t trap_page_ = 0;         // PROT_NONE: armed polls
+    uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
+    uint64_t limit_trap_first_ = 0, limit_trap_bytes_ = 0;
+    std::vector<uint8_t> signal_stack_;
+
+    struct Counters {
+        uint64_t exits = 0, links = 0, indirect = 0, callout_exits = 0, faults = 0, polls = 0, retries = 0,
+                 host_faults = 0, translated = 0, guest_exceptions = 0, interrupts = 0;
+    } counters;
+};
+
+// Installs the process-wide handlers once; they act only on the thread whose engine is running.
+void install_signal_handlers();
+
+} // namespace vmm

@@ -1,0 +1,205 @@
+// Host signals raised by translated code. Each is synchronous, at an instruction the engine emitted, on the
+// vCPU thread: the handler may therefore use any engine structure. It either repairs the cause and returns to
+// retry the instruction, or points the thread at the leave stub, which saves the guest's registers as they
+// stand.
+//
+// DEVIATION from resolving on the normal stack: the interrupted context is always generated code, which holds
+// no lock and no half-made C++ state, so allocation here is as safe as anywhere, and sigreturn restores x87,
+// XMM and flags for free.
+#include "vmm/translator/engine_core.h"
+#include "vmm/translator/host_window.h"
+
+#include <cstdlib>
+#include <mutex>
+#include <sys/ucontext.h>
+
+namespace vmm {
+
+namespace {
+
+thread_local EngineCore* thread_engine = nullptr;
+
+constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
+struct sigaction previous_actions[64];
+
+void on_signal(int signal, siginfo_t* info, void* context) {
+    if (thread_engine != nullptr && thread_engine->handle_signal(signal, info, context))
+        return;
+    // Not translated code: whoever was here before us decides (sanitizers, the default action).
+    const struct sigaction& previous = previous_actions[signal];
+    if (previous.sa_flags & SA_SIGINFO) {
+        previous.sa_sigaction(signal, info, context);
+    } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
+        previous.sa_handler(signal);
+    } else {
+        struct sigaction default_action {};
+        default_action.sa_handler = SIG_DFL;
+        sigaction(signal, &default_action, nullptr);
+    }
+}
+
+// Trap numbers as the kernel reports them (SDM Vol. 3A table 6-1).
+constexpr long kTrapDivide = 0, kTrapInvalidOpcode = 6, kTrapProtection = 13, kTrapPage = 14, kTrapMath = 16,
+               kTrapAlignment = 17, kTrapSimd = 19;
+constexpr long kErrorWrite = 2;
+
+} // namespace
+
+void install_signal_handlers() {
+    static std::once_flag once;
+    std::call_once(once, [] {
+        for (int signal : kSignals) {
+            struct sigaction action {};
+            action.sa_sigaction = on_signal;
+            action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;
+            sigaction(signal, &action, &previous_actions[signal]);
+        }
+    });
+}
+
+ThreadSignals::ThreadSignals(EngineCore& core, std::vector<uint8_t>& stack) : previous_(thread_engine) {
+    thread_engine = &core;
+    stack_t alternate{};
+    alternate.ss_sp = stack.data();
+    alternate.ss_size = stack.size();
+    sigaltstack(&alternate, &saved_);
+}
+
+ThreadSignals::~ThreadSignals() {
+    thread_engine = previous_;
+    sigaltstack(&saved_, nullptr);
+}
+
+void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip) {
+    rt->cpu.eip = eip;
+    rt->exit_reason = static_cast<uint32_t>(reason);
+    uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
+}
+
+void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip) {
+    const uint32_t offset = block.offset + (eip - block.eip);
+    if (block.backing != uncached_backing_)
+        cache->mark_callout(block.backing, static_cast<uint16_t>(offset & (kPageSize - 1)));
+    cache->invalidate(block);
+    leave_from_handler(uc, ExitReason32::Retry, eip);
+}
+
+void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
+    auto& gregs = uc.uc_mcontext.gregs;
+    const uint32_t eip = cache->guest_eip(block, static_cast<uint64_t>(gregs[REG_RIP]));
+    const bool write = (gregs[REG_ERR] & kErrorWrite) != 0;
+    WindowFault fault = windows->resolve(address, write ? AccessKind::Write : AccessKind::Read);
+    switch (fault.outcome) {
+    case WindowFault::Outcome::Mapped:
+        return;
+    case WindowFault::Outcome::GuestFault:
+        pending_fault = fault.fault;
+        leave_from_handler(uc, ExitReason32::Fault, eip);
+        return;
+    case WindowFault::Outcome::Mmio:
+        retry_with_callout(uc, block, eip);
+        return;
+    case WindowFault::Outcome::CodeWrite:
+        break;
+    }
+    // The instruction's own page must stay write-protected, and so must one that keeps mixing code and data:
+    // such a site writes through a call-out from now on. Any other page simply stops being code.
+    constexpr uint32_t kMixedPage = 6;
+    CodePage& page = cache->page_or_new(fault.backing);
+    const bool own = fault.backing == block.backing || fault.backing == block.second_backing;
+    if (own || page.invalidations >= kMixedPage) {
+        retry_with_callout(uc, block, eip);
+        return;
+    }
+    cache->invalidate_page(fault.backing);
+    memory->set_code(fault.backing, false);
+}
+
+void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t address) {
+    auto& gregs = uc.uc_mcontext.gregs;
+    const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
+    if (address - trap_page_ < kPageSize) { // a poll; those in the return stub hold the target in r8d
+        const uint32_t eip =
+            block != nullptr ? cache->guest_eip(*block, host) : static_cast<uint32_t>(gregs[REG_R8]);
+        leave_from_handler(uc, ExitReason32::Poll, eip);
+        return;
+    }
+    if (contexts.in_shadow_guard(address)) { // calls nested deeper than the shadow stack: start it afresh
+        gregs[REG_RSP] = static_cast<greg_t>(rt->shadow_top);
+        return;
+    }
+    VERIFY(block != nullptr);
+    const uint32_t eip = cache->guest_eip(*block, host);
+    if (address - null_segment_page_ < kPageSize) {
+        pending_fault = {Vector::GeneralProtection, true, 0, 0};
+        leave_from_handler(uc, ExitReason32::Fault, eip);
+        return;
+    }
+    if (address - limit_trap_first_ < limit_trap_bytes_) {
+        const uint64_t violation = address - reinterpret_cast<uint64_t>(rt);
+        const uint64_t stack_page = uint64_t{static_cast<unsigned>(SegReg::Ss)} * kLimitTrapStride;
+        const bool stack =
+            violation == 8 * 0xFFFFFFFFull + stack_page || violation == 8 * 0xFEFFFFFFull + stack_page;
+        pending_fault = {stack ? Vector::StackFault : Vector::GeneralProtection, true, 0, 0};
+        leave_from_handler(uc, ExitReason32::Fault, eip);
+        return;
+    }
+    const uint64_t base = rt->window_base;
+    if (address - base < (uint64_t{1} << 32)) {
+        window_fault(uc, *block, static_cast<uint32_t>(address));
+        return;
+    }
+    // In a guard: the biased stack pointer has left the window, or an address wrapped at 4 GiB.
+    const uint64_t biased = base + static_cast<uint32_t>(gregs[REG_R12]);
+    if (static_cast<uint64_t>(gregs[REG_R12]) != biased) {
+        gregs[REG_R12] = static_cast<greg_t>(biased);
+        return;
+    }
+    retry_with_callout(uc, *block, eip);
+}
+
+bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
+    auto& uc = *static_cast<ucontext_t*>(context);
+    auto& gregs = uc.uc_mcontext.gregs;
+    const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
+    if (!cache->memory().contains(host) || running == nullptr)
+        return false;
+    ++counters.host_faults;
+    Block* block = cache->find_host(host);
+    const long trap = gregs[REG_TRAPNO];
+    if (signal == SIGSEGV && trap == kTrapPage) {
+        handle_page_fault(uc, block, static_cast<uint64_t>(gregs[REG_CR2]));
+        return true;
+    }
+    if (block == nullptr)
+        return false;
+    (void)info;
+    Fault fault;
+    switch (trap) {
+    case kTrapDivide:
+        fault.vector = Vector::DivideError;
+        break;
+    case kTrapInvalidOpcode:
+        fault.vector = Vector::InvalidOpcode;
+        break;
+    case kTrapMath:
+        fault.vector = Vector::MathFault;
+        break;
+    case kTrapSimd:
+        fault.vector = (rt->cpu.cr4 & cr4::kOsxmmexcpt) ? Vector::SimdFault : Vector::InvalidOpcode;
+        break;
+    case kTrapProtection: // misaligned SSE operands, reserved MXCSR bits: natural on this instruction
+        fault = {Vector::GeneralProtection, true, 0, 0};
+        break;
+    case kTrapAlignment:
+        fault = {Vector::AlignmentCheck, true, 0, 0};
+        break;
+    default:
+        return false; // SIGBUS on guest memory: the host is out of memory
+    }
+    pending_fault = fault;
+    leave_from_handler(uc, ExitReason32::Fault, cache->guest_eip(*block, host));
+    return true;
+}
+
+} // namespace vmm

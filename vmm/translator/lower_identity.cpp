@@ -1,0 +1,211 @@
+// Instructions the host executes as they are, with operands rewritten: ESP becomes r12, memory goes through
+// the window, and high-byte registers stay clear of REX.
+#include "vmm/translator/block_translator.h"
+
+namespace vmm {
+
+using namespace host;
+
+namespace {
+
+constexpr uint8_t kEspNumber = 4;
+
+bool is_bit_string(const GuestInstruction& i) {
+    return i.map == 1 && i.has_memory &&
+           (i.opcode == 0xA3 || i.opcode == 0xAB || i.opcode == 0xB3 || i.opcode == 0xBB);
+}
+
+} // namespace
+
+HostOpcode BlockTranslator::opcode_of(bool general) const {
+    return {.opcode = insn_->opcode,
+            .map = insn_->map,
+            .mandatory = insn_->mandatory,
+            .operand16 = general && insn_->operand_bytes == 2,
+            .lock = insn_->lock};
+}
+
+void BlockTranslator::lower_identity() { emit_identity(opcode_of(true)); }
+
+void BlockTranslator::emit_identity(HostOpcode op) {
+    const GuestInstruction& i = *insn_;
+    if (!i.has_modrm) {
+        if (i.opcode_gpr != 0) { // register in the opcode byte
+            const uint8_t number = i.opcode & 7;
+            op.opcode = static_cast<uint8_t>(i.opcode & ~7);
+            e_->op_plus(op, i.opcode_gpr == 1 ? number : host_reg(number));
+            e_->immediate(i.immediate, i.immediate_bytes);
+            if (i.opcode_gpr == 4 && number == kEspNumber && i.opcode_written)
+                rebias_esp();
+            return;
+        }
+        e_->op_plus(op, 0);
+        e_->immediate(i.immediate, i.immediate_bytes);
+        return;
+    }
+    const bool esp_in_reg = i.reg_gpr >= 2 && i.reg == kEspNumber;
+    uint8_t reg = esp_in_reg ? kGuestEsp : i.reg;
+    const bool high_reg = i.reg_gpr == 1 && i.reg >= 4;
+    bool esp_written = esp_in_reg && i.reg_gpr == 4 && i.reg_written;
+    if (i.mod == 3) {
+        const bool esp_in_rm = i.rm_gpr >= 2 && i.rm == kEspNumber;
+        const bool high_rm = i.rm_gpr == 1 && i.rm >= 4;
+        if (high_rm && esp_in_reg) { // MOVZX ESP, AH: no encoding has both
+            e_->op_mem({.opcode = 0x88}, i.rm, slot());
+            e_->op_mem(op, reg, slot());
+        } else {
+            e_->op_reg(op, reg, esp_in_rm ? kGuestEsp : i.rm);
+        }
+        e_->immediate(i.immediate, i.immediate_bytes);
+        esp_written = esp_written || (esp_in_rm && i.rm_gpr == 4 && i.rm_written);
+        if (esp_written)
+            rebias_esp();
+        return;
+    }
+    const MemoryOperand& m = i.memory;
+    const bool bit_string = is_bit_string(i);
+    const bool plain = m.address_bits == 32 && key_.segment(m.segment) == SegmentClass::Flat;
+    const bool operand_needs_rex = !plain || m.base == kEspNumber;
+    if ((bit_string && !plain) || (high_reg && operand_needs_rex && m.access == (kAccessRead | kAccessWrite)))
+        force_callouts_ = true;
+    const HostMemory memory = memory_operand(bit_string);
+    if (bit_string && use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
+        e_->load32(kScratch2, rt(ENCORE_RT(slot_bit)));
+        reg = kScratch2;
+    }
+    if (high_reg && memory.needs_rex()) { // through the slot, which needs no REX
+        if (m.access & kAccessRead) {
+            e_->load8(kScratch2, memory);
+            e_->store8(slot(), kScratch2);
+            e_->op_mem(op, reg, slot());
+        } else {
+            e_->op_mem(op, reg, slot());
+            e_->load8(kScratch2, slot());
+            e_->store8(memory, kScratch2);
+        }
+        return;
+    }
+    e_->op_mem(op, reg, memory);
+    e_->immediate(i.immediate, i.immediate_bytes);
+    if (esp_written)
+        rebias_esp();
+    finish_memory();
+}
+
+bool BlockTranslator::fpu_check() {
+    const GuestInstruction& i = *insn_;
+    const bool x87 = i.map == 0;
+    if (i.lowering == Lowering::SimdIdentity) {
+        const bool fence = i.map == 1 && i.opcode == 0xAE && i.mod == 3;
+        const bool movnti = i.map == 1 && i.opcode == 0xC3;
+        if (fence || movnti)
+            return true;
+    }
+    const bool wait = x87 && i.opcode == 0x9B;
+    if (wait) {
+        if (!(key_.has(ModeKey::kMonitorFpu) && key_.has(ModeKey::kTaskSwitched)))
+            return true;
+    } else {
+        const bool sse = i.lowering == Lowering::SimdIdentity || i.lowering == Lowering::LoadMxcsr;
+        const bool mmx = i.lowering == Lowering::X87Identity && !x87;
+        if ((sse && !key_.has(ModeKey::kSse)) || ((sse || mmx) && key_.has(ModeKey::kEmulateFpu))) {
+            raise(Vector::InvalidOpcode);
+            ended_ = true;
+            return false;
+        }
+        if (!key_.has(ModeKey::kTaskSwitched | ModeKey::kEmulateFpu))
+            return true;
+    }
+    raise(Vector::DeviceNotAvailable);
+    ended_ = true;
+    return false;
+}
+
+void BlockTranslator::lower_simd() {
+    if (!fpu_check())
+        return;
+    if (insn_->map == 1 && insn_->opcode == 0xF7)
+        lower_masked_move();
+    else
+        emit_identity(opcode_of(false));
+}
+
+void BlockTranslator::lower_x87() {
+    if (!fpu_check())
+        return;
+    if (insn_->map == 1 && insn_->opcode == 0xF7)
+        lower_masked_move();
+    else
+        emit_identity(opcode_of(false));
+}
+
+// MASKMOVQ / MASKMOVDQU store at DS:[EDI] without a ModRM memory operand.
+void BlockTranslator::lower_masked_move() {
+    const unsigned segment =
+        insn_->segment_override == kNoRegister ? static_cast<unsigned>(SegReg::Ds) : insn_->segment_override;
+    if (!force_callouts_ && insn_->address_bits == 32 && key_.segment(segment) == SegmentClass::Flat) {
+        e_->byte(0x65);
+        e_->byte(0x67);
+        e_->op_reg(opcode_of(false), insn_->reg, insn_->rm);
+        return;
+    }
+    callout(Callout::MaskedMove, insn_->reg | insn_->rm << 8 | (insn_->mandatory == 0x66 ? 1u : 0u) << 16,
+            segment | insn_->address_bits << 8);
+}
+
+void BlockTranslator::lower_lea() {
+    if (insn_->mod == 3) {
+        raise(Vector::InvalidOpcode);
+        ended_ = true;
+        return;
+    }
+    const uint8_t to = host_reg(insn_->reg);
+    if (insn_->operand_bytes == 4 && insn_->address_bits == 32) {
+        effective_address(insn_->memory, to);
+    } else {
+        effective_address(insn_->memory);
+        insn_->operand_bytes == 4 ? e_->mov32(to, kScratch0) : e_->mov16(to, kScratch0);
+    }
+    if (to == kGuestEsp && insn_->operand_bytes == 4)
+        rebias_esp();
+}
+
+void BlockTranslator::lower_inc_dec() {
+    const uint8_t number = insn_->opcode & 7;
+    const uint8_t extension = insn_->opcode >= 0x48 ? 1 : 0;
+    e_->op_reg({.opcode = 0xFF, .operand16 = insn_->operand_bytes == 2}, extension, host_reg(number));
+    if (number == kEspNumber && insn_->operand_bytes == 4)
+        rebias_esp();
+}
+
+void BlockTranslator::lower_exchange() {
+    const uint8_t number = insn_->opcode & 7;
+    e_->op_reg({.opcode = 0x87, .operand16 = insn_->operand_bytes == 2}, kRax, host_reg(number));
+    if (number == kEspNumber && insn_->operand_bytes == 4)
+        rebias_esp();
+}
+
+void BlockTranslator::lower_move_offset() {
+    static constexpr uint8_t kOpcodes[] = {0x8A, 0x8B, 0x88, 0x89};
+    const uint8_t opcode = kOpcodes[insn_->opcode & 3];
+    const HostMemory memory = memory_operand();
+    e_->op_mem({.opcode = opcode, .operand16 = insn_->operand_bytes == 2}, kRax, memory);
+    finish_memory();
+}
+
+void BlockTranslator::lower_xlat() {
+    const unsigned segment =
+        insn_->segment_override == kNoRegister ? static_cast<unsigned>(SegReg::Ds) : insn_->segment_override;
+    e_->op_reg({.opcode = 0xB6, .map = 1}, kScratch1, kRax); // movzx r9d, al
+    e_->lea32(kScratch0, {.base = kRbx, .index = kScratch1});
+    if (insn_->address_bits == 16)
+        e_->movzx16(kScratch0, kScratch0);
+    HostMemory memory = slot();
+    if (use_callout(segment, false))
+        callout_b(Callout::SlotPrepare, SlotAccess::pack(SlotAccess::kRead, segment, 1));
+    else
+        memory = windowed(segment, kScratch0, 1, true);
+    e_->op_mem({.opcode = 0x8A}, kRax, memory);
+}
+
+} // namespace vmm

@@ -1,0 +1,124 @@
+// Memory operands: from segment:[base + index*scale + displacement] to gs:[32-bit], or to the slot when a
+// call-out has to do the access. Everything emitted here leaves the flags alone.
+#include "vmm/translator/block_translator.h"
+
+namespace vmm {
+
+using namespace host;
+
+void BlockTranslator::effective_address(const MemoryOperand& m, uint8_t to) {
+    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
+    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
+    if (base == kNone && index == kNone)
+        e_->mov32_imm(to, static_cast<uint32_t>(m.displacement));
+    else
+        e_->lea32(to, {.base = base, .index = index, .scale = m.scale, .displacement = m.displacement});
+    if (m.address_bits == 16)
+        e_->movzx16(to, to);
+}
+
+bool BlockTranslator::use_callout(unsigned segment, bool write) const {
+    if (force_callouts_ || key_.segment(segment) == SegmentClass::Checked)
+        return true;
+    const bool protected_segments = key_.has(ModeKey::kProtected) && !key_.has(ModeKey::kV86);
+    return write && protected_segments && segment == static_cast<unsigned>(SegReg::Cs);
+}
+
+void BlockTranslator::load_segment_base(unsigned segment, uint8_t to) {
+    if (segment == static_cast<unsigned>(SegReg::Fs) || segment == static_cast<unsigned>(SegReg::Gs)) {
+        // Through a pointer that faults while the register is null.
+        e_->load64(to, rt(segment == static_cast<unsigned>(SegReg::Fs) ? ENCORE_RT(fs_base_pointer)
+                                                                       : ENCORE_RT(gs_base_pointer)));
+        e_->load32(to, {.base = to});
+    } else {
+        e_->load32(to, rt(rt_segment_base(segment)));
+    }
+}
+
+// limit - offset - (bytes - 1) goes negative exactly when the access crosses the limit; its sign, moved to
+// the low half by BSWAP, then indexes a load that reaches a PROT_NONE reservation (violations) or Runtime
+// itself.
+void BlockTranslator::check_limit(unsigned segment, uint8_t offset_reg, unsigned bytes) {
+    const int32_t slack = 1 - (static_cast<int32_t>(bytes == 0 ? 1 : bytes) - 1);
+    e_->mov64(kScratch3, offset_reg);
+    e_->not64(kScratch3);
+    e_->load32(kScratch1, rt(rt_segment_limit(segment)));
+    e_->lea64(kScratch3, {.base = kScratch3, .index = kScratch1, .displacement = slack});
+    e_->bswap64(kScratch3);
+    e_->mov32(kScratch3, kScratch3);
+    e_->load32(kScratch1, {.base = kRuntime,
+                           .index = kScratch3,
+                           .scale = 8,
+                           .displacement = static_cast<int32_t>(segment * kLimitTrapStride)});
+}
+
+// The host operand for an offset already in a register. Uses r9 and r11.
+HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check) {
+    switch (key_.segment(segment)) {
+    case SegmentClass::Flat:
+        return {.base = offset_reg, .window = true};
+    case SegmentClass::Limited:
+        if (check)
+            check_limit(segment, offset_reg, bytes);
+        [[fallthrough]];
+    default:
+        load_segment_base(segment, kScratch1);
+        return {.base = offset_reg, .index = kScratch1, .window = true};
+    }
+}
+
+HostMemory BlockTranslator::memory_operand(bool bit_string) {
+    const MemoryOperand& m = insn_->memory;
+    if (use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
+        effective_address(m);
+        uint32_t flags = 0;
+        if (m.access & kAccessRead)
+            flags |= SlotAccess::kRead;
+        if (m.access & kAccessWrite)
+            flags |= SlotAccess::kWrite;
+        if (insn_->aligned_memory)
+            flags |= SlotAccess::kAligned16;
+        if (bit_string)
+            flags |= SlotAccess::kBitString;
+        const unsigned bytes = m.bytes == 0 ? insn_->operand_bytes : m.bytes;
+        VERIFY(bytes <= kSlotBytes);
+        slot_packed_ = SlotAccess::pack(flags, m.segment, bytes, insn_->reg);
+        slot_write_pending_ = (m.access & kAccessWrite) != 0;
+        callout_b(Callout::SlotPrepare, slot_packed_);
+        return slot();
+    }
+    const SegmentClass segment_class = key_.segment(m.segment);
+    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
+    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
+    if (m.address_bits == 32 && segment_class == SegmentClass::Flat) {
+        if (base == kGuestEsp && index == kNone)
+            return {.base = kGuestEsp, .displacement = m.displacement}; // already biased
+        return {
+            .base = base, .index = index, .scale = m.scale, .window = true, .displacement = m.displacement};
+    }
+    if (m.address_bits == 32 && segment_class == SegmentClass::Based && index == kNone) {
+        load_segment_base(m.segment, kScratch1);
+        if (base == kNone)
+            return {.base = kScratch1, .window = true, .displacement = m.displacement};
+        return {.base = base, .index = kScratch1, .window = true, .displacement = m.displacement};
+    }
+    effective_address(m);
+    return windowed(m.segment, kScratch0, m.bytes, true);
+}
+
+void BlockTranslator::finish_memory() {
+    if (!slot_write_pending_)
+        return;
+    slot_write_pending_ = false;
+    callout_b(Callout::SlotCommit, slot_packed_);
+}
+
+// The memory operand through the slot whatever the segment: for operands only C++ looks at.
+void BlockTranslator::slot_operand(unsigned bytes, uint32_t access) {
+    effective_address(insn_->memory);
+    slot_packed_ = SlotAccess::pack(access, insn_->memory.segment, bytes);
+    slot_write_pending_ = (access & SlotAccess::kWrite) != 0;
+    callout_b(Callout::SlotPrepare, slot_packed_);
+}
+
+} // namespace vmm

@@ -1,0 +1,165 @@
+// PUSH, POP and the implicit stack accesses. On a flat 32-bit stack r12 is used directly; otherwise the
+// offset is wrapped to the stack's width, checked and based like any operand.
+#include "vmm/translator/block_translator.h"
+
+namespace vmm {
+
+using namespace host;
+
+static constexpr auto kSs = static_cast<unsigned>(SegReg::Ss);
+
+bool BlockTranslator::flat_stack() const {
+    return key_.has(ModeKey::kStack32) && key_.segment(kSs) == SegmentClass::Flat && !force_callouts_;
+}
+
+void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
+    const auto size = static_cast<int32_t>(bytes);
+    if (flat_stack()) {
+        e_->store({.base = kGuestEsp, .displacement = -size}, reg, bytes);
+        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = -size});
+        return;
+    }
+    if (use_callout(kSs, true)) {
+        e_->mov32(kScratch0, reg);
+        callout_b(Callout::Push, bytes);
+        return;
+    }
+    e_->lea32(kScratch0, {.base = kGuestEsp, .displacement = -size});
+    if (!key_.has(ModeKey::kStack32))
+        e_->movzx16(kScratch0, kScratch0);
+    e_->store(windowed(kSs, kScratch0, bytes, true), reg, bytes);
+    if (key_.has(ModeKey::kStack32))
+        e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
+    else
+        e_->mov16(kGuestEsp, kScratch0);
+}
+
+void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
+    if (flat_stack()) {
+        const HostMemory top{.base = kGuestEsp, .displacement = -static_cast<int32_t>(bytes)};
+        bytes == 4 ? e_->store32_imm(top, value) : e_->store16_imm(top, static_cast<uint16_t>(value));
+        e_->lea64(kGuestEsp, top);
+        return;
+    }
+    e_->mov32_imm(kScratch2, value);
+    push_reg(kScratch2, bytes);
+}
+
+// Loads the top of the stack into `scratch` (r8 or r10); `move` also releases it.
+void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
+    if (flat_stack()) {
+        e_->load(scratch, {.base = kGuestEsp}, bytes);
+    } else if (use_callout(kSs, false)) {
+        callout(move ? Callout::Pop : Callout::PopPeek, 0, bytes);
+        e_->load(scratch, slot(), bytes);
+        return;
+    } else {
+        key_.has(ModeKey::kStack32) ? e_->mov32(kScratch0, kGuestEsp) : e_->movzx16(kScratch0, kGuestEsp);
+        e_->load(scratch, windowed(kSs, kScratch0, bytes, true), bytes);
+    }
+    if (!move)
+        return;
+    VERIFY(scratch != kScratch1);
+    if (flat_stack()) {
+        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+    } else {
+        e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+        if (key_.has(ModeKey::kStack32))
+            e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+        else
+            e_->mov16(kGuestEsp, kScratch1);
+    }
+}
+
+void BlockTranslator::release_stack(uint32_t bytes) {
+    if (bytes == 0)
+        return;
+    e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+    if (key_.has(ModeKey::kStack32))
+        e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+    else
+        e_->mov16(kGuestEsp, kScratch1);
+}
+
+void BlockTranslator::lower_push() {
+    const GuestInstruction& i = *insn_;
+    const unsigned bytes = i.operand_bytes;
+    if (i.has_modrm) { // FF /6
+        if (i.mod == 3) {
+            push_reg(host_reg(i.rm), bytes);
+            return;
+        }
+        e_->load(kScratch2, memory_operand(), bytes);
+        push_reg(kScratch2, bytes);
+    } else if (i.immediate_bytes != 0) {
+        const uint32_t value =
+            i.immediate_bytes == 1
+                ? static_cast<uint32_t>(static_cast<int32_t>(static_cast<int8_t>(i.immediate)))
+                : i.immediate;
+        push_imm(value, bytes);
+    } else {
+        push_reg(host_reg(i.opcode & 7), bytes);
+    }
+}
+
+void BlockTranslator::lower_pop() {
+    const GuestInstruction& i = *insn_;
+    const unsigned bytes = i.operand_bytes;
+    if (!i.has_modrm || i.mod == 3) {
+        const uint8_t to = host_reg(i.has_modrm ? i.rm : i.opcode & 7);
+        if (flat_stack() && to != kGuestEsp && bytes == 4) {
+            e_->load32(to, {.base = kGuestEsp});
+            e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = 4});
+            return;
+        }
+        pop_to(kScratch2, bytes);
+        bytes == 4 ? e_->mov32(to, kScratch2) : e_->mov16(to, kScratch2);
+        if (to == kGuestEsp && bytes == 4)
+            rebias_esp();
+        return;
+    }
+    // POP [mem]: the address uses ESP after the increment (SDM Vol. 2B "POP"), which is committed last.
+    GuestInstruction adjusted = i;
+    if (adjusted.memory.base == 4)
+        adjusted.memory.displacement += static_cast<int32_t>(bytes);
+    insn_ = &adjusted;
+    if (use_callout(adjusted.memory.segment, true) || use_callout(kSs, false)) {
+        force_callouts_ = true;
+        (void)memory_operand();
+        callout(Callout::PopPeek, 0, bytes); // into the very slot that is then written back
+        finish_memory();
+    } else {
+        pop_to(kScratch2, bytes, false);
+        e_->store(memory_operand(), kScratch2, bytes);
+    }
+    insn_ = &instructions_[index_];
+    release_stack(bytes);
+}
+
+void BlockTranslator::lower_push_segment() {
+    const unsigned segment = (insn_->opcode >> 3) & 7;
+    e_->load16(kScratch2, rt(rt_segment_selector(segment)));
+    push_reg(kScratch2, insn_->operand_bytes);
+}
+
+void BlockTranslator::lower_leave() {
+    const unsigned bytes = insn_->operand_bytes;
+    const bool wide = key_.has(ModeKey::kStack32);
+    const auto frame = [&] { wide ? e_->mov32(kScratch0, kRbp) : e_->movzx16(kScratch0, kRbp); };
+    frame();
+    if (use_callout(kSs, false)) {
+        callout_b(Callout::SlotPrepare, SlotAccess::pack(SlotAccess::kRead, kSs, bytes));
+        frame();
+        e_->load(kScratch2, slot(), bytes);
+    } else {
+        e_->load(kScratch2, windowed(kSs, kScratch0, bytes, true), bytes);
+    }
+    e_->lea32(kScratch0, {.base = kScratch0, .displacement = static_cast<int32_t>(bytes)});
+    if (wide)
+        e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
+    else
+        e_->mov16(kGuestEsp, kScratch0);
+    bytes == 4 ? e_->mov32(kRbp, kScratch2) : e_->mov16(kRbp, kScratch2);
+}
+
+} // namespace vmm

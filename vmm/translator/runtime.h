@@ -1,0 +1,70 @@
+// What translated code addresses through r15: CPU state first, then the engine's own slots. Lives below 2
+// GiB, so that a slot can also be named by an absolute disp32 (no REX: needed beside AH..BH).
+#pragma once
+#include "vmm/cpu/state.h"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vmm {
+
+struct EngineCore;
+
+// Why translated code came back to the dispatcher.
+enum class ExitReason32 : uint32_t {
+    Link,     // a direct exit not yet linked: exit_argument is its link
+    Indirect, // an indirect target that the table does not know: cpu.eip
+    Callout,  // a call-out asked for it; cpu.eip is where to go on
+    Fault,    // host fault turned into a guest fault: pending_fault
+    Poll,     // asked to stop at cpu.eip
+    Retry,    // code changed under us: go on at cpu.eip
+};
+
+// Limit violations through segment n fault n * this further into the reservation for them.
+inline constexpr uint32_t kLimitTrapStride = 4096;
+inline constexpr unsigned kMaxCallouts = 96;
+inline constexpr unsigned kSlotBytes = 576;
+
+struct Runtime {
+    CpuState cpu;
+    // Host RFLAGS image with the guest's arithmetic flags and DF.
+    uint64_t host_flags = 2;
+    uint32_t exit_reason = 0;
+    uint32_t exit_argument = 0;
+    uint32_t next_eip = 0;
+    uint32_t interrupt_flag = 0; // EFLAGS.IF while translated code runs (0 or 1)
+    // A poll loads this pointer and reads through it; it points at a PROT_NONE page when someone wants
+    // the vCPU's attention. Written by any thread.
+    uint64_t poll_pointer = 0;
+    // Likewise, but only read after STI: armed while INTR is up.
+    uint64_t sti_poll_pointer = 0;
+    // Where FS/GS bases are read from: the base field, or a PROT_NONE page while the register is null.
+    uint64_t fs_base_pointer = 0, gs_base_pointer = 0;
+    uint64_t window_base = 0, jump_table = 0;
+    uint64_t shadow_rsp = 0, shadow_top = 0; // host stack of translated code: pairs host call/ret
+    uint64_t cpp_rsp = 0;
+    uint32_t host_mxcsr = 0x1F80;
+    uint32_t slot_linear = 0, slot_packed = 0, slot_bit = 0;
+    EngineCore* engine = nullptr;
+    uint64_t callouts[kMaxCallouts]{};
+    alignas(64) uint8_t slot[kSlotBytes]{};
+};
+
+inline constexpr int32_t kRtGpr = offsetof(CpuState, gpr);
+inline constexpr int32_t kRtEip = offsetof(CpuState, eip);
+#define ENCORE_RT(field) static_cast<int32_t>(offsetof(::vmm::Runtime, field))
+
+inline constexpr int32_t rt_segment(unsigned reg) {
+    return static_cast<int32_t>(offsetof(CpuState, seg) + reg * sizeof(Segment));
+}
+inline constexpr int32_t rt_segment_base(unsigned reg) {
+    return rt_segment(reg) + static_cast<int32_t>(offsetof(Segment, base));
+}
+inline constexpr int32_t rt_segment_limit(unsigned reg) {
+    return rt_segment(reg) + static_cast<int32_t>(offsetof(Segment, limit));
+}
+inline constexpr int32_t rt_segment_selector(unsigned reg) {
+    return rt_segment(reg) + static_cast<int32_t>(offsetof(Segment, selector));
+}
+
+} // namespace vmm

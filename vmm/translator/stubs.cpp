@@ -1,0 +1,122 @@
+#include "vmm/translator/stubs.h"
+
+namespace vmm {
+
+namespace {
+
+using namespace host;
+
+constexpr HostMemory rt(int32_t offset) { return {.base = kRuntime, .displacement = offset}; }
+
+constexpr int32_t kXmm = ENCORE_RT(cpu.fx) + 160; // SDM Vol. 1 table 10-2
+constexpr int32_t kMxcsr = ENCORE_RT(cpu.fx) + 24;
+
+void push(Emitter& e, uint8_t reg) { e.op_plus({.opcode = 0x50}, reg); }
+void pop(Emitter& e, uint8_t reg) { e.op_plus({.opcode = 0x58}, reg); }
+void ldmxcsr(Emitter& e, int32_t offset) { e.op_mem({.opcode = 0xAE, .map = 1}, 2, rt(offset)); }
+void stmxcsr(Emitter& e, int32_t offset) { e.op_mem({.opcode = 0xAE, .map = 1}, 3, rt(offset)); }
+
+// Guest registers and flags into Runtime; leaves rsp on the C++ stack. Clobbers r11.
+void save(Emitter& e) {
+    for (uint8_t reg = 0; reg < 8; ++reg)
+        e.store32(rt(kRtGpr + 4 * reg), reg == kRsp ? kGuestEsp : reg);
+    e.store64(rt(ENCORE_RT(shadow_rsp)), kRsp);
+    e.load64(kRsp, rt(ENCORE_RT(cpp_rsp)));
+    e.byte(0x9C); // pushfq
+    pop(e, kScratch3);
+    e.store64(rt(ENCORE_RT(host_flags)), kScratch3);
+    e.byte(0xFC); // cld: the C++ ABI wants DF clear
+    for (uint8_t i = 0; i < 8; ++i)
+        e.op_mem({.opcode = 0x29, .map = 1}, i, rt(kXmm + 16 * i)); // movaps [m], xmm
+    stmxcsr(e, kMxcsr);
+    ldmxcsr(e, ENCORE_RT(host_mxcsr));
+}
+
+// The reverse; rsp goes back to the shadow stack.
+void restore(Emitter& e) {
+    for (uint8_t i = 0; i < 8; ++i)
+        e.op_mem({.opcode = 0x28, .map = 1}, i, rt(kXmm + 16 * i));
+    ldmxcsr(e, kMxcsr);
+    e.op_mem({.opcode = 0xFF}, 6, rt(ENCORE_RT(host_flags))); // push
+    e.byte(0x9D);                                             // popfq
+    e.load64(kWindow, rt(ENCORE_RT(window_base)));
+    e.load64(kJumpTable, rt(ENCORE_RT(jump_table)));
+    e.load64(kRsp, rt(ENCORE_RT(shadow_rsp)));
+    for (uint8_t reg = 0; reg < 8; ++reg)
+        e.load32(reg == kRsp ? kGuestEsp : reg, rt(kRtGpr + 4 * reg));
+    e.lea64(kGuestEsp, {.base = kGuestEsp, .index = kWindow});
+}
+
+constexpr uint8_t kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
+
+// Jump-table transfer to the EIP in r8d.
+void table_jump(Emitter& e) {
+    e.movzx16(kScratch1, kScratch0);
+    e.load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
+    e.jump_reg(kScratch1);
+}
+
+} // namespace
+
+Stubs emit_stubs(Emitter& e) {
+    Stubs stubs;
+    stubs.enter = reinterpret_cast<Stubs::Enter>(e.address());
+    for (uint8_t reg : kCalleeSaved)
+        push(e, reg);
+    e.lea64(kRsp, {.base = kRsp, .displacement = -8}); // keeps call-outs 16-byte aligned
+    e.mov64(kRuntime, kRdi);
+    e.store64(rt(ENCORE_RT(cpp_rsp)), kRsp);
+    e.mov64(kScratch1, kRsi);
+    restore(e);
+    e.jump_reg(kScratch1);
+
+    stubs.leave = static_cast<uint32_t>(e.address());
+    save(e);
+    e.lea64(kRsp, {.base = kRsp, .displacement = 8});
+    for (int i = 5; i >= 0; --i)
+        pop(e, kCalleeSaved[i]);
+    e.ret();
+
+    stubs.callout = static_cast<uint32_t>(e.address());
+    save(e);
+    e.mov64(kRdi, kRuntime);
+    e.mov32(kRsi, kScratch0);
+    e.mov32(kRdx, kScratch1);
+    e.op_mem({.opcode = 0xFF}, 2, // call [rt.callouts + index*8]
+             {.base = kRuntime, .index = kScratch2, .scale = 8, .displacement = ENCORE_RT(callouts)});
+    e.op_reg({.opcode = 0x85}, kRax, kRax); // test eax, eax
+    const uint32_t leaving = e.jump_if(5, e.address());
+    restore(e);
+    e.ret();
+    e.patch_rel32(leaving, e.address());
+    // State is already in Runtime, and the return address into the block is dropped.
+    e.load64(kScratch3, rt(ENCORE_RT(shadow_rsp)));
+    e.lea64(kScratch3, {.base = kScratch3, .displacement = 8});
+    e.store64(rt(ENCORE_RT(shadow_rsp)), kScratch3);
+    e.store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Callout));
+    e.lea64(kRsp, {.base = kRsp, .displacement = 8});
+    for (int i = 5; i >= 0; --i)
+        pop(e, kCalleeSaved[i]);
+    e.ret();
+
+    stubs.indirect_miss = static_cast<uint32_t>(e.address());
+    e.store32(rt(kRtEip), kScratch0);
+    e.store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Indirect));
+    e.jump(stubs.leave);
+
+    stubs.leave_link = static_cast<uint32_t>(e.address());
+    e.store32(rt(kRtEip), kScratch0);
+    e.store32(rt(ENCORE_RT(exit_argument)), kScratch1);
+    e.store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Link));
+    e.jump(stubs.leave);
+
+    stubs.return_miss = static_cast<uint32_t>(e.address());
+    e.load64(kRsp, rt(ENCORE_RT(shadow_top)));
+    // Returns that never pair up may be a loop made of returns alone: poll here, with the target in r8d.
+    e.load64(kScratch2, rt(ENCORE_RT(poll_pointer)));
+    e.load32(kScratch2, {.base = kScratch2});
+    table_jump(e);
+    return stubs;
+}
+
+} // namespace vmm

@@ -1,0 +1,23 @@
+// The fixed pieces of host code every block relies on: entering and leaving translated code, call-outs and
+// table misses. Emitted once at the bottom of the code cache.
+#pragma once
+#include "vmm/translator/emitter.h"
+#include "vmm/translator/runtime.h"
+
+#include <cstdint>
+
+namespace vmm {
+
+struct Stubs {
+    using Enter = void (*)(Runtime* rt, uint64_t host_address);
+    Enter enter = nullptr;
+    uint32_t leave = 0;         // saves everything, returns from enter(); reason set by the jumper
+    uint32_t callout = 0;       // called: r8d, r9d arguments, r10d index
+    uint32_t indirect_miss = 0; // r8d: EIP
+    uint32_t return_miss = 0;   // r8d: EIP; the shadow stack is out of step
+    uint32_t leave_link = 0;    // r8d: EIP, r9d: link index
+};
+
+Stubs emit_stubs(Emitter& e);
+
+} // namespace vmm

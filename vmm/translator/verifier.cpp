@@ -1,0 +1,259 @@
+#include "vmm/translator/verifier.h"
+
+#include "vmm/base/verify.h"
+#include "vmm/translator/callouts.h"
+
+#include <Zydis/Zydis.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace vmm {
+
+namespace {
+
+struct Decoded {
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    uint32_t host = 0;
+};
+
+class BlockVerifier {
+  public:
+    BlockVerifier(CodeCache& cache, const Block& block, const Runtime& rt)
+        : memory_(cache.memory()), block_(block), rt_(rt) {
+        ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    }
+
+    void run() {
+        for (uint32_t host = block_.entry; host < block_.host_end;) {
+            older_ = previous_;
+            previous_ = current_;
+            current_.host = host;
+            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, memory_.writable(host),
+                                                     block_.host_end - host, &current_.z, current_.operands)))
+                fail("does not decode");
+            check_instruction();
+            host += current_.z.length;
+        }
+        if (pending_rebias_)
+            fail("ESP written without its window base");
+    }
+
+  private:
+    [[noreturn]] void fail(const char* why) {
+        std::fprintf(stderr, "encore: translated block at EIP %08x breaks containment: %s\n", block_.eip,
+                     why);
+        ZydisFormatter formatter;
+        ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+        for (const Decoded* d : {&older_, &previous_, &current_}) {
+            char text[128] = "?";
+            if (d->host != 0)
+                ZydisFormatterFormatInstruction(&formatter, &d->z, d->operands, d->z.operand_count_visible,
+                                                text, sizeof text, d->host, nullptr);
+            std::fprintf(stderr, "  %08x  %s\n", d->host, text);
+        }
+        std::abort();
+    }
+
+    void check_instruction() {
+        const ZydisDecodedInstruction& z = current_.z;
+        switch (z.meta.category) {
+        case ZYDIS_CATEGORY_SYSCALL:
+        case ZYDIS_CATEGORY_SYSRET:
+        case ZYDIS_CATEGORY_SYSTEM:
+        case ZYDIS_CATEGORY_INTERRUPT:
+        case ZYDIS_CATEGORY_IO:
+        case ZYDIS_CATEGORY_IOSTRINGOP:
+        case ZYDIS_CATEGORY_SEGOP:
+        case ZYDIS_CATEGORY_RDWRFSGS:
+        case ZYDIS_CATEGORY_PUSH:
+        case ZYDIS_CATEGORY_POP:
+            fail("instruction is not allowed");
+        default:
+            break;
+        }
+        if (pending_rebias_ && !is_rebias())
+            fail("ESP written without its window base");
+        pending_rebias_ = false;
+        check_branch();
+        for (unsigned i = 0; i < z.operand_count; ++i) {
+            const ZydisDecodedOperand& operand = current_.operands[i];
+            if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
+                check_register_write(operand);
+            else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+                check_memory(operand);
+        }
+    }
+
+    void check_branch() {
+        const ZydisDecodedInstruction& z = current_.z;
+        if (z.meta.category == ZYDIS_CATEGORY_RET) {
+            if (z.opcode != 0xC3)
+                fail("only plain RET");
+            return;
+        }
+        if (z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE)
+            return;
+        const ZydisDecodedOperand& to = current_.operands[0];
+        if (to.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+            const uint64_t target = current_.host + z.length + static_cast<uint64_t>(to.imm.value.s);
+            if (!memory_.contains(target))
+                fail("branch leaves the code cache");
+        } else if (to.type != ZYDIS_OPERAND_TYPE_REGISTER || to.reg.value != ZYDIS_REGISTER_R9) {
+            fail("indirect branch other than through the jump table");
+        }
+    }
+
+    [[nodiscard]] bool is_rebias() const {
+        const auto& o = current_.operands;
+        return current_.z.mnemonic == ZYDIS_MNEMONIC_LEA && o[0].reg.value == ZYDIS_REGISTER_R12 &&
+               o[1].mem.base == ZYDIS_REGISTER_R12 && o[1].mem.index == ZYDIS_REGISTER_R14 &&
+               o[1].mem.scale == 1 && o[1].mem.disp.value == 0;
+    }
+
+    void check_register_write(const ZydisDecodedOperand& operand) {
+        const ZydisRegister reg = operand.reg.value;
+        const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        switch (whole) {
+        case ZYDIS_REGISTER_R13:
+        case ZYDIS_REGISTER_R14:
+        case ZYDIS_REGISTER_R15:
+            fail("VMM register written");
+        case ZYDIS_REGISTER_RSP:
+            if (current_.z.meta.category != ZYDIS_CATEGORY_CALL &&
+                current_.z.meta.category != ZYDIS_CATEGORY_RET)
+                fail("host stack pointer written");
+            return;
+        case ZYDIS_REGISTER_R12:
+            if (reg == ZYDIS_REGISTER_R12D)
+                pending_rebias_ = true;
+            else if (reg == ZYDIS_REGISTER_R12)
+                check_stack_pointer_lea();
+            return; // 16-bit writes keep the window half
+        default:
+            return;
+        }
+    }
+
+    // r12 <- r12 + small, or <- 32-bit register + window.
+    void check_stack_pointer_lea() {
+        constexpr int64_t kMostRelease = 0x10000 + 8;
+        if (current_.z.mnemonic != ZYDIS_MNEMONIC_LEA)
+            fail("biased ESP written other than by LEA");
+        const auto& m = current_.operands[1].mem;
+        const bool small = m.disp.value >= -8 && m.disp.value <= kMostRelease;
+        if (m.base == ZYDIS_REGISTER_R12 && m.index == ZYDIS_REGISTER_NONE && small)
+            return;
+        if (m.index == ZYDIS_REGISTER_R14 && m.scale == 1 && m.disp.value == 0)
+            return;
+        fail("biased ESP out of reach of its window");
+    }
+
+    void check_memory(const ZydisDecodedOperand& operand) {
+        const auto& m = operand.mem;
+        const ZydisDecodedInstruction& z = current_.z;
+        const bool write = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        if (m.segment == ZYDIS_REGISTER_GS) {
+            if (z.address_width != 32)
+                fail("window access with a 64-bit address");
+            return;
+        }
+        if (m.segment == ZYDIS_REGISTER_FS)
+            fail("FS is the host's");
+        if (z.meta.category == ZYDIS_CATEGORY_STRINGOP) {
+            check_string(m.base);
+            return;
+        }
+        const int64_t displacement = m.disp.value;
+        const bool plain = m.index == ZYDIS_REGISTER_NONE;
+        switch (m.base) {
+        case ZYDIS_REGISTER_R12:
+            if (plain)
+                return;
+            break;
+        case ZYDIS_REGISTER_R15:
+            if (plain && displacement >= 0 &&
+                displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) &&
+                (!write || writable_field(displacement)))
+                return;
+            if (m.index == ZYDIS_REGISTER_R11 && m.scale == 8 && !write && displacement >= 0 &&
+                displacement < static_cast<int64_t>(kLimitTrapStride * kSegmentCount))
+                return;
+            break;
+        case ZYDIS_REGISTER_R13:
+            if (!write && displacement >= 0 && displacement < 65536 * 4 &&
+                (plain || (m.index == ZYDIS_REGISTER_R9 && m.scale == 4 && previous_is_movzx_r9())))
+                return;
+            break;
+        case ZYDIS_REGISTER_R8:
+        case ZYDIS_REGISTER_R9:
+            if (plain && !write && displacement == 0 && follows_pointer_load(m.base))
+                return;
+            break;
+        case ZYDIS_REGISTER_NONE: {
+            const auto slot = reinterpret_cast<int64_t>(&rt_.slot[0]);
+            if (plain && displacement >= slot && displacement + operand.size / 8 <= slot + kSlotBytes)
+                return;
+            break;
+        }
+        case ZYDIS_REGISTER_RSP:
+            if (z.meta.category == ZYDIS_CATEGORY_CALL || z.meta.category == ZYDIS_CATEGORY_RET)
+                return;
+            break;
+        default:
+            break;
+        }
+        fail("memory operand outside the window");
+    }
+
+    // Of Runtime, emitted code writes only what exits and STI/CLI need.
+    [[nodiscard]] static bool writable_field(int64_t at) {
+        return at == kRtEip || at == ENCORE_RT(next_eip) || at == ENCORE_RT(exit_reason) ||
+               at == ENCORE_RT(exit_argument) || at == ENCORE_RT(interrupt_flag);
+    }
+
+    [[nodiscard]] bool previous_is_movzx_r9() const {
+        return previous_.z.mnemonic == ZYDIS_MNEMONIC_MOVZX &&
+               previous_.operands[0].reg.value == ZYDIS_REGISTER_R9D && previous_.operands[1].size == 16;
+    }
+
+    // mov r, [r15 + a pointer field of Runtime] came right before.
+    [[nodiscard]] bool follows_pointer_load(ZydisRegister reg) const {
+        const auto& o = previous_.operands;
+        if (previous_.z.mnemonic != ZYDIS_MNEMONIC_MOV || o[0].type != ZYDIS_OPERAND_TYPE_REGISTER ||
+            o[0].reg.value != reg || o[1].type != ZYDIS_OPERAND_TYPE_MEMORY ||
+            o[1].mem.base != ZYDIS_REGISTER_R15)
+            return false;
+        const int64_t at = o[1].mem.disp.value;
+        return at == ENCORE_RT(poll_pointer) || at == ENCORE_RT(sti_poll_pointer) ||
+               at == ENCORE_RT(fs_base_pointer) || at == ENCORE_RT(gs_base_pointer);
+    }
+
+    // ESI and EDI must have been biased right before.
+    void check_string(ZydisRegister base) {
+        const auto biases = [&](const Decoded& d) {
+            return d.host != 0 && d.z.mnemonic == ZYDIS_MNEMONIC_LEA && d.operands[0].reg.value == base &&
+                   d.operands[1].mem.base == base && d.operands[1].mem.index == ZYDIS_REGISTER_R14 &&
+                   d.operands[1].mem.disp.value == 0;
+        };
+        if (current_.z.address_width != 64 || (!biases(previous_) && !biases(older_)))
+            fail("string operand not biased by the window");
+    }
+
+    CodeMemory& memory_;
+    const Block& block_;
+    const Runtime& rt_;
+    ZydisDecoder decoder_;
+    Decoded current_, previous_, older_;
+    bool pending_rebias_ = false;
+};
+
+} // namespace
+
+void verify_block(CodeCache& cache, const Block& block, const Runtime& rt) {
+    BlockVerifier(cache, block, rt).run();
+}
+
+} // namespace vmm
