@@ -13,6 +13,9 @@ class Device {
     virtual ~Device() = default;
     [[nodiscard]] virtual std::string_view name() const = 0; // also its saved-state section
     virtual void reset() = 0;                                // power-on / hardware reset
+    // Finishes what worker threads still do for the device. Called for every device before any is
+    // serialized and before RAM is captured: finishing may move DMA and raise interrupts.
+    virtual void quiesce() {}
     virtual void serialize(base::StateArchive& archive) = 0;
 };
 

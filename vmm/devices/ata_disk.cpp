@@ -329,6 +329,7 @@ void AtaDisk::chunk_done() {
     }
     lba_ += chunk_;
     remaining_ -= std::min(chunk_, remaining_);
+    chunk_ = 0;
     if (remaining_ == 0)
         complete();
     else if (writes())

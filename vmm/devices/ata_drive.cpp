@@ -187,8 +187,7 @@ void AtaDrive::device_reset() {
 }
 
 void AtaDrive::finish(uint8_t status, uint8_t error) {
-    ++generation_;
-    phase_ = Phase::Idle;
+    drop_command();
     status_ = status;
     error_ = error;
     raise_interrupt();
@@ -197,7 +196,7 @@ void AtaDrive::finish(uint8_t status, uint8_t error) {
 void AtaDrive::abort_command() { finish(kStatusDrdy | kStatusDsc | kStatusErr, kErrorAbrt); }
 
 void AtaDrive::finish_quietly() {
-    phase_ = Phase::Idle;
+    drop_command();
     status_ = kStatusDrdy | kStatusDsc;
 }
 

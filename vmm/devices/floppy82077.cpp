@@ -443,12 +443,16 @@ void Floppy82077::dump_registers() {
                  specify_[0], specify_[1], last_eot_, lock_byte, configuration_, precompensation_track_});
 }
 
-void Floppy82077::serialize(base::StateArchive& archive) {
-    if (archive.loading())
-        software_reset(); // what is under way belongs to the state being replaced
+void Floppy82077::quiesce() {
     for (FloppyDrive& drive : drives_)
         if (drive.worker)
             drive.worker->drain();
+}
+
+void Floppy82077::serialize(base::StateArchive& archive) {
+    if (archive.loading())
+        software_reset(); // what is under way belongs to the state being replaced
+    quiesce();
     const auto flag = [&archive](std::string_view field, bool& value) {
         auto byte = static_cast<uint8_t>(value);
         archive.field(field, byte);

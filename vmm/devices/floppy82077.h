@@ -17,6 +17,7 @@ class Floppy82077 final : public Device, public IoHandler {
 
     [[nodiscard]] std::string_view name() const override { return "floppy82077"; }
     void reset() override;
+    void quiesce() override;
     void serialize(base::StateArchive& archive) override;
     uint32_t io_read(uint16_t port, unsigned size) override;
     void io_write(uint16_t port, unsigned size, uint32_t value) override;

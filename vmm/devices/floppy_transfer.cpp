@@ -178,8 +178,9 @@ void Floppy82077::run_collected(size_t bytes, bool terminal_count) {
     active().worker->write(offset, std::move(data_), guarded([this, terminal_count](BlockOutcome outcome) {
                                chunk_failed_ = !outcome.ok;
                                data_.clear();
+                               // A failed write outweighs the terminal count.
                                run_finished(static_cast<uint32_t>(outcome.good_bytes / kSectorBytes),
-                                            terminal_count);
+                                            terminal_count && outcome.ok);
                            }));
 }
 

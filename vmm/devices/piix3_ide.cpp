@@ -65,6 +65,11 @@ class Piix3Ide final : public PciDevice, public IoHandler {
             channel.reset();
     }
 
+    void quiesce() override {
+        for (AtaChannel& channel : channels_)
+            channel.drain();
+    }
+
     void serialize(base::StateArchive& archive) override {
         for (AtaChannel& channel : channels_)
             channel.serialize(archive);
