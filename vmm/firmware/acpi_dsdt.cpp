@@ -45,6 +45,7 @@ Term isa_bridge(unsigned floppy_drives) {
         isa_device("KBD", "PNP0303", {io_ports(0x60, 1), io_ports(0x64, 1), irq_edge(1)}),
         isa_device("MOU", "PNP0F13", {irq_edge(12)}),
         isa_device("COM1", "PNP0501", {io_ports(0x3F8, 8), irq_edge(4)}),
+        isa_device("LPT1", "PNP0400", {io_ports(0x378, 3), irq_edge(7)}),
         // What nothing else may be placed on: APM ports, power management, fw_cfg.
         isa_device("MBRD", "PNP0C02", {io_ports(0xB2, 2), io_ports(0x600, 0x40), io_ports(0x510, 0x10)}),
     };
