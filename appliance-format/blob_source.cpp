@@ -31,15 +31,22 @@ base::Result<> FileSource::read(uint64_t offset, std::span<uint8_t> out) {
 }
 
 uint64_t FileSource::next_data(uint64_t offset) {
-    if (offset < data_until_)
+    if (offset >= data_from_ && offset < data_until_)
         return offset;
+    if (offset >= hole_from_ && offset < data_from_)
+        return data_from_;
     off_t data = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
-    if (data < 0)
-        return errno == ENXIO ? size_
-                              : offset; // ENXIO: only a hole follows; else holes are not supported here
+    if (data < 0 && errno != ENXIO)
+        return offset; // holes are not supported here
+    hole_from_ = offset;
+    if (data < 0) { // ENXIO: only a hole follows
+        data_from_ = data_until_ = size_;
+        return size_;
+    }
     off_t hole = ::lseek(fd_.get(), data, SEEK_HOLE);
+    data_from_ = static_cast<uint64_t>(data);
     data_until_ = hole < 0 ? size_ : static_cast<uint64_t>(hole);
-    return static_cast<uint64_t>(data);
+    return data_from_;
 }
 
 base::Result<> MemorySource::read(uint64_t offset, std::span<uint8_t> out) {

@@ -1,0 +1,227 @@
+#include "tests/appliance-format/bundle_fixture.h"
+
+#include "signing/outcome.h"
+
+#include <csignal>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <thread>
+
+using namespace fixture;
+
+TEST_CASE("bundle: what is written reads back, at any offset and length", "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "x.encore"));
+    auto bundle = Bundle::open(folder / "x.encore");
+    REQUIRE(bundle);
+    REQUIRE((*bundle)->authenticate(Identity::get().trust)->common_name == "Test Publisher");
+    REQUIRE((*bundle)->manifest().scenes == content.manifest.scenes);
+    REQUIRE((*bundle)->verify_content({}));
+    std::mt19937 random(7);
+    for (auto& [name, bytes] : content.blobs) {
+        auto reader = (*bundle)->open_blob(name);
+        REQUIRE(reader);
+        REQUIRE(reader->size() == bytes.size());
+        REQUIRE(*reader->read_all(64 << 20) == bytes);
+        for (int i = 0; i < 200; ++i) {
+            size_t offset = random() % bytes.size(),
+                   size = random() % std::min<size_t>(bytes.size() - offset, 200000);
+            Bytes out(size);
+            REQUIRE(reader->read(offset, out));
+            REQUIRE(std::equal(out.begin(), out.end(), bytes.begin() + offset));
+        }
+        Bytes out(2);
+        REQUIRE_FALSE(reader->read(bytes.size() - 1, out));
+        REQUIRE_FALSE(reader->read(~uint64_t{0}, out));
+    }
+}
+
+TEST_CASE("bundle: blobs are closed until the publisher was authenticated", "[bundle]") {
+    Folder folder;
+    REQUIRE(write_bundle(small_content(), folder / "x.encore"));
+    auto bundle = *Bundle::open(folder / "x.encore");
+    REQUIRE_FALSE(bundle->open_blob("disk0"));
+    auto refused = bundle->authenticate(signing::TrustStore{folder / "empty", folder / "empty"});
+    REQUIRE(refused.error().code == signing::kUntrusted);
+    REQUIRE_FALSE(bundle->open_blob("disk0"));
+    REQUIRE(bundle->authenticate(Identity::get().trust));
+    REQUIRE(bundle->open_blob("disk0"));
+    REQUIRE_FALSE(bundle->open_blob("no-such"));
+}
+
+TEST_CASE("bundle: unsigned, untrusted and expired are told apart", "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "u.encore", nullptr));
+    REQUIRE((*Bundle::open(folder / "u.encore"))->authenticate(Identity::get().trust).error().code ==
+            signing::kUnsigned);
+    auto old = *signing::generate_key_pair(
+        {.name = "Old", .organisation = "", .valid_days = 5, .starts_in_days = -10});
+    auto signer = *signing::Signer::from_pem(old.key_pem, old.certificate_pem);
+    REQUIRE(write_bundle(content, folder / "e.encore", &signer));
+    auto bundle = *Bundle::open(folder / "e.encore");
+    REQUIRE(bundle->authenticate(Identity::get().trust).error().code == signing::kUntrusted);
+    signing::TrustStore store{folder / "t", folder / "none"};
+    REQUIRE(store.add(old.certificate_pem, "old"));
+    REQUIRE(bundle->authenticate(store).error().code == signing::kExpired);
+    REQUIRE_FALSE(bundle->open_blob("disk0"));
+}
+
+TEST_CASE("bundle: equal chunks are stored once and zero chunks not at all", "[bundle]") {
+    Folder folder;
+    Content content;
+    content.manifest = small_content().manifest;
+    content.manifest.scenes.clear();
+    content.manifest.start.clear();
+    content.blobs["disk0"] = Bytes(64 << 20, 0);
+    REQUIRE(write_bundle(content, folder / "zero.encore"));
+    REQUIRE(std::filesystem::file_size(folder / "zero.encore") < 6000);
+    auto bundle = *Bundle::open(folder / "zero.encore");
+    REQUIRE(bundle->authenticate(Identity::get().trust));
+    REQUIRE(*bundle->open_blob("disk0")->is_zero(0, 64 << 20));
+    Bytes block = noise(kDiskChunk, 9);
+    for (size_t at = 0; at < content.blobs["disk0"].size(); at += kDiskChunk)
+        std::copy(block.begin(), block.end(), content.blobs["disk0"].begin() + at);
+    REQUIRE(write_bundle(content, folder / "same.encore"));
+    REQUIRE(std::filesystem::file_size(folder / "same.encore") < 2 * kDiskChunk);
+}
+
+TEST_CASE("bundle: adding a scene costs only what differs and keeps the first", "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "one.encore"));
+    Bytes ram = content.blobs["start/ram"];
+    Bytes page = noise(4096, 77);
+    std::copy(page.begin(), page.end(), ram.begin() + (5 << 20));
+    {
+        auto old = *Bundle::open(folder / "one.encore");
+        REQUIRE(old->authenticate(Identity::get().trust));
+        auto writer = BundleWriter::extend(*old, folder / "one.encore", {});
+        REQUIRE(writer);
+        MemorySource source{ram};
+        REQUIRE(writer->add_blob("later/ram", source, kMemoryChunk));
+        Scene scene = writer->manifest().scenes[0];
+        scene.name = "later";
+        scene.ram = "later/ram";
+        writer->manifest().scenes.push_back(scene);
+        auto before = std::filesystem::file_size(folder / "one.encore");
+        REQUIRE(writer->finish(&Identity::get().signer));
+        REQUIRE(std::filesystem::file_size(folder / "one.encore") - before < 16384);
+    }
+    auto bundle = *Bundle::open(folder / "one.encore");
+    REQUIRE(bundle->authenticate(Identity::get().trust));
+    REQUIRE(bundle->verify_content({}));
+    REQUIRE(*bundle->open_blob("later/ram")->read_all(64 << 20) == ram);
+    REQUIRE(*bundle->open_blob("start/ram")->read_all(64 << 20) == content.blobs["start/ram"]);
+}
+
+TEST_CASE("bundle: equal input gives equal manifests and packs, over several packs", "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    WriterOptions small{.progress = {}};
+    small.pack_limit = 100000;
+    WriterOptions single = small;
+    single.threads = 1;
+    REQUIRE(write_bundle(content, folder / "a.encore", &Identity::get().signer, small));
+    REQUIRE(write_bundle(content, folder / "b.encore", &Identity::get().signer, single));
+    auto a = *Bundle::open(folder / "a.encore"), b = *Bundle::open(folder / "b.encore");
+    REQUIRE(a->manifest().packs.size() > 3);
+    REQUIRE(a->identity() == b->identity());
+    REQUIRE(a->authenticate(Identity::get().trust));
+    REQUIRE(*a->open_blob("disk0")->read_all(64 << 20) == content.blobs["disk0"]);
+}
+
+TEST_CASE("bundle: readers are safe to share between threads", "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "x.encore"));
+    auto bundle = *Bundle::open(folder / "x.encore");
+    REQUIRE(bundle->authenticate(Identity::get().trust));
+    BlobReader reader = *bundle->open_blob("disk0");
+    bundle.reset(); // readers keep the file
+    const Bytes& disk = content.blobs["disk0"];
+    std::atomic<int> wrong = 0;
+    std::vector<std::jthread> threads;
+    for (uint32_t seed = 0; seed < 4; ++seed)
+        threads.emplace_back([&, seed] {
+            std::mt19937 random(seed);
+            for (int i = 0; i < 300; ++i) {
+                Bytes out(1 + random() % 5000);
+                size_t offset = random() % (disk.size() - out.size());
+                if (!reader.read(offset, out) || !std::equal(out.begin(), out.end(), disk.begin() + offset))
+                    ++wrong;
+            }
+        });
+    threads.clear();
+    REQUIRE(wrong == 0);
+}
+
+TEST_CASE("bundle: stopping or running out of space leaves nothing behind and the old file whole",
+          "[bundle]") {
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "x.encore"));
+    Bytes before = read_file(folder / "x.encore");
+    WriterOptions options{.progress = [](auto, auto, auto) { return false; }};
+    REQUIRE(write_bundle(content, folder / "x.encore", &Identity::get().signer, options).error().code ==
+            kCancelled);
+    rlimit old_limit, limit;
+    ::getrlimit(RLIMIT_FSIZE, &old_limit);
+    limit = {100000, old_limit.rlim_max};
+    ::signal(SIGXFSZ, SIG_IGN);
+    ::setrlimit(RLIMIT_FSIZE, &limit); // writes fail half way, as on a full disk
+    auto full = write_bundle(content, folder / "x.encore");
+    ::setrlimit(RLIMIT_FSIZE, &old_limit);
+    REQUIRE(full.error().code == kIo);
+    REQUIRE(full.error().message.find("cannot write") != std::string::npos);
+    REQUIRE(read_file(folder / "x.encore") == before);
+    size_t files = 0;
+    for ([[maybe_unused]] auto& entry : std::filesystem::directory_iterator(folder.path()))
+        ++files;
+    REQUIRE(files == 1);
+}
+
+TEST_CASE("bundle: opening reads the same few bytes whatever the bundle's size", "[bundle]") {
+    // A sparse pack of 3 GiB: opening it must not read its data.
+    Folder folder;
+    Content content = small_content();
+    REQUIRE(write_bundle(content, folder / "x.encore"));
+    Bytes bytes = read_file(folder / "x.encore");
+    Manifest manifest = (*Bundle::open(folder / "x.encore"))->manifest();
+    manifest.packs.push_back({"blobs/padding.0", uint64_t{3} << 30, {}});
+    std::string json = write_manifest(manifest);
+    Bytes json_bytes(json.begin(), json.end());
+    Bytes cms = *Identity::get().signer.sign(json_bytes);
+    base::UniqueFd fd{::memfd_create("big", MFD_CLOEXEC)};
+    uint64_t position = 0;
+    auto put = [&](const std::string& name, const Bytes& data, uint64_t size) {
+        auto header = canonical_header(name, size);
+        REQUIRE(::pwrite(fd.get(), header.data(), header.size(), position) == 512);
+        REQUIRE(::pwrite(fd.get(), data.data(), data.size(), position + 512) ==
+                static_cast<ssize_t>(data.size()));
+        position += member_span(size);
+    };
+    put("manifest.json", json_bytes, json.size());
+    put("manifest.cms", cms, cms.size());
+    auto old = *Bundle::open(folder / "x.encore");
+    for (size_t i = 0; i + 1 < manifest.packs.size(); ++i) {
+        auto from = bytes.begin() + static_cast<ptrdiff_t>(old->raw_pack(i).offset);
+        put(manifest.packs[i].member, Bytes(from, from + static_cast<ptrdiff_t>(manifest.packs[i].size)),
+            manifest.packs[i].size);
+    }
+    put("blobs/padding.0", {}, uint64_t{3} << 30);
+    REQUIRE(::ftruncate(fd.get(), static_cast<off_t>(position + kTarEnd)) == 0);
+    int memory = fd.get();
+    base::UniqueFd copy{::dup(memory)};
+    auto started = std::chrono::steady_clock::now();
+    auto bundle = Bundle::open_fd(std::move(copy), "big");
+    REQUIRE(bundle);
+    REQUIRE((*bundle)->authenticate(Identity::get().trust));
+    Bytes page(4096);
+    REQUIRE((*bundle)->open_blob("start/ram")->read(1 << 20, page));
+    REQUIRE(std::chrono::steady_clock::now() - started < std::chrono::milliseconds(500));
+    struct stat info;
+    ::fstat(memory, &info);
+    REQUIRE(info.st_blocks * 512 < (64 << 20)); // reading the hole would have populated it
+}

@@ -1,0 +1,84 @@
+#include "tests/appliance-format/bundle_fixture.h"
+
+#include "appliance-format/pack_recipe.h"
+
+using namespace fixture;
+
+namespace {
+const std::string kHead = "[appliance]\nname = \"demo\"\n[machine]\nmemory = \"64M\"\n";
+
+std::string error_of(const std::string& text) {
+    auto recipe = parse_recipe(text, "dir/r.toml");
+    return recipe ? "" : recipe.error().message;
+}
+bool at_line(const std::string& text, int line, const char* about) {
+    std::string message = error_of(text);
+    INFO(message);
+    return message.rfind("dir/r.toml:" + std::to_string(line) + ": ", 0) == 0 &&
+           message.find(about) != std::string::npos;
+}
+} // namespace
+
+TEST_CASE("recipe: the documented recipe is read", "[recipe]") {
+    auto recipe =
+        parse_recipe("[appliance]\nname = \"debian-installer\"\ntitle = \"Debian 12\"\nversion = \"1.0\"\n"
+                     "description = \"Try it\"\npicture = \"shot.png\"\n[machine]\nmemory = \"512M\"\n"
+                     "[boot]\nkernel = \"linux\"\ninitrd = \"/abs/initrd.gz\"\ncmdline = \"console=ttyS0\"\n"
+                     "[[disk]]\nimage = \"disk.img\"\n[[cdrom]]\nimage = \"x.iso\"\n[[floppy]]\n"
+                     "image = \"x.img\"\n[policy]\nmax_minutes = 30\nreset_ends_session = true\n",
+                     "dir/r.toml");
+    REQUIRE(recipe);
+    CHECK(recipe->machine.memory == 512u << 20);
+    CHECK(recipe->kernel.path == "dir/linux");
+    CHECK(recipe->initrd.path == "/abs/initrd.gz");
+    CHECK(recipe->media.size() == 3);
+    CHECK(recipe->media[1].image.path == "dir/x.iso");
+    CHECK(recipe->policy.max_minutes == 30u);
+    CHECK(recipe->policy.reset_ends_session);
+    CHECK(recipe->policy.power_off_ends_session);
+}
+
+TEST_CASE("recipe: the boot order defaults to the media there are", "[recipe]") {
+    auto recipe = parse_recipe(kHead + "[[cdrom]]\nimage = \"a\"\n[[disk]]\nimage = \"b\"\n", "r.toml");
+    REQUIRE(recipe);
+    CHECK(recipe->order == std::vector{MediaKind::Disk, MediaKind::Cdrom});
+}
+
+TEST_CASE("recipe: mistakes name their line", "[recipe]") {
+    const std::string disk = "[[disk]]\nimage = \"d\"\n";
+    CHECK(error_of(kHead + disk).empty());
+    CHECK(at_line(kHead + disk + "[polic]\n", 7, "polic"));
+    CHECK(at_line(kHead + disk + "[policy]\nmax_minuts = 3\n", 8, "max_minuts"));
+    CHECK(at_line(kHead + disk + "[policy]\nmax_minutes = 0\n", 8, "max_minutes"));
+    CHECK(at_line(kHead + disk + "[policy]\nmax_minutes = \"3\"\n", 8, "max_minutes"));
+    CHECK(at_line(kHead + disk + "[boot]\norder = [\"disk\", \"tape\"]\n", 8, "order"));
+    CHECK(at_line(kHead + disk + "[boot]\ninitrd = \"i\"\n", 8, "kernel"));
+    CHECK(at_line(kHead + disk + "[boot]\nkernel = \"k\"\norder = [\"disk\"]\n", 9, "exclude"));
+    CHECK(at_line(kHead + "[[disk]]\n", 5, "image"));
+    CHECK(at_line(kHead + "[disk]\nimage = \"d\"\n", 5, "[[disk]]"));
+    CHECK(at_line("[appliance]\nname = \"Demo Space\"\n[machine]\nmemory=\"64M\"\n" + disk, 2, "name"));
+    CHECK(at_line("[appliance]\nname = \"demo\"\n[machine]\nmemory = \"8M\"\n" + disk, 4, "memory"));
+    CHECK(at_line("[appliance]\nname = \"demo\"\n[machine]\nmemory = \"64MB\"\n" + disk, 4, "memory"));
+    CHECK(at_line("[appliance]\nname = \"demo\"\nname = \"x\"\n", 3, "TOML"));
+    CHECK(error_of(disk).find("[appliance] is missing") != std::string::npos);
+    CHECK(error_of(kHead).find("nothing to boot") != std::string::npos);
+}
+
+TEST_CASE("recipe: files that are missing, empty or no images are named with their line", "[recipe]") {
+    Folder folder;
+    auto pack = [&](const std::string& text) {
+        auto recipe = parse_recipe(text, folder / "r.toml");
+        REQUIRE(recipe);
+        auto packed = pack_recipe(*recipe, folder / "r.toml", folder / "x.encore", nullptr, {});
+        return packed ? "" : packed.error().message;
+    };
+    CHECK(pack(kHead + "[[disk]]\nimage = \"missing\"\n").find("r.toml:6: cannot open") != std::string::npos);
+    write_file(folder / "odd", Bytes(700, 1));
+    CHECK(pack(kHead + "[[disk]]\nimage = \"odd\"\n").find("not a raw image") != std::string::npos);
+    write_file(folder / "none", {});
+    CHECK(pack(kHead + "[[disk]]\nimage = \"none\"\n").find("is empty") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(folder / "x.encore"));
+    write_file(folder / "disk", Bytes(1024, 1));
+    CHECK(pack(kHead + "[[disk]]\nimage = \"disk\"\n").empty());
+    CHECK(std::filesystem::exists(folder / "x.encore"));
+}

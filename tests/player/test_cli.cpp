@@ -1,0 +1,176 @@
+// The command line as a person or script uses it: the real executable, its output and exit statuses.
+#include <catch2/catch.hpp>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <string>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// A folder with a key, a recipe and a trust store of its own.
+class Desk {
+  public:
+    Desk() {
+        std::string name = fs::temp_directory_path() / "encore-cli-XXXXXX";
+        REQUIRE(::mkdtemp(name.data()));
+        path = name;
+        std::string disk(300000, 0);
+        for (size_t i = 0; i < disk.size(); ++i)
+            disk[i] = static_cast<char>(i * 2654435761u >> 13);
+        disk.resize(512 * 600, '\1');
+        write("disk.img", disk);
+        write("r.toml", "[appliance]\nname = \"demo\"\ntitle = \"A demo\"\n[machine]\nmemory = \"64M\"\n"
+                        "[[disk]]\nimage = \"disk.img\"\n[policy]\nmax_minutes = 30\n");
+        REQUIRE(run("keygen --name 'Acme Ltd' --out k") == 0);
+    }
+    ~Desk() { fs::remove_all(path); }
+    Desk(const Desk&) = delete;
+
+    void write(const std::string& name, const std::string& text) {
+        std::ofstream(path + "/" + name, std::ios::binary) << text;
+    }
+    std::string read(const std::string& name) {
+        std::ifstream in(path + "/" + name, std::ios::binary);
+        return {std::istreambuf_iterator<char>(in), {}};
+    }
+    // Runs `encore ARGUMENTS`; standard output and error go to `output`.
+    int run(const std::string& arguments) { return shell(std::string(ENCORE_BINARY) + " " + arguments); }
+    int shell(const std::string& command) {
+        std::string line = fmt::format("cd {0} && XDG_DATA_HOME={0}/xdg {1} > out.txt 2>&1", path, command);
+        int status = std::system(line.c_str());
+        output = read("out.txt");
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    bool one_line() { return !output.empty() && output.find('\n') == output.size() - 1; }
+
+    std::string path, output;
+};
+
+} // namespace
+
+TEST_CASE("cli: keygen, pack, trust, verify, inspect work together", "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("verify x.encore") == 5);
+    CHECK(desk.one_line());
+    CHECK(desk.output.find("Acme Ltd") != std::string::npos);
+    CHECK(desk.run("inspect x.encore") == 0);
+    CHECK(desk.output.find("not trusted") != std::string::npos);
+    CHECK(desk.run("trust add x.encore") == 0);
+    CHECK(desk.run("verify x.encore") == 0);
+    CHECK(desk.run("verify --json x.encore") == 0);
+    CHECK(desk.output.find("\"result\": \"ok\"") != std::string::npos);
+    CHECK(desk.run("inspect --json x.encore") == 0);
+    CHECK(desk.output.find("\"state\": \"trusted\"") != std::string::npos);
+    CHECK(desk.output.find("\"max_minutes\": 30") != std::string::npos);
+    CHECK(desk.run("trust list --json") == 0);
+    CHECK(desk.output.find("\"name\": \"Acme Ltd\"") != std::string::npos);
+    CHECK(desk.run("trust remove 'Acme Ltd'") == 0);
+    CHECK(desk.run("trust add k.crt") == 0);
+    CHECK(desk.run("verify x.encore") == 0);
+}
+
+TEST_CASE("cli: stock tar lists a bundle and stock openssl verifies it", "[cli]") {
+    Desk desk;
+    for (const char* kind : {"", " --rsa"}) {
+        fs::remove(desk.path + "/k2.key");
+        fs::remove(desk.path + "/k2.crt");
+        REQUIRE(desk.run(std::string("keygen --name Acme --out k2") + kind) == 0);
+        REQUIRE(desk.run("pack r.toml -o x.encore --key k2.key --cert k2.crt") == 0);
+        REQUIRE(desk.shell("tar tf x.encore") == 0);
+        CHECK(desk.output == "manifest.json\nmanifest.cms\nblobs/chunks.0\nblobs/index.0\n");
+        REQUIRE(desk.shell("tar xf x.encore manifest.json manifest.cms") == 0);
+        const char* verify =
+            "openssl cms -verify -binary -inform DER -in manifest.cms -content manifest.json "
+            "-CAfile k2.crt -out checked";
+        CHECK(desk.shell(verify) == 0);
+        CHECK(desk.read("checked") == desk.read("manifest.json"));
+        CHECK(desk.shell("sed -i s/64/65/ manifest.json") == 0);
+        CHECK(desk.shell(verify) != 0);
+    }
+}
+
+TEST_CASE("cli: unsigned, tampered, untrusted, expired, and other files have answers of their own", "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    REQUIRE(desk.run("pack r.toml -o u.encore --unsigned") == 0);
+    REQUIRE(desk.run("trust add k.crt") == 0);
+    CHECK(desk.run("verify u.encore") == 3);
+    CHECK(desk.one_line());
+    CHECK(desk.output.find("not signed") != std::string::npos);
+    std::string bytes = desk.read("x.encore"), changed = bytes;
+    changed[bytes.size() / 2] ^= 4;
+    desk.write("t.encore", changed);
+    CHECK(desk.run("verify t.encore") == 4);
+    CHECK(desk.one_line());
+    CHECK(desk.output.find("member blobs/chunks.0: chunk ") != std::string::npos);
+    CHECK(desk.output.find(" of disk0") != std::string::npos);
+    CHECK(desk.run("verify --json t.encore") == 4);
+    CHECK(desk.output.find("\"result\": \"tampered\"") != std::string::npos);
+    changed = bytes;
+    changed[700] ^= 1; // in the manifest
+    desk.write("m.encore", changed);
+    CHECK(desk.run("verify m.encore") == 4);
+    CHECK(desk.run("inspect m.encore") == 4);
+    desk.write("cut.encore", bytes.substr(0, bytes.size() - 700));
+    CHECK(desk.run("verify cut.encore") == 4);
+    CHECK(desk.run("verify r.toml") == 8);
+    CHECK(desk.run("verify missing.encore") == 1);
+    CHECK(desk.one_line());
+}
+
+TEST_CASE("cli: wrong usage and wrong recipes say what and where", "[cli]") {
+    Desk desk;
+    CHECK(desk.run("") == 2);
+    CHECK(desk.run("frobnicate") == 2);
+    CHECK(desk.run("pack r.toml -o x.encore") == 2);
+    CHECK(desk.run("pack r.toml -o x.encore --key k.key") == 2);
+    CHECK(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt --unsigned") == 2);
+    CHECK(desk.run("keygen --name x --out k") == 1); // exists
+    for (const char* verb : {"", "keygen ", "pack ", "verify ", "inspect ", "trust "}) {
+        CHECK(desk.run(std::string(verb) + "--help") == 0);
+        CHECK(desk.output.find("5 publisher not trusted") != std::string::npos);
+    }
+    CHECK(desk.run("--version") == 0);
+    desk.write("bad.toml", desk.read("r.toml") + "max_minuts = 3\n");
+    CHECK(desk.run("pack bad.toml -o x.encore --key k.key --cert k.crt") == 9);
+    CHECK(desk.output.rfind("encore: bad.toml:10: ", 0) == 0);
+    CHECK(desk.one_line());
+    CHECK(desk.run("pack r.toml -o no/such/folder/x.encore --key k.key --cert k.crt") == 1);
+    CHECK_FALSE(fs::exists(desk.path + "/x.encore"));
+}
+
+TEST_CASE("cli: pack ended by SIGINT or SIGKILL leaves the folder as it was", "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    const std::string before = desk.read("x.encore");
+    // Large enough to be caught at work, incompressible enough to matter.
+    REQUIRE(desk.shell("head -c 41943040 /dev/urandom > disk.img") == 0);
+    size_t files = std::distance(fs::directory_iterator(desk.path), {});
+    for (int round = 0; round < 6; ++round) {
+        pid_t child = ::fork();
+        if (child == 0) {
+            if (::chdir(desk.path.c_str()) == 0)
+                ::execl(ENCORE_BINARY, "encore", "pack", "r.toml", "-o", "x.encore", "--key", "k.key",
+                        "--cert", "k.crt", "--level", "19", nullptr);
+            ::_exit(127);
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(40 + 60 * round));
+        const int signal = round % 2 ? SIGKILL : SIGINT;
+        ::kill(child, signal);
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            continue; // it was faster
+        CHECK(desk.read("x.encore") == before);
+        CHECK(static_cast<size_t>(std::distance(fs::directory_iterator(desk.path), {})) == files);
+    }
+}

@@ -1,0 +1,170 @@
+#include "signing/certificate.h"
+#include "signing/keys.h"
+#include "signing/outcome.h"
+#include "signing/sha256.h"
+#include "signing/sign.h"
+#include "signing/trust_store.h"
+#include "signing/verify.h"
+
+#include <catch2/catch.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <sys/stat.h>
+
+using namespace signing;
+using Bytes = std::vector<uint8_t>;
+
+namespace {
+
+class Folder {
+  public:
+    Folder() {
+        std::string name = std::filesystem::temp_directory_path() / "encore-test-XXXXXX";
+        REQUIRE(::mkdtemp(name.data()));
+        path_ = name;
+    }
+    ~Folder() { std::filesystem::remove_all(path_); }
+    Folder(const Folder&) = delete;
+    std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+  private:
+    std::string path_;
+};
+
+Bytes bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
+
+void write_file(const std::string& path, const Bytes& bytes) {
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+KeyPair make_pair(KeyKind kind = KeyKind::EcdsaP256, const char* name = "Acme Ltd") {
+    auto pair = generate_key_pair({.name = name, .organisation = "Acme", .kind = kind});
+    REQUIRE(pair);
+    return *pair;
+}
+
+int stock_verify(const Bytes& content, const Bytes& cms, const KeyPair& pair) {
+    Folder folder;
+    write_file(folder / "manifest.json", content);
+    write_file(folder / "manifest.cms", cms);
+    write_file(folder / "cert", bytes_of(pair.certificate_pem));
+    std::string command = "openssl cms -verify -binary -inform DER -in " + (folder / "manifest.cms") +
+                          " -content " + (folder / "manifest.json") + " -CAfile " + (folder / "cert") +
+                          " -out /dev/null 2>/dev/null";
+    return std::system(command.c_str());
+}
+
+} // namespace
+
+TEST_CASE("sha256: the standard's example, and hexadecimal both ways", "[signing]") {
+    Hash hash = sha256(bytes_of("abc"));
+    CHECK(to_hex(hash) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    Hash back;
+    CHECK(from_hex(to_hex(hash), back));
+    CHECK(back == hash);
+    CHECK_FALSE(from_hex("BA", back));
+    CHECK_FALSE(from_hex(std::string(64, 'G'), back));
+}
+
+TEST_CASE("signature: good ones name their publisher and stock openssl agrees", "[signing]") {
+    for (KeyKind kind : {KeyKind::EcdsaP256, KeyKind::Rsa3072}) {
+        KeyPair pair = make_pair(kind);
+        Bytes content = bytes_of("{\"format\":1}\r\n binary \n");
+        auto cms = Signer::from_pem(pair.key_pem, pair.certificate_pem)->sign(content);
+        REQUIRE(cms);
+        auto publisher = verify_signature(content, *cms);
+        REQUIRE(publisher);
+        CHECK(publisher->common_name == "Acme Ltd");
+        CHECK(publisher->organisation == "Acme");
+        CHECK(publisher->fingerprint == parse_certificate(pair.certificate_pem, "x")->fingerprint);
+        CHECK(stock_verify(content, *cms, pair) == 0);
+        Bytes other = content;
+        other[3] ^= 1;
+        CHECK(verify_signature(other, *cms).error().code == kTampered);
+        CHECK(stock_verify(other, *cms, pair) != 0);
+        CHECK(verify_signature(content, {}).error().code == kUnsigned);
+    }
+}
+
+TEST_CASE(
+    "signature: any changed bit or length of the signature file is refused or names another certificate",
+    "[signing]") {
+    KeyPair pair = make_pair();
+    Bytes content = bytes_of("content");
+    Bytes cms = *Signer::from_pem(pair.key_pem, pair.certificate_pem)->sign(content);
+    std::string fingerprint = parse_certificate(pair.certificate_pem, "x")->fingerprint;
+    for (size_t bit = 0; bit < cms.size() * 8; ++bit) {
+        Bytes changed = cms;
+        changed[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+        auto publisher = verify_signature(content, changed);
+        INFO("bit " << bit);
+        // A changed bit in the certificate's own (self-)signature makes it another certificate, hence
+        // untrusted.
+        CHECK((!publisher || publisher->fingerprint != fingerprint));
+    }
+    for (size_t size = 1; size < cms.size(); size += 7)
+        CHECK(verify_signature(content, std::span(cms).first(size)).error().code == kTampered);
+    cms.push_back(0);
+    CHECK(verify_signature(content, cms).error().code == kTampered);
+}
+
+TEST_CASE("keys: the files have safe modes, are not overwritten, and must belong together", "[signing]") {
+    Folder folder;
+    KeyPair pair = make_pair();
+    REQUIRE(write_key_pair(pair, folder / "k"));
+    struct stat info;
+    REQUIRE(::stat((folder / "k.key").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+    CHECK_FALSE(write_key_pair(pair, folder / "k"));
+    CHECK(Signer::load(folder / "k.key", folder / "k.crt"));
+    REQUIRE(write_key_pair(make_pair(), folder / "other"));
+    auto mixed = Signer::load(folder / "k.key", folder / "other.crt");
+    REQUIRE_FALSE(mixed);
+    CHECK(mixed.error().message.find("do not belong together") != std::string::npos);
+    CHECK_FALSE(generate_key_pair({.name = "", .organisation = ""}));
+    CHECK_FALSE(generate_key_pair({.name = std::string(65, 'x'), .organisation = ""}));
+    CHECK_FALSE(generate_key_pair({.name = "x", .organisation = "", .valid_days = 0}));
+}
+
+TEST_CASE("certificate: names with control characters are made harmless", "[signing]") {
+    auto pair = generate_key_pair({.name = "Evil\x1b[2J\xc2\x9b", .organisation = ""});
+    REQUIRE(pair);
+    CHECK(parse_certificate(pair->certificate_pem, "x")->common_name == "Evil?[2J?");
+}
+
+TEST_CASE("trust store: add, list, remove, and the answers of check", "[signing]") {
+    Folder folder;
+    TrustStore store{folder / "user", folder / "system"};
+    CHECK(store.list().empty());
+    KeyPair acme = make_pair(), other = make_pair(KeyKind::EcdsaP256, "Other"),
+            twin = make_pair(KeyKind::EcdsaP256, "Acme Ltd");
+    auto publisher = *parse_certificate(acme.certificate_pem, "x");
+    std::time_t now = std::time(nullptr);
+    CHECK(store.check(publisher, now).error().code == kUntrusted);
+    REQUIRE(store.add(acme.certificate_pem, "x"));
+    REQUIRE(store.add(acme.certificate_pem, "x"));
+    CHECK(store.list().size() == 1);
+    CHECK(store.check(publisher, now));
+    CHECK(store.check(publisher, publisher.not_after + 1).error().code == kExpired);
+    CHECK(store.check(publisher, publisher.not_before - 1).error().code == kExpired);
+    CHECK(store.check(*parse_certificate(twin.certificate_pem, "x"), now).error().code == kUntrusted);
+    CHECK_FALSE(store.add("no certificate", "x"));
+
+    REQUIRE(store.add(twin.certificate_pem, "x"));
+    CHECK(store.remove("Acme Ltd").error().message.find("several") != std::string::npos);
+    CHECK_FALSE(store.remove(publisher.fingerprint.substr(0, 7)));
+    CHECK(store.remove(publisher.fingerprint.substr(0, 8)));
+    CHECK(store.check(publisher, now).error().code == kUntrusted);
+    CHECK(store.remove("Acme Ltd"));
+    CHECK(store.list().empty());
+
+    std::filesystem::create_directories(folder / "system");
+    write_file(folder / "system/site.pem", bytes_of(other.certificate_pem));
+    write_file(folder / "system/broken.pem", bytes_of("broken"));
+    CHECK(store.list().size() == 1);
+    CHECK(store.list()[0].scope == TrustStore::Scope::System);
+    CHECK(store.check(*parse_certificate(other.certificate_pem, "x"), now));
+    CHECK(store.remove("Other").error().message.find("administrator") != std::string::npos);
+}
