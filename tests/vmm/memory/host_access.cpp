@@ -1,15 +1,17 @@
 #include "tests/vmm/memory/host_access.h"
 
 #include <array>
-#include <csetjmp>
 #include <csignal>
 #include <cstdlib>
+#include <ucontext.h>
 
 namespace vmm::test {
 namespace {
 
-sigjmp_buf g_escape;
-volatile bool g_armed = false;
+// Where to go on when the access is refused. Not siglongjmp: its sanitizer wrapper parses
+// /proc/self/maps every time.
+volatile uint64_t g_recover = 0;
+volatile bool g_refused = false;
 Windows* g_windows = nullptr;
 uint64_t g_base = 0;
 AccessKind g_access = AccessKind::Read;
@@ -17,8 +19,8 @@ HostAccess::Result g_result;
 struct sigaction g_previous;
 alignas(64) std::array<uint8_t, 64 << 10> g_stack;
 
-void on_fault(int, siginfo_t* info, void*) {
-    if (!g_armed)
+void on_fault(int, siginfo_t* info, void* context) {
+    if (g_recover == 0)
         std::abort();
     const uint64_t offset = reinterpret_cast<uint64_t>(info->si_addr) - g_base;
     if (g_windows != nullptr && offset < (4ull << 30)) {
@@ -27,22 +29,36 @@ void on_fault(int, siginfo_t* info, void*) {
         if (++g_result.faults < 8 && g_result.outcome == WindowFault::Outcome::Mapped)
             return;
     }
-    siglongjmp(g_escape, 1);
+    g_refused = true;
+    static_cast<ucontext_t*>(context)->uc_mcontext.gregs[REG_RIP] = static_cast<greg_t>(g_recover);
 }
 
 // False when the access did not go through.
-template <class Access> __attribute__((noinline)) bool attempt(Access access) {
-    bool through = false;
-    if (sigsetjmp(g_escape, 1) == 0) {
-        g_armed = true;
-        access();
-        through = true;
-    }
-    g_armed = false;
-    return through;
+bool load(uint64_t host, uint32_t& value) {
+    g_refused = false;
+    asm volatile("leaq 1f(%%rip), %%rax\n\t"
+                 "movq %%rax, %[recover]\n\t"
+                 "movl (%[host]), %[value]\n"
+                 "1:"
+                 : [value] "+&r"(value), [recover] "=m"(g_recover)
+                 : [host] "r"(host)
+                 : "rax", "memory");
+    g_recover = 0;
+    return !g_refused;
 }
 
-volatile uint32_t* at(uint64_t host) { return reinterpret_cast<volatile uint32_t*>(host); }
+bool store(uint64_t host, uint32_t value) {
+    g_refused = false;
+    asm volatile("leaq 1f(%%rip), %%rax\n\t"
+                 "movq %%rax, %[recover]\n\t"
+                 "movl %[value], (%[host])\n"
+                 "1:"
+                 : [recover] "=m"(g_recover)
+                 : [value] "r"(value), [host] "r"(host)
+                 : "rax", "memory");
+    g_recover = 0;
+    return !g_refused;
+}
 
 } // namespace
 
@@ -66,15 +82,13 @@ HostAccess::~HostAccess() {
 
 std::optional<uint32_t> HostAccess::try_read(uint64_t host) {
     g_windows = nullptr;
-    volatile uint32_t value = 0;
-    if (!attempt([&] { value = *at(host); }))
-        return std::nullopt;
-    return value;
+    uint32_t value = 0;
+    return load(host, value) ? std::optional(value) : std::nullopt;
 }
 
 bool HostAccess::try_write(uint64_t host, uint32_t value) {
     g_windows = nullptr;
-    return attempt([&] { *at(host) = value; });
+    return store(host, value);
 }
 
 HostAccess::Result HostAccess::read(Windows& windows, uint32_t linear) {
@@ -82,8 +96,8 @@ HostAccess::Result HostAccess::read(Windows& windows, uint32_t linear) {
     g_windows = &windows;
     g_access = AccessKind::Read;
     g_result = {};
-    volatile uint32_t value = 0;
-    attempt([&] { value = *at(g_base + linear); });
+    uint32_t value = 0;
+    load(g_base + linear, value);
     g_windows = nullptr;
     g_result.value = value;
     return g_result;
@@ -94,7 +108,7 @@ HostAccess::Result HostAccess::write(Windows& windows, uint32_t linear, uint32_t
     g_windows = &windows;
     g_access = AccessKind::Write;
     g_result = {};
-    attempt([&] { *at(g_base + linear) = value; });
+    store(g_base + linear, value);
     g_windows = nullptr;
     return g_result;
 }
