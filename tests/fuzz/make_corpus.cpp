@@ -1,0 +1,87 @@
+// Writes the seed inputs of the fuzz targets: make_corpus FOLDER. Run by hand when the format grows; the
+// result is kept under tests/fuzz/corpus.
+#include "appliance-format/bundle_writer.h"
+#include "signing/keys.h"
+#include "vmm/base/verify.h"
+
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+using namespace appliance_format;
+using Bytes = std::vector<uint8_t>;
+
+namespace {
+
+void put(const std::string& path, std::span<const uint8_t> bytes) {
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+void put(const std::string& path, std::string_view text) {
+    put(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 2)
+        return 2;
+    const std::string out = argv[1];
+    auto pair = *signing::generate_key_pair({.name = "Corpus", .organisation = "Test"});
+    auto signer = *signing::Signer::from_pem(pair.key_pem, pair.certificate_pem);
+    std::mt19937 random(1);
+    Bytes disk(3000);
+    for (auto& byte : disk)
+        byte = static_cast<uint8_t>(random() % 7);
+    for (bool with_scene : {false, true}) {
+        std::string name = with_scene ? "scene" : "plain";
+        std::string bundle_path = out + "/bundle/" + name;
+        put(bundle_path, std::string_view());
+        auto writer = *BundleWriter::create(bundle_path, {.progress = {}});
+        Manifest& m = writer.manifest();
+        m.appliance = {"corpus", "Corpus", "1.0", "a\nb", ""};
+        m.machine.memory = 16 << 20;
+        m.media = {{MediaKind::Disk, "disk0"}};
+        MemorySource source{disk};
+        VERIFY(writer.add_blob("disk0", source, kDiskChunk));
+        if (with_scene) {
+            Bytes ram(16 << 20, 0);
+            ram[70000] = 1;
+            MemorySource memory{ram};
+            VERIFY(writer.add_blob("start/ram", memory, kMemoryChunk));
+            VERIFY(writer.add_blob("start/devices", source, kDiskChunk));
+            m.scenes = {{"start", "Start", "start/ram", "start/devices", "", "", {"disk0"}, {"sse2"}}};
+            m.start = "start";
+            m.policy.max_minutes = 5;
+        } else {
+            m.boot.kernel = "disk0";
+            m.boot.cmdline = "quiet";
+        }
+        VERIFY(writer.finish(with_scene ? &signer : nullptr));
+        put(out + "/manifest/" + name, (*Bundle::open(bundle_path))->manifest_json());
+    }
+    const Bytes content{'{', '}'};
+    put(out + "/cms/ecdsa", *signer.sign(content));
+    auto rsa =
+        *signing::generate_key_pair({.name = "R", .organisation = "", .kind = signing::KeyKind::Rsa3072});
+    put(out + "/cms/rsa", *signing::Signer::from_pem(rsa.key_pem, rsa.certificate_pem)->sign(content));
+    // Index: 64 chunks of 4 KiB (one node of 3,072 bytes) with references into the node itself.
+    Bytes node(4 + 64 * kRefBytes + 4096, 3);
+    node[0] = 0, node[1] = 0, node[2] = 0x40, node[3] = 0; // 0x4000 * 16 bytes
+    for (unsigned i = 0; i < 64; ++i) {
+        ObjectRef ref{signing::sha256(Bytes(4096, 3)), 0, 64 * kRefBytes, i % 3 ? 4096u : i, 0};
+        encode_ref(i % 5 ? ref : ObjectRef{},
+                   std::span<uint8_t, kRefBytes>(&node[4 + i * kRefBytes], kRefBytes));
+    }
+    put(out + "/index/node", node);
+    put(out + "/recipe/full",
+        "[appliance]\nname = \"demo\"\ntitle = \"T\"\nversion = \"1\"\ndescription = '''a\nb'''\n[machine]\n"
+        "memory = \"64M\"\n[boot]\norder = [\"disk\", \"cdrom\"]\n[[disk]]\nimage = \"d\"\n[[cdrom]]\nimage "
+        "= \"c\"\n"
+        "[policy]\nmax_minutes = 30\nreset_ends_session = true\n");
+    put(out + "/recipe/kernel",
+        "[appliance]\nname = \"k\"\n[machine]\nmemory = \"1G\"\n[boot]\nkernel = \"k\"\n"
+        "initrd = \"/i\"\ncmdline = \"quiet\"\n");
+    put(out + "/safe_path/plain", "blobs/chunks.0");
+    put(out + "/safe_path/escape", "a/../../b");
+}
