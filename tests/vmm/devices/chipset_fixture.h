@@ -25,16 +25,10 @@ struct RecordedControl : SystemControl {
     void request_power_off() override { ++power_offs; }
 };
 
-// Members left out are value-initialised, whatever Platform gains.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
-inline Platform make_platform(GuestMemory& memory) { return Platform{.config = {}, .memory = memory}; }
-#pragma GCC diagnostic pop
-
 struct ChipsetFixture {
     static constexpr uint64_t kRam = 16u << 20;
 
-    explicit ChipsetFixture() : memory(GuestMemory::create(kRam).value()), platform(make_platform(*memory)) {
+    explicit ChipsetFixture() : memory(GuestMemory::create(kRam).value()), platform({}, *memory) {
         platform.config.ram_bytes = kRam;
         platform.irq = &irq;
         platform.system = &control;

@@ -1,5 +1,4 @@
 // BIOS and option ROM loading, boot order.
-#include "tests/vmm/devices/chipset_fixture.h"
 #include "vmm/firmware/bios.h"
 #include "vmm/firmware/firmware_files.h"
 #include "vmm/firmware/rom_image.h"
@@ -51,7 +50,7 @@ TEST_CASE("bios: the image ends at 4 GiB and its last 128 KiB show at E0000h", "
     const TemporaryFile file(fake_bios());
     const auto image = fake_bios();
     auto memory = GuestMemory::create(16u << 20).value();
-    Platform platform = make_platform(*memory);
+    Platform platform({}, *memory);
     platform.config.bios_path = file.path;
     REQUIRE(setup_firmware(platform).has_value());
     std::vector<uint8_t> seen(image.size());
@@ -67,7 +66,7 @@ TEST_CASE("bios: the image ends at 4 GiB and its last 128 KiB show at E0000h", "
 TEST_CASE("bios: a second setup maps the same pages again, even with A20 closed", "[firmware]") {
     const TemporaryFile file(fake_bios());
     auto memory = GuestMemory::create(16u << 20).value();
-    Platform platform = make_platform(*memory);
+    Platform platform({}, *memory);
     platform.config.bios_path = file.path;
     REQUIRE(setup_firmware(platform).has_value());
     const uint64_t backing = memory->backing_bytes();
@@ -81,7 +80,7 @@ TEST_CASE("bios: a second setup maps the same pages again, even with A20 closed"
 
 TEST_CASE("bios: a missing or wrong image says which package has it", "[firmware]") {
     auto memory = GuestMemory::create(16u << 20).value();
-    Platform platform = make_platform(*memory);
+    Platform platform({}, *memory);
     platform.config.bios_path = "/nonexistent/bios.bin";
     auto missing = setup_firmware(platform);
     REQUIRE_FALSE(missing.has_value());
