@@ -13,6 +13,7 @@
 // backdoor port 5658h (command 2Dh GETHZ) instead.
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/tsc.h"
+#include "vmm/memory/page_walk.h"
 
 #include <cpuid.h>
 #include <cstring>
@@ -50,7 +51,7 @@ constexpr uint32_t kExtendedEdxNx = 1u << 20;
 constexpr uint64_t kMiscEnableXdDisable = 1ull << 34;
 constexpr uint32_t kLeaf6Ecx = (2048u << 16) | (6u << 12) | 64; // L2: 2 MiB, 8-way, 64-byte lines
 constexpr uint32_t kInvariantTsc = 1u << 8;
-constexpr uint32_t kAddressSizes = (32u << 8) | 36; // linear, physical
+constexpr uint32_t kAddressSizes = (32u << 8) | kPhysicalAddressBits; // linear, physical
 
 constexpr char kVendor[] = "GenuineIntel";
 constexpr char kHypervisorVendor[] = "VMwareVMware";

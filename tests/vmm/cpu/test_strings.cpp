@@ -18,11 +18,11 @@ struct CountingPort final : IoHandler {
 struct Strings : CallOuts {
     static constexpr uint16_t kPort = 0x1F0;
     Strings() {
-        io.add(kPort, 1, &port, "test", 4);
+        io.add(kPort, 4, &port, "test", 4);
         state.reg(Reg::Edx) = kPort;
         state.eip = 0x100;
     }
-    ~Strings() { io.remove(kPort, 1); }
+    ~Strings() { io.remove(kPort, 4); }
     GuestResult<bool> run(StringOp op, Repeat repeat, Width width, unsigned address_bits = 32) {
         return cpu.string_instruction(op, repeat, width, address_bits, SegReg::Ds, 0x102, stop);
     }
