@@ -1,7 +1,7 @@
 #include "vmm/memory/guest_memory.h"
 
 #include <catch2/catch.hpp>
-#include <cstring>
+#include <fmt/format.h>
 #include <string>
 
 using namespace vmm;
@@ -11,12 +11,11 @@ namespace {
 struct Recorder : MmioHandler {
     std::string log;
     uint32_t mmio_read(uint32_t address, unsigned size) override {
-        log += "r" + std::to_string(size) + "@" + std::to_string(address & 0xFFF) + " ";
+        log += fmt::format("r{}@{} ", size, address & 0xFFF);
         return 0x44332211u >> (8 * (address & 3));
     }
     void mmio_write(uint32_t address, unsigned size, uint32_t value) override {
-        log += "w" + std::to_string(size) + "@" + std::to_string(address & 0xFFF) + "=" +
-               std::to_string(value) + " ";
+        log += fmt::format("w{}@{}={} ", size, address & 0xFFF, value);
     }
 };
 
@@ -29,8 +28,7 @@ struct Observer : MemoryObserver {
     void page_remapped(uint32_t page) override { remapped.push_back(page); }
     void code_written(uint32_t backing, uint32_t offset, uint32_t length) override {
         seen = memory->data()[backing * 4096ull + offset];
-        written +=
-            std::to_string(backing) + ":" + std::to_string(offset) + "+" + std::to_string(length) + " ";
+        written += fmt::format("{}:{}+{} ", backing, offset, length);
     }
     void all_remapped() override { ++all; }
 };

@@ -1,6 +1,8 @@
 // Windows as TLBs: what each flush must drop, and what it leaves.
 #include "tests/vmm/memory/windows_fixture.h"
 
+#include <fmt/format.h>
+
 using namespace vmm;
 using namespace vmm::test;
 
@@ -33,9 +35,9 @@ struct Filled : Windowed {
             cpu.cpl = cpl;
             for (uint32_t page = 0; page < 128; ++page)
                 if (readable(page << 12))
-                    text[cpl == 3] += std::to_string(page) + " ";
+                    text[cpl == 3] += fmt::format("{} ", page);
         }
-        return text[0] == text[1] ? text[0] : text[0] + "/ " + text[1];
+        return text[0] == text[1] ? text[0] : fmt::format("{}/ {}", text[0], text[1]);
     }
 };
 
@@ -175,6 +177,18 @@ TEST_CASE("windows: a page fault invalidates its own page", "[memory][windows]")
     pc.pte(pc.kTable, 3 << 12, 0);
     CHECK(pc.readable(0x3000)); // stale, no flush yet
     CHECK(pc.host.write(*pc.windows, 0x3000, 1).outcome == Outcome::GuestFault);
+    CHECK_FALSE(pc.readable(0x3000));
+}
+
+TEST_CASE("windows: a write that finds a device behind a stale read-only page drops that page",
+          "[memory][windows]") {
+    Filled pc;
+    pc.pte(pc.kTable, 3 << 12, pc.frame(3) | (kGood & ~(kW | kD)));
+    pc.flush();
+    pc.cpu.cpl = 0;
+    REQUIRE(pc.host.read(*pc.windows, 0x3000).outcome == Outcome::Mapped);
+    pc.pte(pc.kTable, 3 << 12, 0xFEC00000 | kGood);
+    CHECK(pc.host.write(*pc.windows, 0x3000, 1).outcome == Outcome::Mmio);
     CHECK_FALSE(pc.readable(0x3000));
 }
 
