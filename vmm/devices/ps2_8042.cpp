@@ -95,6 +95,9 @@ class Ps2Controller final : public Device, public IoHandler {
         archive.field("output_source", output_source_);
         archive.field("break_prefix", break_prefix_);
         archive.field("last_pointer", last_pointer_);
+        const uint64_t now = platform_.clock.now();
+        uint64_t gap = ready_at_ > now ? ready_at_ - now : 0;
+        archive.field("gap", gap);
         // The A20 gate belongs to this device and port 92h alike; memory holds it, this saves it.
         uint8_t a20 = platform_.memory.a20() ? 1 : 0;
         archive.field("a20", a20);
@@ -105,7 +108,7 @@ class Ps2Controller final : public Device, public IoHandler {
             for (int32_t& coordinate : last_pointer_)
                 coordinate = std::clamp(coordinate, 0, 0xFFFF);
             set_a20(a20 != 0);
-            ready_at_ = 0;
+            ready_at_ = now + std::min(gap, kByteNanos);
             update_irqs();
             fill_output();
         }

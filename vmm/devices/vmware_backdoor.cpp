@@ -32,7 +32,7 @@ constexpr unsigned kPacketWords = 4, kMaxPackets = 64;
 class VmwareBackdoor final : public Device, public IoHandler {
   public:
     explicit VmwareBackdoor(Platform& platform) : platform_(platform), mouse_(platform.outputs.pointer) {
-        platform.io.add(kPort, 1, this, name(), 4);
+        platform.io.add(kPort, 4, this, name(), 4); // one doubleword port
         // The machine's pointer is this one while a guest driver has asked for it, else the PS/2 mouse.
         platform.outputs.pointer = [this](const PointerEvent& event) { pointer(event); };
         platform.outputs.pointer_is_absolute = [this] { return enabled_ != 0 && absolute_ != 0; };
@@ -42,8 +42,8 @@ class VmwareBackdoor final : public Device, public IoHandler {
 
     void reset() override { disable(); }
 
-    uint32_t io_read(uint16_t /*port*/, unsigned size) override {
-        if (size != 4 || !platform_.cpu_register || reg(Reg::Eax) != kMagic)
+    uint32_t io_read(uint16_t port, unsigned size) override {
+        if (port != kPort || size != 4 || !platform_.cpu_register || reg(Reg::Eax) != kMagic)
             return size == 4 ? kFailed : (1u << (8 * size)) - 1;
         switch (reg(Reg::Ecx) & 0xFFFF) {
         case kGetVersion:
