@@ -62,6 +62,9 @@ struct MachineOutputs {
 };
 
 struct Platform {
+    Platform(PlatformConfig platform_config, GuestMemory& guest_memory)
+        : config(std::move(platform_config)), memory(guest_memory) {}
+
     PlatformConfig config;
     GuestMemory& memory;
     IoBus io;

@@ -242,10 +242,6 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
         const auto& prefix = z.raw.prefixes[i];
         if (prefix.type == ZYDIS_PREFIX_TYPE_MANDATORY)
             out.mandatory = prefix.value;
-        else if (prefix.type == ZYDIS_PREFIX_TYPE_EFFECTIVE) {
-            if (prefix.value == 0xF2 || prefix.value == 0xF3)
-                out.repeat = prefix.value;
-        }
         switch (prefix.value) {
         case 0x26:
             out.segment_override = 0;
@@ -269,6 +265,10 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
             break;
         }
     }
+    if (z.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE))
+        out.repeat = 0xF3;
+    if (z.attributes & ZYDIS_ATTRIB_HAS_REPNE)
+        out.repeat = 0xF2;
     if (z.attributes & ZYDIS_ATTRIB_HAS_MODRM) {
         out.has_modrm = true;
         out.mod = z.raw.modrm.mod;

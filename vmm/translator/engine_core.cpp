@@ -41,16 +41,15 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
         return base::fail(std::string("cannot reserve address space: ") + std::strerror(errno));
     core->trap_page_ = reinterpret_cast<uint64_t>(traps);
     core->null_segment_page_ = core->trap_page_ + kPageSize;
-    // Where the inline limit check's load goes on a violation: Runtime + 8 * (FEFFFFFFh .. FFFFFFFFh) + 4 KiB
-    // * segment.
-    core->limit_trap_first_ =
-        reinterpret_cast<uint64_t>(low) + (8ull * 0xFEFFFFFFull & ~uint64_t{kPageSize - 1});
-    core->limit_trap_bytes_ = 8ull * 0x01000000ull + 16 * kPageSize;
-    void* limit = mmap(reinterpret_cast<void*>(core->limit_trap_first_), core->limit_trap_bytes_, PROT_NONE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-    if (limit == MAP_FAILED)
-        return base::fail(std::string("cannot reserve address space for limit checks: ") +
-                          std::strerror(errno));
+    // Where the inline limit check's load goes on a violation; see BlockTranslator::check_limit.
+    for (unsigned i = 0; i < core->limit_traps_.size(); ++i) {
+        const uint64_t first = (reinterpret_cast<uint64_t>(low) + 8 * kLimitTrapIndexes[i]) & ~uint64_t{kPageSize - 1};
+        void* trap = mmap(reinterpret_cast<void*>(first), kLimitTrapBytes, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+        if (trap != reinterpret_cast<void*>(first))
+            return base::fail(std::string("cannot reserve address space for limit checks: ") + std::strerror(errno));
+        core->limit_traps_[i] = first;
+    }
 
     // Backing may still grow by as much as GuestMemory allows; the page after all of it stands for uncached
     // code.
@@ -92,8 +91,9 @@ EngineCore::~EngineCore() {
         memory->set_observer(nullptr);
     if (trap_page_ != 0)
         munmap(reinterpret_cast<void*>(trap_page_), 2 * kPageSize);
-    if (limit_trap_first_ != 0)
-        munmap(reinterpret_cast<void*>(limit_trap_first_), limit_trap_bytes_);
+    for (uint64_t trap : limit_traps_)
+        if (trap != 0)
+            munmap(reinterpret_cast<void*>(trap), kLimitTrapBytes);
     if (rt != nullptr) {
         rt->~Runtime();
         munmap(rt, kRuntimeBytes);
@@ -426,6 +426,7 @@ Engine::Stop EngineCore::run() {
         from_indirect = false;
         c.interrupt_shadow = 0; // the key has it: this block is the one instruction
         rt->exit_reason = ~0u;
+        if (getenv("TRC")) { static int n=0; if(n++<atoi(getenv("TRC"))) fprintf(stderr,"%04x:%08x base %08x key %08x lim %x eax %x ebx %x ecx %x edx %x esp %x fl %x gb %u hb %u\n", c.segment(SegReg::Cs).selector,c.eip,c.segment(SegReg::Cs).base,key.bits,key.cs_limit,c.gpr[0],c.gpr[3],c.gpr[1],c.gpr[2],c.gpr[4],c.eflags,block->guest_bytes,block->host_end-block->entry);}
         enter(*block);
         switch (static_cast<ExitReason32>(rt->exit_reason)) {
         case ExitReason32::Link:

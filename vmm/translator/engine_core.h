@@ -109,7 +109,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     uint32_t uncached_backing_ = 0;
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls
     uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
-    uint64_t limit_trap_first_ = 0, limit_trap_bytes_ = 0;
+    std::array<uint64_t, 2> limit_traps_{}; // PROT_NONE: where limit violations load from
     std::vector<uint8_t> signal_stack_;
 
     struct Counters {

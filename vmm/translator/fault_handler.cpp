@@ -135,11 +135,12 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     }
-    if (address - limit_trap_first_ < limit_trap_bytes_) {
-        const uint64_t violation = address - reinterpret_cast<uint64_t>(rt);
-        const uint64_t stack_page = uint64_t{static_cast<unsigned>(SegReg::Ss)} * kLimitTrapStride;
-        const bool stack =
-            violation == 8 * 0xFFFFFFFFull + stack_page || violation == 8 * 0xFEFFFFFFull + stack_page;
+    for (unsigned i = 0; i < limit_traps_.size(); ++i) {
+        if (address - limit_traps_[i] >= kLimitTrapBytes)
+            continue;
+        const uint64_t segment =
+            (address - reinterpret_cast<uint64_t>(rt) - 8 * kLimitTrapIndexes[i]) / kLimitTrapStride;
+        const bool stack = segment == static_cast<unsigned>(SegReg::Ss);
         pending_fault = {stack ? Vector::StackFault : Vector::GeneralProtection, true, 0, 0};
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;

@@ -18,7 +18,9 @@ bool is_bit_string(const GuestInstruction& i) {
 } // namespace
 
 HostOpcode BlockTranslator::opcode_of(bool general) const {
-    return {.opcode = insn_->opcode,
+    // 82h is an alias of 80h that 64-bit mode dropped.
+    const bool alias = insn_->map == 0 && insn_->opcode == 0x82;
+    return {.opcode = alias ? uint8_t{0x80} : insn_->opcode,
             .map = insn_->map,
             .mandatory = insn_->mandatory,
             .operand16 = general && insn_->operand_bytes == 2,

@@ -22,6 +22,9 @@ enum class ExitReason32 : uint32_t {
 
 // Limit violations through segment n fault n * this further into the reservation for them.
 inline constexpr uint32_t kLimitTrapStride = 4096;
+// What the scaled index can be on a violation: the high half of a negative difference, byte-swapped.
+inline constexpr uint64_t kLimitTrapIndexes[] = {0xFEFFFFFF, 0xFFFFFFFF};
+inline constexpr uint64_t kLimitTrapBytes = 8 * 4096;
 inline constexpr unsigned kMaxCallouts = 96;
 inline constexpr unsigned kSlotBytes = 576;
 

@@ -1,0 +1,458 @@
+#include "vmm/machine.h"
+
+#include "vmm/base/log.h"
+#include "vmm/base/verify.h"
+#include "vmm/cpu/state_serialize.h"
+#include "vmm/devices/device_list.h"
+#include "vmm/firmware/bios.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <future>
+#include <mutex>
+#include <thread>
+
+namespace vmm {
+
+namespace {
+
+using HostClock = std::chrono::steady_clock;
+
+// Kicks the vCPU when the earliest timer is due. A deadline further away than the one it sleeps for costs no
+// wake-up: it looks again when it wakes.
+class Waker {
+  public:
+    explicit Waker(std::function<void()> kick) : kick_(std::move(kick)), thread_([this] { loop(); }) {}
+    ~Waker() {
+        {
+            const std::lock_guard lock(mutex_);
+            ended_ = true;
+        }
+        changed_.notify_one();
+        thread_.join();
+    }
+    void set(HostClock::time_point deadline) {
+        {
+            const std::lock_guard lock(mutex_);
+            deadline_ = deadline;
+            if (deadline >= sleeping_until_)
+                return;
+        }
+        changed_.notify_one();
+    }
+
+  private:
+    void loop() {
+        std::unique_lock lock(mutex_);
+        while (!ended_) {
+            sleeping_until_ = deadline_;
+            if (deadline_ == HostClock::time_point::max())
+                changed_.wait(lock);
+            else
+                changed_.wait_until(lock, deadline_);
+            if (!ended_ && HostClock::now() >= deadline_) {
+                deadline_ = HostClock::time_point::max();
+                lock.unlock();
+                kick_();
+                lock.lock();
+            }
+        }
+    }
+
+    std::function<void()> kick_;
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    HostClock::time_point deadline_ = HostClock::time_point::max(),
+                          sleeping_until_ = HostClock::time_point::max();
+    bool ended_ = false;
+    std::thread thread_; // last: starts when everything above exists
+};
+
+} // namespace
+
+struct Machine::Impl final : SystemControl {
+    enum class Want : uint8_t { Run, Pause, Stop };
+
+    MachineConfig config;
+    CpuState state;
+    std::unique_ptr<GuestMemory> memory;
+    std::unique_ptr<Platform> platform;
+    std::vector<std::unique_ptr<Device>> devices;
+    std::unique_ptr<Engine> engine;
+    std::unique_ptr<Waker> waker;
+    std::thread thread;
+
+    std::mutex mutex; // guards what follows
+    std::condition_variable changed;
+    Want want = Want::Pause;
+    bool paused = true; // the vCPU thread is at rest
+    bool thread_ended = false;
+    ExitReason exit = ExitReason::None;
+    std::string failure;
+    std::function<void(ExitReason)> on_exit;
+
+    std::atomic<uint64_t> kicks{0}; // lets a halted vCPU see that something happened
+    std::atomic<uint64_t> resets{0};
+    bool reset_requested = false, power_off_requested = false; // vCPU thread only
+
+    base::Result<void> build();
+    void kick();
+    void plan_wake();
+    void boundary();
+    void hardware_reset();
+    void loop();
+    void sleep_halted();
+    void end(ExitReason reason, std::string why = {});
+    [[nodiscard]] Want wanted() {
+        const std::lock_guard lock(mutex);
+        return want;
+    }
+    // Runs `work` on the vCPU thread (or here, while it is at rest) and waits for it.
+    template <class Answer> Answer ask(std::function<Answer()> work);
+
+    void request_reset() override {
+        reset_requested = true;
+        engine->request_stop();
+    }
+    void request_power_off() override {
+        power_off_requested = true;
+        engine->request_stop();
+    }
+};
+
+Machine::Machine() = default;
+
+base::Result<std::unique_ptr<Machine>> Machine::create(MachineConfig config) {
+    std::unique_ptr<Machine> machine(new Machine);
+    machine->impl_ = std::make_unique<Impl>();
+    machine->impl_->config = std::move(config);
+    TRY(machine->impl_->build());
+    return machine;
+}
+
+base::Result<void> Machine::Impl::build() {
+    memory = TRY(GuestMemory::create(config.platform.ram_bytes));
+    platform = std::make_unique<Platform>(config.platform, *memory);
+    platform->system = this;
+    devices = make_devices(*platform);
+    TRY(setup_firmware(*platform));
+    EngineConfig engine_config;
+    engine_config.block_mode = config.block_mode;
+    engine_config.verify_containment = config.verify_containment;
+    engine = TRY(Engine::create(state, *memory, platform->io, engine_config));
+    engine->set_interrupt_source(platform->interrupts);
+    engine->set_boundary_hook([this] { boundary(); });
+    platform->interrupt_line_changed = [this] { engine->interrupt_line_changed(); };
+    platform->cpu_register = [this](unsigned reg) -> uint32_t& { return engine->cpu().state().gpr[reg & 7]; };
+    platform->events.set_wake([this] { kick(); });
+    platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
+    hardware_reset();
+    waker = std::make_unique<Waker>([this] { kick(); });
+    thread = std::thread([this] { loop(); });
+    return {};
+}
+
+Machine::~Machine() {
+    if (impl_ == nullptr || !impl_->thread.joinable())
+        return;
+    stop();
+    impl_->thread.join();
+    impl_->waker.reset();
+}
+
+void Machine::Impl::kick() {
+    kicks.fetch_add(1);
+    engine->kick();
+    { const std::lock_guard lock(mutex); }
+    changed.notify_all();
+}
+
+void Machine::Impl::plan_wake() {
+    if (waker == nullptr)
+        return;
+    const uint64_t deadline = platform->clock.next_deadline();
+    if (deadline == kNever) {
+        waker->set(HostClock::time_point::max());
+        return;
+    }
+    const uint64_t now = platform->clock.now();
+    waker->set(HostClock::now() + std::chrono::nanoseconds(deadline > now ? deadline - now : 0));
+}
+
+void Machine::Impl::boundary() {
+    platform->events.run_all();
+    platform->clock.run_due();
+    plan_wake();
+}
+
+void Machine::Impl::hardware_reset() {
+    memory->set_a20(true);
+    for (auto& device : devices)
+        device->reset();
+    if (auto done = setup_firmware(*platform); !done) {
+        end(ExitReason::HostError, done.error().message);
+        return;
+    }
+    engine->cpu().reset();
+    state = engine->cpu().state();
+    engine->state_replaced();
+}
+
+void Machine::Impl::end(ExitReason reason, std::string why) {
+    std::function<void(ExitReason)> callback;
+    {
+        const std::lock_guard lock(mutex);
+        if (exit != ExitReason::None)
+            return;
+        exit = reason;
+        failure = std::move(why);
+        want = Want::Stop;
+        callback = on_exit;
+    }
+    changed.notify_all();
+    if (callback)
+        callback(reason);
+}
+
+// Until an interrupt may be pending: the next timer, or a kick.
+void Machine::Impl::sleep_halted() {
+    const uint64_t seen = kicks.load();
+    platform->events.run_all();
+    platform->clock.run_due();
+    if (platform->interrupts != nullptr && platform->interrupts->interrupt_pending() &&
+        (state.eflags & eflags::kIf) != 0)
+        return;
+    const uint64_t deadline = platform->clock.next_deadline();
+    const uint64_t now = platform->clock.now();
+    std::unique_lock lock(mutex);
+    const auto happened = [&] { return kicks.load() != seen || want != Want::Run; };
+    if (deadline == kNever)
+        changed.wait(lock, happened);
+    else if (deadline > now)
+        changed.wait_for(lock, std::chrono::nanoseconds(deadline - now), happened);
+}
+
+void Machine::Impl::loop() {
+    for (;;) {
+        {
+            std::unique_lock lock(mutex);
+            if (want == Want::Pause) {
+                platform->clock.stop();
+                paused = true;
+                changed.notify_all();
+                changed.wait(lock, [&] { return want != Want::Pause; });
+                paused = false;
+            }
+            if (want == Want::Stop)
+                break;
+            platform->clock.start();
+        }
+        boundary();
+        switch (engine->run()) {
+        case Engine::Stop::Halted:
+            sleep_halted();
+            break;
+        case Engine::Stop::Shutdown: // a PC resets on the shutdown cycle
+            base::log(base::LogLevel::Info, "triple fault at {:04x}:{:08x}",
+                      state.segment(SegReg::Cs).selector, state.eip);
+            reset_requested = true;
+            break;
+        case Engine::Stop::Requested:
+        case Engine::Stop::Intercepted:
+            break;
+        }
+        if (power_off_requested) {
+            end(ExitReason::PowerOff);
+        } else if (reset_requested) {
+            reset_requested = false;
+            resets.fetch_add(1);
+            if (config.reset_ends_machine)
+                end(ExitReason::Stopped);
+            else
+                hardware_reset();
+        }
+    }
+    end(ExitReason::Stopped);
+    // Whoever asked something meanwhile gets an answer from a machine at rest.
+    platform->events.run_all();
+    const std::lock_guard lock(mutex);
+    paused = true;
+    thread_ended = true;
+    changed.notify_all();
+}
+
+template <class Answer> Answer Machine::Impl::ask(std::function<Answer()> work) {
+    {
+        std::unique_lock lock(mutex);
+        if (paused)
+            return work();
+    }
+    auto task = std::make_shared<std::packaged_task<Answer()>>(std::move(work));
+    std::future<Answer> answer = task->get_future();
+    platform->events.post([task] { (*task)(); });
+    while (answer.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
+        const std::lock_guard lock(mutex);
+        if (paused)
+            platform->events.run_all();
+    }
+    return answer.get();
+}
+
+void Machine::start() {
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->want == Impl::Want::Pause)
+            impl_->want = Impl::Want::Run;
+    }
+    impl_->changed.notify_all();
+}
+
+void Machine::pause() {
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->want == Impl::Want::Run)
+            impl_->want = Impl::Want::Pause;
+    }
+    impl_->engine->request_stop();
+    impl_->changed.notify_all();
+    std::unique_lock lock(impl_->mutex);
+    impl_->changed.wait(lock, [&] { return impl_->paused; });
+}
+
+void Machine::stop() {
+    {
+        const std::lock_guard lock(impl_->mutex);
+        impl_->want = Impl::Want::Stop;
+    }
+    impl_->engine->request_stop();
+    impl_->changed.notify_all();
+}
+
+void Machine::reset() {
+    impl_->platform->events.post([impl = impl_.get()] { impl->request_reset(); });
+}
+
+void Machine::power_button() {
+    impl_->platform->events.post([impl = impl_.get()] {
+        if (impl->platform->outputs.power_button)
+            impl->platform->outputs.power_button();
+    });
+}
+
+ExitReason Machine::wait(int milliseconds) {
+    std::unique_lock lock(impl_->mutex);
+    const auto ended = [&] { return impl_->thread_ended; };
+    if (milliseconds < 0)
+        impl_->changed.wait(lock, ended);
+    else
+        impl_->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), ended);
+    return impl_->thread_ended ? impl_->exit : ExitReason::None;
+}
+
+ExitReason Machine::exit_reason() const {
+    const std::lock_guard lock(impl_->mutex);
+    return impl_->exit;
+}
+
+std::string Machine::error() const {
+    const std::lock_guard lock(impl_->mutex);
+    return impl_->failure;
+}
+
+void Machine::set_on_exit(std::function<void(ExitReason)> callback) {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->on_exit = std::move(callback);
+}
+
+uint64_t Machine::reset_count() const { return impl_->resets.load(); }
+
+void Machine::key(const KeyEvent& event) {
+    impl_->platform->events.post([impl = impl_.get(), event] {
+        if (impl->platform->outputs.key)
+            impl->platform->outputs.key(event);
+    });
+}
+
+void Machine::pointer(const PointerEvent& event) {
+    impl_->platform->events.post([impl = impl_.get(), event] {
+        if (impl->platform->outputs.pointer)
+            impl->platform->outputs.pointer(event);
+    });
+}
+
+void Machine::serial_input(std::string_view bytes) {
+    impl_->platform->events.post([impl = impl_.get(), text = std::string(bytes)] {
+        if (impl->platform->outputs.serial_input)
+            for (char c : text)
+                impl->platform->outputs.serial_input(static_cast<uint8_t>(c));
+    });
+}
+
+bool Machine::pointer_is_absolute() const {
+    return impl_->ask<bool>([impl = impl_.get()] {
+        return impl->platform->outputs.pointer_is_absolute && impl->platform->outputs.pointer_is_absolute();
+    });
+}
+
+Picture Machine::picture() {
+    return impl_->ask<Picture>([impl = impl_.get()] {
+        return impl->platform->outputs.picture ? impl->platform->outputs.picture() : Picture{};
+    });
+}
+
+std::string Machine::text_screen() {
+    return impl_->ask<std::string>([impl = impl_.get()] {
+        return impl->platform->outputs.text_screen ? impl->platform->outputs.text_screen() : std::string();
+    });
+}
+
+uint64_t Machine::picture_generation() {
+    return impl_->ask<uint64_t>([impl = impl_.get()]() -> uint64_t {
+        return impl->platform->outputs.picture_generation ? impl->platform->outputs.picture_generation() : 0;
+    });
+}
+
+base::Result<std::vector<uint8_t>> Machine::save_state() {
+    for (auto& device : impl_->devices)
+        device->quiesce();
+    base::StateArchive archive;
+    serialize(impl_->state, archive);
+    uint64_t now = impl_->platform->clock.now();
+    archive.begin("clock", 1);
+    archive.field("now_ns", now);
+    archive.end();
+    for (auto& device : impl_->devices)
+        device->serialize(archive);
+    if (!archive.error().empty())
+        return base::fail(archive.error());
+    return archive.bytes();
+}
+
+base::Result<void> Machine::load_state(std::span<const uint8_t> bytes) {
+    base::StateArchive archive = TRY(base::StateArchive::parse(bytes));
+    CpuState loaded = impl_->state;
+    serialize(loaded, archive);
+    uint64_t now = 0;
+    archive.begin("clock", 1);
+    archive.field("now_ns", now);
+    archive.end();
+    if (!archive.error().empty())
+        return base::fail(archive.error());
+    impl_->platform->clock.set(now);
+    for (auto& device : impl_->devices)
+        device->serialize(archive);
+    if (!archive.error().empty())
+        return base::fail(archive.error());
+    impl_->state = loaded;
+    impl_->engine->state_replaced();
+    return {};
+}
+
+GuestMemory& Machine::memory() { return *impl_->memory; }
+
+std::string Machine::statistics() const {
+    return impl_->ask<std::string>([impl = impl_.get()] { return impl->engine->statistics(); });
+}
+
+} // namespace vmm
