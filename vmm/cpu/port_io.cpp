@@ -1,5 +1,5 @@
 // IN and OUT: the IOPL and I/O permission bitmap checks, then the bus (SDM Vol. 1 19.5.2, Vol. 2A "IN").
-#include "vmm/cpu/cpu.h"
+#include "vmm/cpu/io_permission.h"
 
 namespace vmm {
 
@@ -9,8 +9,10 @@ constexpr uint32_t kTss32MinimumLimit = 103;
 constexpr uint32_t kTssIoMapBase = 102; // SDM Vol. 3A 8.2.1, figure 8-2
 constexpr unsigned kTss32Available = 9, kTss32Busy = 11;
 
-// Protected mode with CPL > IOPL, and v86 mode always, consult the bitmap of the 32-bit TSS.
-GuestResult<void> check_permission(const CpuState& state, LinearMemory& memory, uint16_t port, Width width) {
+} // namespace
+
+GuestResult<void> check_io_permission(const CpuState& state, LinearMemory& memory, uint16_t port,
+                                      Width width) {
     if (!state.protected_mode() || (!state.v86() && state.cpl <= state.iopl()))
         return {};
     const auto refused = guest_fault(Vector::GeneralProtection, 0);
@@ -30,15 +32,13 @@ GuestResult<void> check_permission(const CpuState& state, LinearMemory& memory, 
     return {};
 }
 
-} // namespace
-
 GuestResult<uint32_t> Cpu::port_in(uint16_t port, Width width) {
-    TRY(check_permission(state_, memory_, port, width));
+    TRY(check_io_permission(state_, memory_, port, width));
     return io_.read(port, static_cast<unsigned>(width));
 }
 
 GuestResult<void> Cpu::port_out(uint16_t port, Width width, uint32_t value) {
-    TRY(check_permission(state_, memory_, port, width));
+    TRY(check_io_permission(state_, memory_, port, width));
     io_.write(port, static_cast<unsigned>(width), value);
     return {};
 }

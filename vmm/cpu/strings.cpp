@@ -4,6 +4,7 @@
 // Registers are written back after each element, so a fault or an early stop leaves the instruction
 // restartable. INS and OUTS move whole runs within a page at a time: sectors pass through here.
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/io_permission.h"
 
 #include <algorithm>
 #include <array>
@@ -128,12 +129,13 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
 
         switch (op) {
         case StringOp::Ins: {
+            const auto port = static_cast<uint16_t>(state_.reg(Reg::Edx));
+            TRY(check_io_permission(state_, memory_, port, width));
             done = run_length(index, Reg::Edi, state_.segment(SegReg::Es).base, bytes, wanted);
             if (done > 1 && !runs_whole(SegReg::Es, Reg::Edi, done, AccessKind::Write))
                 done = 1;
             // The destination is checked before the port is read: a byte once read is gone.
             const uint32_t linear = TRY(destination(done * bytes, AccessKind::Write));
-            const auto port = static_cast<uint16_t>(state_.reg(Reg::Edx));
             TRY(memory_.check_write(linear, done * bytes, privilege));
             for (uint32_t i = 0; i < done; ++i) {
                 const uint32_t value = TRY(port_in(port, width));
@@ -143,12 +145,13 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             break;
         }
         case StringOp::Outs: {
+            const auto port = static_cast<uint16_t>(state_.reg(Reg::Edx));
+            TRY(check_io_permission(state_, memory_, port, width));
             done = run_length(index, Reg::Esi, state_.segment(source_segment).base, bytes, wanted);
             if (done > 1 && !runs_whole(source_segment, Reg::Esi, done, AccessKind::Read))
                 done = 1;
             const uint32_t linear = TRY(source(done * bytes));
             TRY(memory_.read_bytes(linear, buffer.data(), done * bytes, privilege));
-            const auto port = static_cast<uint16_t>(state_.reg(Reg::Edx));
             for (uint32_t i = 0; i < done; ++i) {
                 uint32_t value = 0;
                 __builtin_memcpy(&value, &buffer[size_t{i} * bytes], bytes);

@@ -196,26 +196,25 @@ constexpr std::string_view kMisc[] = {
 };
 
 constexpr std::string_view kX87[] = {
-    "D8 /0 m s4",  "D8 /1 m s4",    "D8 /2 m s4", "D8 /3 m s4", "D8 /4 m s4", "D8 /5 m s4",  "D8 /6 m s4",
-    "D8 /7 m s4",  "DC /0 m s8",    "DC /1 m s8", "DC /2 m s8", "DC /3 m s8", "DC /4 m s8",  "DC /5 m s8",
-    "DC /6 m s8",  "DC /7 m s8",    "DA /0 m s4", "DA /1 m s4", "DA /2 m s4", "DA /3 m s4",  "DA /4 m s4",
-    "DA /5 m s4",  "DA /6 m s4",    "DA /7 m s4", "DE /0 m s2", "DE /1 m s2", "DE /2 m s2",  "DE /3 m s2",
-    "DE /4 m s2",  "DE /5 m s2",    "DE /6 m s2", "DE /7 m s2", "D8 C0 +r",   "D8 C8 +r",    "D8 D0 +r",
-    "D8 D8 +r",    "D8 E0 +r",      "D8 E8 +r",   "D8 F0 +r",   "D8 F8 +r",   "DC C0 +r",    "DC C8 +r",
-    "DC E0 +r",    "DC E8 +r",      "DC F0 +r",   "DC F8 +r",   "DE C0 +r",   "DE C8 +r",    "DE D9",
-    "DE E0 +r",    "DE E8 +r",      "DE F0 +r",   "DE F8 +r",   "DA C0 +r",   "DA C8 +r",    "DA D0 +r",
-    "DA D8 +r",    "DA E9",         "DB C0 +r",   "DB C8 +r",   "DB D0 +r",   "DB D8 +r",    "DB E8 +r",
-    "DB F0 +r",    "DF E8 +r",      "DF F0 +r",   "DD E0 +r",   "DD E8 +r",   "D9 /0 m s4",  "DD /0 m s8",
-    "DB /5 m s10", "D9 C0 +r",      "DF /0 m s2", "DB /0 m s4", "DF /5 m s8", "DF /4 m s10", "D9 /0 m s4",
-    "DD /0 m s8",  "DB /5 m s10",   "D9 C0 +r",   "D9 /2 m s4", "DD /2 m s8", "D9 /3 m s4",  "DD /3 m s8",
-    "DB /7 m s10", "DD D0 +r",      "DD D8 +r",   "DF /2 m s2", "DB /2 m s4", "DF /3 m s2",  "DB /3 m s4",
-    "DF /7 m s8",  "DF /6 m s10",   "DB /1 m s4", "DF /1 m s2", "DD /1 m s8", "D9 C8 +r",    "DD C0 +r",
-    "D9 E0",       "D9 E1",         "D9 E4",      "D9 E5",      "D9 E8",      "D9 E9",       "D9 EA",
-    "D9 EB",       "D9 EC",         "D9 ED",      "D9 EE",      "D9 F0",      "D9 F1",       "D9 F2",
-    "D9 F3",       "D9 F4",         "D9 F5",      "D9 F6",      "D9 F7",      "D9 F8",       "D9 F9",
-    "D9 FA",       "D9 FB",         "D9 FC",      "D9 FD",      "D9 FE",      "D9 FF",       "D9 D0",
-    "DB E2",       "DB E3",         "9B",         "DF E0",      "DD /7 m s2", "9B DF E0",    "D9 /5 m s2",
-    "D9 /7 m s2",  "9B D9 /7 m s2",
+    "D8 /0 m s4",  "D8 /1 m s4",  "D8 /2 m s4", "D8 /3 m s4", "D8 /4 m s4", "D8 /5 m s4",    "D8 /6 m s4",
+    "D8 /7 m s4",  "DC /0 m s8",  "DC /1 m s8", "DC /2 m s8", "DC /3 m s8", "DC /4 m s8",    "DC /5 m s8",
+    "DC /6 m s8",  "DC /7 m s8",  "DA /0 m s4", "DA /1 m s4", "DA /2 m s4", "DA /3 m s4",    "DA /4 m s4",
+    "DA /5 m s4",  "DA /6 m s4",  "DA /7 m s4", "DE /0 m s2", "DE /1 m s2", "DE /2 m s2",    "DE /3 m s2",
+    "DE /4 m s2",  "DE /5 m s2",  "DE /6 m s2", "DE /7 m s2", "D8 C0 +r",   "D8 C8 +r",      "D8 D0 +r",
+    "D8 D8 +r",    "D8 E0 +r",    "D8 E8 +r",   "D8 F0 +r",   "D8 F8 +r",   "DC C0 +r",      "DC C8 +r",
+    "DC E0 +r",    "DC E8 +r",    "DC F0 +r",   "DC F8 +r",   "DE C0 +r",   "DE C8 +r",      "DE D9",
+    "DE E0 +r",    "DE E8 +r",    "DE F0 +r",   "DE F8 +r",   "DA C0 +r",   "DA C8 +r",      "DA D0 +r",
+    "DA D8 +r",    "DA E9",       "DB C0 +r",   "DB C8 +r",   "DB D0 +r",   "DB D8 +r",      "DB E8 +r",
+    "DB F0 +r",    "DF E8 +r",    "DF F0 +r",   "DD E0 +r",   "DD E8 +r",   "D9 /0 m s4",    "DD /0 m s8",
+    "DB /5 m s10", "D9 C0 +r",    "DF /0 m s2", "DB /0 m s4", "DF /5 m s8", "DF /4 m s10",   "D9 /0 m s4",
+    "DD /0 m s8",  "DB /5 m s10", "D9 C0 +r",   "D9 /2 m s4", "DD /2 m s8", "D9 /3 m s4",    "DD /3 m s8",
+    "DB /7 m s10", "DD D0 +r",    "DD D8 +r",   "DF /2 m s2", "DB /2 m s4", "DF /3 m s2",    "DB /3 m s4",
+    "DF /7 m s8",  "DF /6 m s10", "D9 C8 +r",   "DD C0 +r",   "D9 E0",      "D9 E1",         "D9 E4",
+    "D9 E5",       "D9 E8",       "D9 E9",      "D9 EA",      "D9 EB",      "D9 EC",         "D9 ED",
+    "D9 EE",       "D9 F0",       "D9 F1",      "D9 F2",      "D9 F3",      "D9 F4",         "D9 F5",
+    "D9 F6",       "D9 F7",       "D9 F8",      "D9 F9",      "D9 FA",      "D9 FB",         "D9 FC",
+    "D9 FD",       "D9 FE",       "D9 FF",      "D9 D0",      "DB E2",      "DB E3",         "9B",
+    "DF E0",       "DD /7 m s2",  "9B DF E0",   "D9 /5 m s2", "D9 /7 m s2", "9B D9 /7 m s2",
 };
 
 constexpr std::string_view kMmx[] = {
@@ -244,7 +243,7 @@ constexpr std::string_view kSse[] = {
     "F3 0F 5C /r s4", "0F 5D /r a16",   "F3 0F 5D /r s4",  "0F 5E /r a16",      "F3 0F 5E /r s4",
     "0F 5F /r a16",   "F3 0F 5F /r s4", "0F C2 /r ib a16", "F3 0F C2 /r ib s4", "0F 2E /r s4",
     "0F 2F /r s4",    "0F 2A /r s8",    "F3 0F 2A /r s4",  "0F 2C /r s8",       "F3 0F 2C /r s4",
-    "0F 2D /r s8",    "F3 0F 2D /r s4", "0F AE F8",        "0F AE /2 m s4",     "0F AE /3 m s4",
+    "0F 2D /r s8",    "F3 0F 2D /r s4", "0F AE F8",        "0F AE /3 m s4",
 };
 
 constexpr std::string_view kSse2[] = {

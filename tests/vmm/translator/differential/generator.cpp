@@ -269,7 +269,7 @@ void image_instruction(CodeBuilder& b) {
         b.bytes({0x0F, 0xAE});
         b.direct_prefix_free(digit, place);
     };
-    switch (random.below(6)) {
+    switch (random.below(7)) {
     case 0: // FNSTENV, perhaps FLDENV
         sized(0xD9, 6);
         wipe_environment();
@@ -288,13 +288,18 @@ void image_instruction(CodeBuilder& b) {
     case 3: // FRSTOR of whatever lies there
         sized(0xDD, 4);
         break;
-    case 4:
+    case 4: // LDMXCSR; a bit that no guest processor defines now and then
+        b.store_direct(place, (static_cast<uint32_t>(random.next()) & 0xFFBF) | 0x1F80 |
+                                  (random.chance(5) ? 1u << 20 : 0));
+        fx(2);
+        break;
+    case 5:
         fx(0);
-        wipe({4, 8, 12, 16, 20}); // FOP shares its dword with the tag byte
+        wipe({4, 8, 12, 16, 20, 28}); // FOP shares a dword with the tag byte; 28: MXCSR_MASK
         break;
     default: // FXSAVE, change something, FXRSTOR
         fx(0);
-        wipe({8, 12, 16, 20});
+        wipe({8, 12, 16, 20, 28});
         b.bytes({0xD9, 0xE8, 0x0F, 0x57, 0xC0, 0x0F, 0x58, 0xD1}); // FLD1; XORPS; ADDPS
         fx(1);
         wipe({4});

@@ -1,6 +1,7 @@
 #include "tests/vmm/translator/differential/report.h"
 
 #include <Zydis/Zydis.h>
+#include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -13,6 +14,7 @@ constexpr const char* kRegisterNames[] = {"eax", "ecx", "edx", "ebx", "esp", "eb
 struct Line {
     uint32_t offset = 0;
     size_t length = 0;
+    uint32_t memory_bytes = 0;
     std::string text;
 };
 
@@ -25,7 +27,7 @@ std::vector<Line> disassemble(const Case& test) {
     ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
     std::vector<Line> lines;
     for (size_t at = 0; at < code.size();) {
-        Line line{test.initial.eip + static_cast<uint32_t>(at), 1, "(bad)"};
+        Line line{test.initial.eip + static_cast<uint32_t>(at), 1, 0, "(bad)"};
         ZydisDecodedInstruction instruction;
         ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
         if (ZYAN_SUCCESS(
@@ -36,6 +38,9 @@ std::vector<Line> disassemble(const Case& test) {
                                             nullptr);
             line.length = instruction.length;
             line.text = text;
+            for (unsigned i = 0; i < instruction.operand_count; ++i)
+                if (operands[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+                    line.memory_bytes = std::max<uint32_t>(line.memory_bytes, operands[i].size / 8);
         }
         lines.push_back(line);
         at += line.length;
@@ -51,6 +56,13 @@ std::string hex(const uint8_t* from, size_t size) {
 }
 
 } // namespace
+
+uint32_t memory_operand_bytes(const Case& test, uint32_t eip) {
+    for (const Line& line : disassemble(test))
+        if (line.offset == eip)
+            return line.memory_bytes;
+    return 0;
+}
 
 std::string mnemonic_at(const Case& test, uint32_t eip) {
     const std::vector<Line> lines = disassemble(test);

@@ -13,6 +13,9 @@ std::string describe(const Case& test, const Outcome& expected, const std::vecto
 // Removes atoms as long as `fails` holds.
 Case shrink(Case test, const std::function<bool(const Case&)>& fails);
 
+// Size of the memory operand of the instruction at `eip`; 0 if it has none or no instruction starts there.
+uint32_t memory_operand_bytes(const Case& test, uint32_t eip);
+
 // The last instruction's mnemonic, to count failures by.
 std::string mnemonic_at(const Case& test, uint32_t eip);
 
