@@ -1,5 +1,5 @@
 // Descriptor fetches and the segment checks that more than one instruction makes (SDM Vol. 3A 3.4.5 and 5.5
-// to 5.8). Descriptor tables and TSSs are read with supervisor privilege whatever the CPL (4.6.1).
+// to 5.8).
 #include "vmm/cpu/internals.h"
 
 namespace vmm {
@@ -17,7 +17,7 @@ GuestResult<Descriptor> CpuInternals::probe(uint16_t selector, bool& found) cons
     if ((selector | 7u) > limit)
         return Descriptor{};
     const uint32_t address = base + (selector & ~7u);
-    const uint64_t raw = TRY(memory.read<uint64_t>(address, Privilege::Supervisor));
+    const uint64_t raw = TRY(read_system<uint64_t>(address));
     found = true;
     return Descriptor{static_cast<uint32_t>(raw), static_cast<uint32_t>(raw >> 32), address};
 }
@@ -75,17 +75,17 @@ GuestResult<CpuInternals::StackPointer> CpuInternals::inner_stack(unsigned level
         if (!tss.usable || at + 5 > tss.limit)
             return selector_fault(Vector::InvalidTss, tss.selector);
         if (at + 7 <= tss.limit) {
-            const uint64_t raw = TRY(memory.read<uint64_t>(tss.base + at, Privilege::Supervisor));
+            const uint64_t raw = TRY(read_system<uint64_t>(tss.base + at));
             return StackPointer{static_cast<uint16_t>(raw >> 32), static_cast<uint32_t>(raw)};
         }
-        const uint32_t esp = TRY(memory.read<uint32_t>(tss.base + at, Privilege::Supervisor));
-        const uint16_t ss = TRY(memory.read<uint16_t>(tss.base + at + 4, Privilege::Supervisor));
+        const uint32_t esp = TRY(read_system<uint32_t>(tss.base + at));
+        const uint16_t ss = TRY(read_system<uint16_t>(tss.base + at + 4));
         return StackPointer{ss, esp};
     }
     const uint32_t at = level * 4 + 2;
     if (!tss.usable || at + 3 > tss.limit)
         return selector_fault(Vector::InvalidTss, tss.selector);
-    const uint32_t raw = TRY(memory.read<uint32_t>(tss.base + at, Privilege::Supervisor));
+    const uint32_t raw = TRY(read_system<uint32_t>(tss.base + at));
     return StackPointer{static_cast<uint16_t>(raw >> 16), raw & 0xFFFF};
 }
 

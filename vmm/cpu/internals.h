@@ -102,6 +102,25 @@ struct CpuInternals {
         return guest_fault(vector, (selector & ~uint32_t{kRplMask}) | ext);
     }
 
+    // LinearMemory::read_bytes with a short way for what delivery does over and over: a read that lies in one
+    // page of RAM.
+    GuestResult<void> read_bytes(uint32_t linear, void* to, uint32_t length, Privilege privilege) const {
+        if (__builtin_expect((linear & (kPageSize - 1)) + length <= kPageSize, 1)) {
+            const uint32_t physical = TRY(memory.translate(linear, AccessKind::Read, privilege));
+            if (const uint8_t* bytes = memory.physical().ram_pointer(physical, length)) {
+                __builtin_memcpy(to, bytes, length);
+                return {};
+            }
+        }
+        return memory.read_bytes(linear, to, length, privilege);
+    }
+    // Descriptor tables and TSSs: supervisor accesses at every CPL (SDM Vol. 3A 4.6.1).
+    template <class T> GuestResult<T> read_system(uint32_t linear) const {
+        T value{};
+        TRY(read_bytes(linear, &value, sizeof value, Privilege::Supervisor));
+        return value;
+    }
+
     // -- descriptors.cpp ----------------------------------------------------------------------------
     // The descriptor that a non-null selector names; `vector`(selector) when it lies outside its table.
     GuestResult<Descriptor> fetch(uint16_t selector, Vector vector) const;

@@ -68,7 +68,7 @@ GuestResult<void> CpuInternals::deliver_real(const Event& event) const {
     const uint32_t at = uint32_t{event.vector} * 4;
     if (at + 3 > state.idtr.limit)
         return guest_fault(Vector::GeneralProtection, uint32_t{event.vector} * 8 + kIdtErrorBit + ext);
-    const uint32_t target = TRY(memory.read<uint32_t>(state.idtr.base + at, Privilege::Supervisor));
+    const uint32_t target = TRY(read_system<uint32_t>(state.idtr.base + at));
     const std::array<uint32_t, 3> frame{event.flags_image, state.segment(SegReg::Cs).selector,
                                         event.return_eip};
     state.reg(Reg::Esp) = TRY(push_frame(state.segment(SegReg::Ss), state.reg(Reg::Esp), frame.data(),
@@ -87,7 +87,7 @@ GuestResult<void> CpuInternals::deliver(const Event& event) const {
     if (at + 7 > state.idtr.limit)
         return gate_fault(Vector::GeneralProtection);
     const uint32_t address = state.idtr.base + at;
-    const uint64_t raw = TRY(memory.read<uint64_t>(address, Privilege::Supervisor));
+    const uint64_t raw = TRY(read_system<uint64_t>(address));
     const Descriptor gate{static_cast<uint32_t>(raw), static_cast<uint32_t>(raw >> 32), address};
 
     constexpr uint32_t kGateTypes = (1u << system_type::kTaskGate) | (1u << system_type::kInterruptGate16) |
@@ -192,11 +192,11 @@ GuestResult<bool> CpuInternals::vme_redirects(uint8_t vector) const {
     const Segment& tss = state.tr;
     if (!tss.usable || (tss.type() & system_type::k32BitBit) == 0 || tss.limit < kTssIoMapBase + 1)
         return guest_fault(Vector::GeneralProtection, 0);
-    const uint32_t io_map = TRY(memory.read<uint16_t>(tss.base + kTssIoMapBase, Privilege::Supervisor));
+    const uint32_t io_map = TRY(read_system<uint16_t>(tss.base + kTssIoMapBase));
     const uint32_t at = io_map - kRedirectionBytes + vector / 8u;
     if (io_map < kRedirectionBytes || at > tss.limit)
         return guest_fault(Vector::GeneralProtection, 0);
-    const uint8_t bits = TRY(memory.read<uint8_t>(tss.base + at, Privilege::Supervisor));
+    const uint8_t bits = TRY(read_system<uint8_t>(tss.base + at));
     return ((bits >> (vector & 7)) & 1) == 0;
 }
 
@@ -208,7 +208,7 @@ GuestResult<void> CpuInternals::deliver_redirected(uint8_t vector, uint32_t next
         image |= kIopl;
         image = (state.eflags & kVif) ? image | kIf : image & ~kIf;
     }
-    const uint32_t target = TRY(memory.read<uint32_t>(uint32_t{vector} * 4, Privilege::Supervisor));
+    const uint32_t target = TRY(read_system<uint32_t>(uint32_t{vector} * 4));
     const std::array<uint32_t, 3> frame{image, state.segment(SegReg::Cs).selector, next_eip};
     state.reg(Reg::Esp) = TRY(push_frame(state.segment(SegReg::Ss), state.reg(Reg::Esp), frame.data(),
                                          frame.size(), Width::Word, Privilege::User, 0));

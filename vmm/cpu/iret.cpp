@@ -77,7 +77,7 @@ GuestResult<void> CpuInternals::iret_to_v86(const uint32_t* frame) const {
 
 GuestResult<void> CpuInternals::iret_task(uint32_t next_eip) const {
     TaskSwitch task;
-    task.selector = TRY(memory.read<uint16_t>(state.tr.base, Privilege::Supervisor));
+    task.selector = TRY(read_system<uint16_t>(state.tr.base));
     task.reason = Cpu::TaskSwitchReason::Iret;
     task.return_eip = next_eip;
     task.flags_image = state.eflags;

@@ -72,9 +72,9 @@ GuestResult<void> CpuInternals::read_frame(uint32_t skip, uint32_t* values, unsi
 
     if (__builtin_expect(total - 1 <= mask - sp && within_limit(ss, sp, total), 1)) {
         if (width == Width::Dword)
-            return memory.read_bytes(ss.base + sp, values, total, privilege);
+            return read_bytes(ss.base + sp, values, total, privilege);
         std::array<uint16_t, kMaxFrame> image;
-        TRY(memory.read_bytes(ss.base + sp, image.data(), total, privilege));
+        TRY(read_bytes(ss.base + sp, image.data(), total, privilege));
         for (unsigned i = 0; i < count; ++i)
             values[i] = image[i];
         return {};

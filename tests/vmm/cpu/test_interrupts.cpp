@@ -384,7 +384,7 @@ TEST_CASE("interrupts: VME redirects by the bitmap in the TSS", "[cpu]") {
     setup(3);
     g.put16(kTss + 0x66, 0xFFFF); // map beyond the TSS
     CHECK(soft(g, 0x21) == "13(0000)");
-    g.put16(kTss + 0x66, 8); // map that would start below the TSS
+    g.put16(kTss + 0x66, 30); // map that would start below the TSS
     CHECK(soft(g, 0x21) == "13(0000)");
 }
 

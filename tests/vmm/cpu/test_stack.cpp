@@ -15,6 +15,21 @@ TEST_CASE("stack: a 16-bit stack wraps at 64 KiB and keeps the upper half of ESP
     CHECK(g.reg(Reg::Esp) == 0xABCD0000);
 }
 
+TEST_CASE("stack: a 16-bit stack wraps at 64 KiB even with a 4 GiB limit", "[cpu]") {
+    Guest g;
+    g.real_mode();
+    g.seg(SegReg::Ss).limit = 0xFFFFFFFF;
+    g.reg(Reg::Esp) = 2;
+    REQUIRE(g.cpu.pusha(Width::Word));
+    CHECK(g.reg(Reg::Esp) == 0xFFF2);
+    g.reg(Reg::Esp) = 0xFFFE;
+    g.put32(0x2000 + 0xFFFE, 0x22221111);
+    g.put16(0x2000, 0x3333);
+    REQUIRE(g.cpu.popa(Width::Word));
+    CHECK(g.reg(Reg::Edi) == 0x1111);
+    CHECK(g.reg(Reg::Esi) == 0x3333);
+}
+
 TEST_CASE("stack: a push that straddles the limit is #SS(0) and changes nothing", "[cpu]") {
     Guest g;
     g.real_mode();

@@ -122,6 +122,19 @@ TEST_CASE("tasks: an unmapped or read-only TSS is found before the commit point"
     CHECK(g.access_byte(kTss2Sel) == 0x89);
 }
 
+TEST_CASE("tasks: an old TSS that ends in an unmapped page is not saved by halves", "[cpu]") {
+    Guest g;
+    g.protected_mode(0);
+    fill_tss32(g);
+    g.paging();
+    g.state.tr.base = 0x40000 - 0x48; // the selectors are on the next page
+    g.unmap(0x40000);
+    const auto before = g.snapshot();
+    CHECK(jump(g, kTss2Sel) == "14(0002)@40000");
+    CHECK(g.unchanged(before));
+    CHECK(g.get32(g.state.tr.base + 0x20) == 0);
+}
+
 TEST_CASE("tasks: faults after the commit point belong to the new task", "[cpu]") {
     Guest g;
     const auto attempt = [&](uint32_t field, uint32_t value) {
@@ -306,4 +319,5 @@ TEST_CASE("tasks: the T bit raises #DB in the new task, and a chain of them ends
     REQUIRE(jump(g, kTss2Sel) == "ok");
     CHECK(g.state.eip == 0x5555);
     CHECK(g.state.tr.selector == kFree);
+    CHECK(g.state.shutdown == 0);
 }

@@ -151,9 +151,10 @@ TEST_CASE("call gate: checks, in order, with their error codes", "[cpu]") {
     g.gdt(kFree2, not_present(flat(kCode0)));
     g.gdt(kFree, gate(kFree2, 0x100, 12, 3));
     CHECK(call(g, kFree) == "11(0050)");
+    CHECK(jump(g, kFree) == "13(0050)"); // JMP never goes inwards, present or not
 
     g.gdt(kFree, gate(kKernelCs, 0x100, 12, 3));
-    CHECK(jump(g, kFree) == "13(0008)"); // JMP never goes inwards
+    CHECK(jump(g, kFree) == "13(0008)");
     g.state.tr.limit = 8;
     CHECK(call(g, kFree) == "10(0028)");
     g.state.tr.limit = 0x67;
