@@ -32,12 +32,10 @@ bool exposes_flags(const GuestInstruction& insn) {
 
 } // namespace
 
-int32_t BlockTranslator::slot_address_ = 0;
-
-void BlockTranslator::set_slot_address(const Runtime& rt) {
-    const auto address = reinterpret_cast<uintptr_t>(&rt.slot[0]);
-    VERIFY(address < (uintptr_t{1} << 31));
-    slot_address_ = static_cast<int32_t>(address);
+BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt)
+    : cache_(cache), stubs_(stubs),
+      slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
+    VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
 
 Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBytes& code, CodeSource& source,

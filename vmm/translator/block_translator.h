@@ -42,8 +42,7 @@ struct TranslateOptions {
 
 class BlockTranslator {
   public:
-    BlockTranslator(CodeCache& cache, const Stubs& stubs, Runtime& rt)
-        : cache_(cache), stubs_(stubs), rt_(rt) {}
+    BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt);
 
     // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
     // entirely because its second page faults (source.next_page said so).
@@ -69,7 +68,7 @@ class BlockTranslator {
 
     // -- shared helpers (block_translator.cpp) ------------------------------------------------------
     static HostMemory rt(int32_t offset) { return {.base = host::kRuntime, .displacement = offset}; }
-    static HostMemory slot() { return {.displacement = slot_address_}; }
+    [[nodiscard]] HostMemory slot() const { return {.displacement = slot_address_}; }
     void side_point(uint32_t eip);
     void poll();
     void callout(Callout which);                         // r8d, r9d already loaded
@@ -161,7 +160,6 @@ class BlockTranslator {
 
     CodeCache& cache_;
     const Stubs& stubs_;
-    Runtime& rt_;
     Emitter* e_ = nullptr;
     ModeKey key_;
     TranslateOptions options_;
@@ -184,10 +182,7 @@ class BlockTranslator {
     std::vector<PendingExit> exits_;
     std::vector<uint32_t> landings_;
     std::vector<SidePoint> points_;
-    static int32_t slot_address_;
-
-  public:
-    static void set_slot_address(const Runtime& rt);
+    const int32_t slot_address_; // below 2 GiB: fits an absolute disp32
 };
 
 } // namespace vmm

@@ -33,7 +33,6 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->rt = new (low) Runtime;
     Runtime& rt = *core->rt;
     rt.engine = core.get();
-    BlockTranslator::set_slot_address(rt);
 
     constexpr size_t kTrapBytes = 2 * kPageSize;
     void* traps = mmap(nullptr, kTrapBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
