@@ -20,8 +20,10 @@ TEST_CASE("stack: a 16-bit stack wraps at 64 KiB even with a 4 GiB limit", "[cpu
     g.real_mode();
     g.seg(SegReg::Ss).limit = 0xFFFFFFFF;
     g.reg(Reg::Esp) = 2;
+    g.reg(Reg::Edi) = 0x7777;
     REQUIRE(g.cpu.pusha(Width::Word));
     CHECK(g.reg(Reg::Esp) == 0xFFF2);
+    CHECK(g.get16(0x2000 + 0xFFF2) == 0x7777);
     g.reg(Reg::Esp) = 0xFFFE;
     g.put32(0x2000 + 0xFFFE, 0x22221111);
     g.put16(0x2000, 0x3333);
