@@ -40,6 +40,15 @@ bool misaligned_or_limit(const Case& test, const Outcome& expected, const Outcom
 
 // Instructions that access many bytes may report any of them that faults.
 constexpr uint32_t kManyBytes = 20;
+// So may those that push or pop a frame.
+constexpr uint32_t kFrameBytes = 32;
+
+bool moves_frame(const std::string& mnemonic) {
+    for (const std::string_view name : {"call", "ret", "iret", "pusha", "popa", "enter"})
+        if (mnemonic.starts_with(name))
+            return true;
+    return false;
+}
 
 bool same_fault_address(const Case& test, const Outcome& expected, const Outcome& actual) {
     if (expected.fault_address == actual.fault_address)
@@ -47,7 +56,8 @@ bool same_fault_address(const Case& test, const Outcome& expected, const Outcome
     const uint32_t bytes = memory_operand_bytes(test, expected.registers.eip);
     const uint32_t distance = std::max(expected.fault_address, actual.fault_address) -
                               std::min(expected.fault_address, actual.fault_address);
-    return bytes >= kManyBytes && distance < bytes;
+    return (bytes >= kManyBytes && distance < bytes) ||
+           (distance < kFrameBytes && moves_frame(mnemonic_at(test, expected.registers.eip)));
 }
 
 void compare_bytes(std::vector<std::string>& out, std::string_view name, uint32_t base,

@@ -132,15 +132,16 @@ void string_instruction(CodeBuilder& b) {
 }
 
 void stack_special(CodeBuilder& b) {
+    // All that ring 3 may try, without TF, AC, NT and VM: arithmetic flags, IF, DF, IOPL, VIF, VIP, ID.
+    constexpr uint32_t kPopfBits = 0x00383ED5;
     Random& random = b.random();
     switch (random.below(4)) {
     case 0: { // PUSH imm, POPF: flags without TF, IOPL, AC, VM
-        const bool nt = random.chance(10);
+        // NT only where no IRET can follow: in a 64-bit kernel's compatibility mode that is #GP.
+        const bool nt = b.code16() && random.chance(10);
         b.operand_size_prefix(32);
         b.byte(0x68);
-        b.immediate((static_cast<uint32_t>(random.next()) & (0xFFD02BFFu & ~0x40000u & ~0x100u)) |
-                        (nt ? 0x4000 : 0),
-                    4);
+        b.immediate((static_cast<uint32_t>(random.next()) & kPopfBits) | (nt ? 0x4000 : 0), 4);
         b.operand_size_prefix(32);
         b.byte(0x9D);
         break;
