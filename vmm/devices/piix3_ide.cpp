@@ -8,6 +8,7 @@
 #include "vmm/devices/atapi_cdrom.h"
 #include "vmm/devices/device_list.h"
 
+#include <algorithm>
 #include <array>
 
 namespace vmm {
