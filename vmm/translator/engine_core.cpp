@@ -425,7 +425,6 @@ Engine::Stop EngineCore::run() {
         from_indirect = false;
         c.interrupt_shadow = 0; // the key has it: this block is the one instruction
         rt->exit_reason = ~0u;
-        if (getenv("TRC")) { static int n=0; if(n++<atoi(getenv("TRC"))) fprintf(stderr,"%04x:%08x base %08x key %08x lim %x eax %x ebx %x ecx %x edx %x esp %x fl %x gb %u hb %u\n", c.segment(SegReg::Cs).selector,c.eip,c.segment(SegReg::Cs).base,key.bits,key.cs_limit,c.gpr[0],c.gpr[3],c.gpr[1],c.gpr[2],c.gpr[4],c.eflags,block->guest_bytes,block->host_end-block->entry);}
         enter(*block);
         switch (static_cast<ExitReason32>(rt->exit_reason)) {
         case ExitReason32::Link:
