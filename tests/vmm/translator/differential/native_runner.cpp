@@ -8,14 +8,18 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <thread>
 #include <ucontext.h>
+#include <vector>
 
 namespace differential {
 
@@ -196,7 +200,38 @@ class Watchdog {
     std::thread thread_;
 };
 
+// A mapping of the engine's below 4 GiB. Native cases could reach it, so it is inaccessible while they run.
+struct Hidden {
+    void* address = nullptr;
+    size_t bytes = 0;
+    int protection = 0;
+};
+
+bool ours(uint64_t address) {
+    return (address >= kCodeBase && address < kCodeBase + kCodePages * kPage) ||
+           (address >= kDataBase && address <= kReadOnlyBase) ||
+           (address >= kStackBase && address < kStackBase + kStackBytes);
+}
+
+std::vector<Hidden> low_mappings() {
+    std::vector<Hidden> found;
+    std::ifstream maps("/proc/self/maps");
+    for (std::string line; std::getline(maps, line);) {
+        unsigned long start = 0, end = 0;
+        char mode[5] = {};
+        if (std::sscanf(line.c_str(), "%lx-%lx %4s", &start, &end, mode) != 3 || start >> 32 != 0)
+            break; // in order of address
+        if (ours(start))
+            continue;
+        const int protection = (mode[0] == 'r' ? PROT_READ : 0) | (mode[1] == 'w' ? PROT_WRITE : 0) |
+                               (mode[2] == 'x' ? PROT_EXEC : 0);
+        found.push_back({reinterpret_cast<void*>(start), end - start, protection});
+    }
+    return found;
+}
+
 struct Batch {
+    std::vector<Hidden> hidden;
     struct sigaction old_actions[std::size(kSignals)]{};
     stack_t old_stack{};
     std::unique_ptr<Watchdog> watchdog;
@@ -264,12 +299,17 @@ NativeRunner::NativeRunner() {
     sigfillset(&action.sa_mask);
     for (size_t i = 0; i < std::size(kSignals); ++i)
         VERIFY(sigaction(kSignals[i], &action, &batch.old_actions[i]) == 0);
+    batch.hidden = low_mappings();
+    for (const Hidden& mapping : batch.hidden)
+        VERIFY(mprotect(mapping.address, mapping.bytes, PROT_NONE) == 0);
     differential_saved_fs = read_fs_base();
     batch.watchdog = std::make_unique<Watchdog>();
 }
 
 NativeRunner::~NativeRunner() {
     batch.watchdog.reset();
+    for (const Hidden& mapping : batch.hidden)
+        VERIFY(mprotect(mapping.address, mapping.bytes, mapping.protection) == 0);
     for (size_t i = 0; i < std::size(kSignals); ++i)
         sigaction(kSignals[i], &batch.old_actions[i], nullptr);
     sigaltstack(&batch.old_stack, nullptr);
