@@ -288,11 +288,11 @@ void CodeBuilder::direct_prefix_free(unsigned reg_field, uint32_t linear) {
     immediate(address, code16() ? 2 : 4);
 }
 
-void CodeBuilder::store_direct(uint32_t linear, uint32_t value) {
-    operand_size_prefix(32);
+void CodeBuilder::store_direct(uint32_t linear, uint32_t value, unsigned bits) {
+    operand_size_prefix(bits);
     byte(0xC7);
     direct_prefix_free(0, linear);
-    immediate(value, 4);
+    immediate(value, bits / 8);
 }
 
 void CodeBuilder::fixup(Atom::Fixup kind, unsigned field_bytes, size_t target) {

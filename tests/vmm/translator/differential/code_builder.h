@@ -33,7 +33,7 @@ class CodeBuilder {
     // ModRM.. of a memory operand at `linear` with a plain displacement off DS, for fixed places.
     void direct_prefix_free(unsigned reg_field, uint32_t linear);
     [[nodiscard]] bool direct_reachable() const;
-    void store_direct(uint32_t linear, uint32_t value); // MOV dword [linear], imm32
+    void store_direct(uint32_t linear, uint32_t value, unsigned bits = 32); // MOV [linear], imm
     void fixup(Atom::Fixup kind, unsigned field_bytes, size_t target);
 
     [[nodiscard]] uint32_t pick_linear(uint32_t size, bool aligned);

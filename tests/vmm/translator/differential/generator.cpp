@@ -270,6 +270,10 @@ void image_instruction(CodeBuilder& b) {
         b.bytes({0x0F, 0xAE});
         b.direct_prefix_free(digit, place);
     };
+    const auto wipe_image = [&] { // FIP, FDP and MXCSR_MASK; FOP
+        wipe({8, 12, 16, 20, 28});
+        b.store_direct(place + 6, 0, 16);
+    };
     switch (random.below(7)) {
     case 0: // FNSTENV, perhaps FLDENV
         sized(0xD9, 6);
@@ -296,14 +300,13 @@ void image_instruction(CodeBuilder& b) {
         break;
     case 5:
         fx(0);
-        wipe({4, 8, 12, 16, 20, 28}); // FOP shares a dword with the tag byte; 28: MXCSR_MASK
+        wipe_image();
         break;
     default: // FXSAVE, change something, FXRSTOR
         fx(0);
-        wipe({8, 12, 16, 20, 28});
+        wipe_image();
         b.bytes({0xD9, 0xE8, 0x0F, 0x57, 0xC0, 0x0F, 0x58, 0xD1}); // FLD1; XORPS; ADDPS
         fx(1);
-        wipe({4});
         break;
     }
 }
