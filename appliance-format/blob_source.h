@@ -33,7 +33,8 @@ class FileSource final : public BlobSource {
     base::UniqueFd fd_;
     uint64_t size_;
     std::string path_;
-    // What the last look at the file's map said; asking for every chunk would walk long holes again and again.
+    // What the last look at the file's map said; asking for every chunk would walk long holes again and
+    // again.
     uint64_t hole_from_ = 0, data_from_ = 0, data_until_ = 0;
 };
 

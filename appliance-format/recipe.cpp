@@ -19,6 +19,37 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
+// toml++ 3.3 asks of characters whether they are spaces, by a table that has holes: for U+00B5 and others it
+// runs into __builtin_unreachable. So it is given ASCII only: other bytes, and ~ itself, go in as ~XX and
+// come back in the texts it returns. Outside texts and comments TOML knows neither, so its grammar is not
+// widened.
+std::string to_ascii(std::string_view text) {
+    std::string out;
+    out.reserve(text.size() + text.size() / 8);
+    for (char c : text)
+        if (auto byte = static_cast<unsigned char>(c); byte >= 0x80 || c == '~')
+            fmt::format_to(std::back_inserter(out), "~{:02X}", byte);
+        else
+            out += c;
+    return out;
+}
+
+std::string from_ascii(std::string_view text) {
+    std::string out;
+    for (size_t i = 0; i < text.size(); ++i) {
+        unsigned byte = 0;
+        const char* digits = text.data() + i + 1;
+        if (text[i] == '~' && i + 2 < text.size() &&
+            std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+            out += static_cast<char>(byte);
+            i += 2;
+        } else {
+            out += text[i];
+        }
+    }
+    return out;
+}
+
 // The reader of one recipe: every complaint carries its line.
 class RecipeReader {
   public:
@@ -51,8 +82,9 @@ class RecipeReader {
         for (auto&& [key, value] : table) {
             std::string_view name = key.str();
             if (std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-                return bad(key.source().begin.line, fmt::format("{} knows no \"{}\"; it knows: {}", where,
-                                                                printable(name), fmt::join(allowed, ", ")));
+                return bad(key.source().begin.line,
+                           fmt::format("{} knows no \"{}\"; it knows: {}", where, printable(from_ascii(name)),
+                                       fmt::join(allowed, ", ")));
         }
         return {};
     }
@@ -79,7 +111,10 @@ class RecipeReader {
         auto value = node->value_exact<std::string>();
         if (!value)
             return bad(line_of(*node), fmt::format("\"{}\" must be a text in quotes", key));
-        return *value;
+        std::string decoded = from_ascii(*value);
+        if (!is_utf8(decoded))
+            return bad(line_of(*node), fmt::format("\"{}\" is not UTF-8", key));
+        return decoded;
     }
 
     base::Result<bool> flag(const toml::table& table, const char* key, bool otherwise) const {
@@ -231,10 +266,10 @@ class RecipeReader {
 
 base::Result<Recipe> parse_recipe(std::string_view text, const std::string& path) {
     RecipeReader reader{path};
-    toml::parse_result parsed = toml::parse(text);
+    toml::parse_result parsed = toml::parse(to_ascii(text));
     if (!parsed)
         return reader.bad(parsed.error().source().begin.line,
-                          fmt::format("not valid TOML ({})", parsed.error().description()));
+                          fmt::format("not valid TOML ({})", from_ascii(parsed.error().description())));
     return reader.read(parsed.table());
 }
 

@@ -37,6 +37,31 @@ bool is_simple_name(std::string_view name) {
     return true;
 }
 
+bool is_utf8(std::string_view text) {
+    for (size_t i = 0; i < text.size();) {
+        const auto first = static_cast<unsigned char>(text[i]);
+        const size_t length = first < 0x80   ? 1
+                              : first < 0xC2 ? 0
+                              : first < 0xE0 ? 2
+                              : first < 0xF0 ? 3
+                              : first < 0xF5 ? 4
+                                             : 0;
+        if (length == 0 || length > text.size() - i)
+            return false;
+        for (size_t k = 1; k < length; ++k) {
+            const auto next = static_cast<unsigned char>(text[i + k]);
+            // The second byte's range is narrower where the first would allow overlong forms, surrogates or
+            // too much.
+            const unsigned low = k > 1 ? 0x80 : first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
+            const unsigned high = k > 1 ? 0xBF : first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
+            if (next < low || next > high)
+                return false;
+        }
+        i += length;
+    }
+    return true;
+}
+
 bool is_plain_text(std::string_view text, size_t limit, Lines lines) {
     if (text.size() > limit)
         return false;

@@ -28,6 +28,14 @@ TEST_CASE("plain text: controls and overrides of direction are refused", "[forma
     CHECK_FALSE(is_plain_text("12345", 4, Lines::One));
 }
 
+TEST_CASE("utf-8: overlong forms, surrogates and cut sequences are refused", "[format]") {
+    for (const char* good : {"", "a", "\xc2\x80", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"})
+        CHECK(is_utf8(good));
+    for (const char* bad :
+         {"\x80", "\xc0\x80", "\xc2", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf5"})
+        CHECK_FALSE(is_utf8(bad));
+}
+
 TEST_CASE("crc32c: the check value of the standard", "[format]") {
     // RFC 3720 appendix B.4
     CHECK(crc32c(Bytes(32, 0)) == 0x8A9136AA);

@@ -64,6 +64,21 @@ TEST_CASE("recipe: mistakes name their line", "[recipe]") {
     CHECK(error_of(kHead).find("nothing to boot") != std::string::npos);
 }
 
+TEST_CASE("recipe: letters outside ASCII are for texts and comments", "[recipe]") {
+    const std::string tail = "[machine]\nmemory = \"64M\"\n[[disk]]\nimage = \"d\"\n";
+    auto title = [&](const std::string& text) {
+        auto recipe = parse_recipe("[appliance] # \xc2\xb5\nname = \"demo\"\n" + text + tail, "dir/r.toml");
+        return recipe ? recipe->appliance.description : recipe.error().message;
+    };
+    CHECK(title("description = \"Gr\xc3\xbc\xc3\x9f\"\n") == "Gr\xc3\xbc\xc3\x9f");
+    CHECK(title("description = '\xc2\xb5'\n") == "\xc2\xb5");
+    CHECK(title("description = \"\"\"a\n\xc2\xb5 \\\" \xc2\xb5\"\"\"\"\n") == "a\n\xc2\xb5 \" \xc2\xb5\"");
+    CHECK(title("description = \"~7E ~ \\u00b5\"\n") == "~7E ~ \xc2\xb5");
+    CHECK(title("description = \"\xff\"\n").find("UTF-8") != std::string::npos);
+    CHECK(title("description = \xc2\xb5\n").rfind("dir/r.toml:3: ", 0) == 0);
+    CHECK(title("\xc2\xb5 = 1\n").rfind("dir/r.toml:3: ", 0) == 0);
+}
+
 TEST_CASE("recipe: files that are missing, empty or no images are named with their line", "[recipe]") {
     Folder folder;
     auto pack = [&](const std::string& text) {
