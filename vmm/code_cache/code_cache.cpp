@@ -25,7 +25,7 @@ void CodeCache::set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss) {
 }
 
 Block* CodeCache::find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key) {
-    for (Block* block = buckets_[hash(backing, offset, key.bits)]; block != nullptr; block = block->hash_next)
+    for (Block* block = buckets_[hash(backing, offset, eip, key.bits)]; block != nullptr; block = block->hash_next)
         if (block->backing == backing && block->offset == offset && block->eip == eip && block->key == key)
             return block;
     return nullptr;
@@ -54,7 +54,7 @@ Block* CodeCache::add(const Block& block) {
     blocks_.push_back(block);
     Block* added = &blocks_.back();
     by_host_.push_back(added);
-    Block*& bucket = buckets_[hash(block.backing, block.offset, block.key.bits)];
+    Block*& bucket = buckets_[hash(block.backing, block.offset, block.eip, block.key.bits)];
     added->hash_next = bucket;
     bucket = added;
     page_or_new(block.backing).blocks.push_back(added);
@@ -128,7 +128,7 @@ void CodeCache::invalidate(Block& block) {
     overwrite_with_jump(memory_, block.entry, indirect_miss_);
     for (uint32_t i = 0; i < block.landing_count; ++i)
         overwrite_with_jump(memory_, landings[block.landing_first + i], return_miss_);
-    for (Block** at = &buckets_[hash(block.backing, block.offset, block.key.bits)]; *at != nullptr;
+    for (Block** at = &buckets_[hash(block.backing, block.offset, block.eip, block.key.bits)]; *at != nullptr;
          at = &(*at)->hash_next)
         if (*at == &block) {
             *at = block.hash_next;

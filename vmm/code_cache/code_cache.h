@@ -46,6 +46,7 @@ struct Block {
     uint32_t landing_first = 0, landing_count = 0;
     uint32_t link_first = 0, link_count = 0;
     bool valid = true;
+    bool global = false; // on a global page, under a shared supervisor context
     Link* incoming = nullptr;
     Block* hash_next = nullptr;
 };
@@ -101,9 +102,10 @@ class CodeCache {
     Statistics statistics;
 
   private:
-    static size_t hash(uint32_t backing, uint16_t offset, uint32_t bits) {
+    // EIP belongs in the hash: one page of a shared library is translated at many addresses (ASLR).
+    static size_t hash(uint32_t backing, uint16_t offset, uint32_t eip, uint32_t bits) {
         uint64_t h = (uint64_t{backing} << 12 | offset) * 0x9E3779B97F4A7C15ull;
-        h ^= uint64_t{bits} * 0xC2B2AE3D27D4EB4Full;
+        h ^= (uint64_t{bits} << 32 | eip) * 0xC2B2AE3D27D4EB4Full;
         return static_cast<size_t>(h >> 40) & (kBuckets - 1);
     }
     static constexpr size_t kBuckets = 1u << 17;

@@ -47,6 +47,7 @@ void Contexts::reset(Context& context) {
     for (int i = 0; i < 8; ++i)
         top[i] = return_empty_;
     context.shadow_rsp = context.shadow_top;
+    context.pages.fill(0);
 }
 
 Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base) {
@@ -77,16 +78,24 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
 }
 
 void Contexts::drop_pages(uint64_t window, uint32_t first, uint32_t count) {
+    constexpr uint32_t kMany = 4096;
     for (Context& context : contexts_) {
         if (!context.live || context.window != window)
             continue;
-        if (count > 8 || context.cs_base != 0) {
+        if (count > kMany) {
             reset(context);
             continue;
         }
-        for (uint32_t page = first; page < first + count; ++page)
+        for (uint32_t page = first; page < first + count; ++page) {
+            if (!context.may_have(page))
+                continue;
+            if (context.cs_base != 0) {
+                reset(context);
+                break;
+            }
             std::fill_n(context.table + ((page << 12) & 0xFFFF), 4096, indirect_miss_);
-        context.shadow_rsp = context.shadow_top;
+            context.shadow_rsp = context.shadow_top;
+        }
     }
 }
 

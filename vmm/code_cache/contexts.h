@@ -20,11 +20,16 @@ struct Context {
     uint64_t shadow_top = 0, shadow_rsp = 0;
     uint64_t last_used = 0;
     bool live = false;
+    std::array<uint64_t, 64> pages{}; // hashed set of the linear pages that have entries
+
+    [[nodiscard]] bool may_have(uint32_t page) const { return (pages[(page >> 6) & 63] >> (page & 63)) & 1; }
+    void note(uint32_t page) { pages[(page >> 6) & 63] |= uint64_t{1} << (page & 63); }
 };
 
 class Contexts {
   public:
-    static constexpr unsigned kCount = 48;
+    static constexpr unsigned kCount = 64;
+    static constexpr uint64_t kSharedRoot = 2;
     static constexpr unsigned kEntries = 65536;
 
     ~Contexts();
@@ -33,7 +38,10 @@ class Contexts {
     void set_miss_stubs(uint32_t indirect_miss, uint32_t return_empty);
 
     Context& select(uint64_t window, const ModeKey& key, uint32_t cs_base);
-    void set(Context& context, uint32_t eip, uint32_t entry) { context.table[eip & 0xFFFF] = entry; }
+    void set(Context& context, uint32_t eip, uint32_t entry) {
+        context.table[eip & 0xFFFF] = entry;
+        context.note((context.cs_base + eip) >> 12);
+    }
 
     // The mapping of linear pages changed for a window: forget what was known through it.
     void drop_pages(uint64_t window, uint32_t first, uint32_t count);

@@ -2,7 +2,7 @@
 // "REP"): port I/O always, the memory forms at sites that touch MMIO.
 //
 // Registers are written back after each element, so a fault or an early stop leaves the instruction
-// restartable. INS and OUTS move whole runs within a page at a time: sectors pass through here.
+// restartable. INS, OUTS and, in plain memory, MOVS and STOS move whole runs within a page at a time.
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/io_permission.h"
 
@@ -79,6 +79,12 @@ void set_compare_flags(CpuState& state, uint32_t left, uint32_t right, Width wid
     if (((left ^ right) & (left ^ result) & sign) != 0)
         flags |= eflags::kOf;
     state.eflags = (state.eflags & ~eflags::kArithmetic) | flags;
+}
+
+// Plain memory, where a run may be moved at once; devices must see each element.
+bool is_ram(LinearMemory& memory, uint32_t physical) {
+    GuestMemory& whole = memory.physical();
+    return whole.entry(whole.mask(physical) >> kPageShift).kind == PageKind::Ram;
 }
 
 bool compares(StringOp op) { return op == StringOp::Cmps || op == StringOp::Scas; }
@@ -160,6 +166,25 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             break;
         }
         case StringOp::Movs: {
+            done = std::min(run_length(index, Reg::Esi, state_.segment(source_segment).base, bytes, wanted),
+                            run_length(index, Reg::Edi, state_.segment(SegReg::Es).base, bytes, wanted));
+            if (done > 1 && runs_whole(source_segment, Reg::Esi, done, AccessKind::Read) &&
+                runs_whole(SegReg::Es, Reg::Edi, done, AccessKind::Write)) {
+                const uint32_t first =
+                    TRY(memory_.translate(TRY(source(bytes)), AccessKind::Read, privilege));
+                const uint32_t to = TRY(destination(bytes, AccessKind::Write));
+                const uint32_t second = TRY(memory_.translate(to, AccessKind::Write, privilege));
+                // A destination just above its source repeats what was just written: move no more than the
+                // gap.
+                if (const uint32_t gap = second - first; gap != 0 && gap < done * bytes)
+                    done = std::max(1u, gap / bytes);
+                if (done > 1 && is_ram(memory_, first) && is_ram(memory_, second)) {
+                    memory_.physical().read(first, buffer.data(), size_t{done} * bytes);
+                    memory_.physical().write(second, buffer.data(), size_t{done} * bytes);
+                    break;
+                }
+            }
+            done = 1;
             const uint32_t from = TRY(source(bytes));
             const uint32_t value = TRY(read_element(memory_, from, width, privilege));
             const uint32_t to = TRY(destination(bytes, AccessKind::Write));
@@ -167,6 +192,18 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             break;
         }
         case StringOp::Stos: {
+            done = run_length(index, Reg::Edi, state_.segment(SegReg::Es).base, bytes, wanted);
+            if (done > 1 && runs_whole(SegReg::Es, Reg::Edi, done, AccessKind::Write)) {
+                const uint32_t linear = TRY(destination(bytes, AccessKind::Write));
+                const uint32_t first = TRY(memory_.translate(linear, AccessKind::Write, privilege));
+                if (is_ram(memory_, first)) {
+                    for (uint32_t i = 0; i < done; ++i)
+                        __builtin_memcpy(&buffer[size_t{i} * bytes], &state_.reg(Reg::Eax), bytes);
+                    memory_.physical().write(first, buffer.data(), size_t{done} * bytes);
+                    break;
+                }
+            }
+            done = 1;
             const uint32_t to = TRY(destination(bytes, AccessKind::Write));
             TRY(write_element(memory_, to, state_.reg(Reg::Eax), width, privilege));
             break;

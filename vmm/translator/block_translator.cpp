@@ -68,6 +68,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     block.key = key;
     block.eip = eip;
     block.backing = backing_;
+    block.global = options.global;
     block.second_backing = second_backing_;
     block.offset = static_cast<uint16_t>(kPageSize - page_room_);
     const GuestInstruction& last = instructions_[count_ - 1];

@@ -38,6 +38,7 @@ struct TranslateOptions {
     unsigned max_instructions = 96;
     bool link = true;
     bool same_page_only = true; // direct links only within the page (paging is on)
+    bool global = false;        // the block's page is global and shared by all roots
 };
 
 class BlockTranslator {

@@ -42,11 +42,13 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->null_segment_page_ = core->trap_page_ + kPageSize;
     // Where the inline limit check's load goes on a violation; see BlockTranslator::check_limit.
     for (unsigned i = 0; i < core->limit_traps_.size(); ++i) {
-        const uint64_t first = (reinterpret_cast<uint64_t>(low) + 8 * kLimitTrapIndexes[i]) & ~uint64_t{kPageSize - 1};
+        const uint64_t first =
+            (reinterpret_cast<uint64_t>(low) + 8 * kLimitTrapIndexes[i]) & ~uint64_t{kPageSize - 1};
         void* trap = mmap(reinterpret_cast<void*>(first), kLimitTrapBytes, PROT_NONE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
         if (trap != reinterpret_cast<void*>(first))
-            return base::fail(std::string("cannot reserve address space for limit checks: ") + std::strerror(errno));
+            return base::fail(std::string("cannot reserve address space for limit checks: ") +
+                              std::strerror(errno));
         core->limit_traps_[i] = first;
     }
 
@@ -70,14 +72,10 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     rt.poll_pointer = rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
     core->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
-        if (self->context != nullptr)
-            self->context->shadow_rsp = self->rt->shadow_rsp;
-        self->contexts.drop_pages(self->root_identity(), first, count);
-        if (self->context != nullptr)
-            self->rt->shadow_rsp = self->context->shadow_rsp;
-        for (auto& entry : self->noted_)
-            if (entry.second - first < count)
-                entry = {};
+        self->drop_code_pages(self->root_identity(), first, count);
+        for (Fetch& fetch : self->fetches_)
+            if (!fetch.global && fetch.page - first < count)
+                fetch = {};
     });
     memory.set_observer(self);
     core->signal_stack_.resize(256 * 1024);
@@ -145,11 +143,22 @@ void EngineCore::interrupt_line_changed() {
 void EngineCore::cr3_loaded() {
     linear->flush();
     windows->cr3_loaded();
+    for (uint32_t page : local_supervisor_code_)
+        drop_code_pages(Contexts::kSharedRoot, page, 1);
+    if (!local_supervisor_code_.empty()) {
+        local_supervisor_code_.clear();
+        for (Fetch& fetch : fetches_)
+            if (fetch.root == Contexts::kSharedRoot && !fetch.global)
+                fetch = {};
+    }
 }
 
 void EngineCore::paging_changed() {
     linear->flush();
     windows->paging_changed();
+    // Clearing PGE and setting it again is how a guest flushes global translations: look once they count again.
+    if (rt->cpu.paging() && (rt->cpu.cr4 & cr4::kPge))
+        recheck_global(0, 1u << 20);
     if (rt->cpu.paging() != was_paging) { // direct links across pages were made for the other case
         was_paging = rt->cpu.paging();
         flush_requested = true;
@@ -159,6 +168,9 @@ void EngineCore::paging_changed() {
 void EngineCore::invlpg(uint32_t address) {
     linear->flush_page(address);
     windows->invlpg(address);
+    const uint32_t region = address >> 22;
+    if (global_regions_.test(region))
+        recheck_global(region << 10, 1024);
 }
 
 void EngineCore::page_remapped(uint32_t physical_page) {
@@ -196,6 +208,7 @@ void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write) 
 void EngineCore::apply_pending() {
     if (contexts_stale && !flush_requested) {
         contexts.drop_all();
+        forget_fetches();
         context = nullptr;
         contexts_stale = false;
     }
@@ -203,14 +216,17 @@ void EngineCore::apply_pending() {
         cache->flush();
         contexts.drop_all();
         context = nullptr;
-        noted_.fill({});
+        forget_fetches();
+        global_code_.clear();
+        global_regions_.reset();
+        local_supervisor_code_.clear();
         flush_requested = contexts_stale = false;
     }
     code_changed = false;
 }
 
 void EngineCore::select_context(const ModeKey& key) {
-    const uint64_t root = root_identity();
+    const uint64_t root = key.has(ModeKey::kSharedSupervisor) ? Contexts::kSharedRoot : root_identity();
     if (context != nullptr)
         context->shadow_rsp = rt->shadow_rsp;
     Context& next = contexts.select(root, key, rt->cpu.segment(SegReg::Cs).base);
@@ -220,20 +236,72 @@ void EngineCore::select_context(const ModeKey& key) {
     rt->shadow_top = next.shadow_top;
 }
 
-void EngineCore::note_executed(uint32_t address) {
+void EngineCore::drop_code_pages(uint64_t root, uint32_t first, uint32_t count) {
+    if (context != nullptr)
+        context->shadow_rsp = rt->shadow_rsp;
+    contexts.drop_pages(root, first, count);
+    if (context != nullptr)
+        rt->shadow_rsp = context->shadow_rsp;
+}
+
+// Global pages whose cached translation the guest has just flushed (or may have): those that changed take
+// their code, and every link to it, with them.
+void EngineCore::recheck_global(uint32_t first, uint32_t count) {
+    for (auto at = global_code_.begin(); at != global_code_.end();) {
+        const auto [page, physical_page] = *at;
+        if (page - first >= count) {
+            ++at;
+            continue;
+        }
+        const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
+        const bool same = now.page_bytes != 0 && now.executable && now.global &&
+                          now.physical >> kPageShift == physical_page && rt->cpu.paging();
+        if (same) {
+            ++at;
+            continue;
+        }
+        drop_code_pages(Contexts::kSharedRoot, page, 1);
+        const PageEntry entry = memory->entry(memory->mask(physical_page << kPageShift) >> kPageShift);
+        if (entry.backing != kNoPage)
+            cache->invalidate_page(entry.backing);
+        code_changed = true;
+        forget_fetches();
+        at = global_code_.erase(at);
+    }
+}
+
+GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) {
+    global = false;
     if (!rt->cpu.paging())
-        return;
+        return address;
+    const bool shared = running_key.has(ModeKey::kSharedSupervisor);
     const uint32_t page = address >> kPageShift;
-    auto& entry = noted_[page & (noted_.size() - 1)];
-    const uint64_t root = root_identity();
-    if (entry.first == root && entry.second == page)
-        return;
-    entry = {root, page};
-    windows->note_executed(address);
+    Fetch& fetch = fetches_[page & (fetches_.size() - 1)];
+    // Ring 3 and the others may not share an entry: the walk checks U/S.
+    const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 7;
+    if (fetch.root == root && fetch.page == page) {
+        global = fetch.global;
+        return fetch.physical_page << kPageShift | (address & (kPageSize - 1));
+    }
+    const uint32_t physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
+    if (shared) {
+        global = page_probe(rt->cpu, *memory, address, Privilege::Supervisor).global;
+        if (global) {
+            global_code_[page] = physical >> kPageShift;
+            global_regions_.set(page >> 10);
+        } else {
+            local_supervisor_code_.push_back(page);
+        }
+    }
+    if (!global)
+        windows->note_executed(address);
+    fetch = {root, page, physical >> kPageShift, global};
+    return physical;
 }
 
 const uint8_t* EngineCore::next_page(uint32_t& backing) {
-    auto physical = linear->translate(fetch_next_linear, AccessKind::Execute, privilege());
+    bool global = false;
+    auto physical = fetch_address(fetch_next_linear, global);
     if (!physical) {
         fetch_fault = physical.error();
         return nullptr;
@@ -242,7 +310,6 @@ const uint8_t* EngineCore::next_page(uint32_t& backing) {
     const PageEntry entry = memory->entry(masked >> kPageShift);
     backing = entry.kind == PageKind::Ram || entry.kind == PageKind::Rom ? entry.backing : kNoPage;
     memory->read(masked, fetch_bytes.data(), 16);
-    note_executed(fetch_next_linear);
     if (entry.kind == PageKind::Ram) {
         windows->write_protect(backing);
         memory->set_code(backing, true);
@@ -250,7 +317,8 @@ const uint8_t* EngineCore::next_page(uint32_t& backing) {
     return fetch_bytes.data();
 }
 
-Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key) {
+Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key,
+                                  bool global) {
     const auto [kind, backing] = page;
     ++counters.translated;
     if (kind == PageKind::Ram && !memory->is_code(backing)) {
@@ -267,7 +335,8 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     options.link = config.block_mode == BlockMode::Linked && !key.has(kAlone);
     options.max_instructions =
         config.block_mode == BlockMode::SingleInstruction ? 1 : options.max_instructions;
-    options.same_page_only = rt->cpu.paging();
+    options.same_page_only = rt->cpu.paging() && !global;
+    options.global = global;
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)
         raise(fetch_fault);
@@ -304,7 +373,8 @@ Block* EngineCore::current_block() {
         return nullptr;
     }
     const uint32_t address = c.segment(SegReg::Cs).base + c.eip;
-    auto translated = linear->translate(address, AccessKind::Execute, privilege());
+    bool global = false;
+    auto translated = fetch_address(address, global);
     if (!translated) {
         raise(translated.error());
         return nullptr;
@@ -313,7 +383,6 @@ Block* EngineCore::current_block() {
     const PageEntry entry = memory->entry(physical >> kPageShift);
     if (entry.kind != PageKind::Ram && entry.kind != PageKind::Rom)
         return translate_uncached(address, physical, key);
-    note_executed(address);
     const auto offset = static_cast<uint16_t>(physical & (kPageSize - 1));
     Block* block = cache->find(entry.backing, offset, c.eip, key);
     if (block != nullptr && block->second_backing != kNoPage) {
@@ -328,7 +397,7 @@ Block* EngineCore::current_block() {
             block = nullptr;
         }
     }
-    return block != nullptr ? block : translate_here(address, entry, offset, key);
+    return block != nullptr ? block : translate_here(address, entry, offset, key, global);
 }
 
 void EngineCore::enter(Block& block) {
@@ -411,7 +480,8 @@ Engine::Stop EngineCore::run() {
             Link& link = cache->links[link_from];
             const bool same_page = link.from != nullptr && link.from->backing == block->backing;
             if (link.from != nullptr && link.from->key == key) {
-                if (block->second_backing != kNoPage || (!same_page && c.paging()))
+                const bool reachable = same_page || !c.paging() || (link.from->global && block->global);
+                if (block->second_backing != kNoPage || !reachable)
                     cache->link_through_table(link);
                 else
                     cache->link(link, *block);

@@ -10,8 +10,11 @@
 
 #include <array>
 #include <atomic>
+#include <bitset>
 #include <csignal>
 #include <memory>
+#include <unordered_map>
+#include <vector>
 
 namespace vmm {
 
@@ -25,13 +28,18 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // -- dispatcher ---------------------------------------------------------------------------------
     // The block for cpu.eip, translating it if needed; null when fetching it raised an exception (delivered).
     Block* current_block();
-    Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key);
+    Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global);
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
     void enter(Block& block);
     void apply_pending(); // flushes asked for while translated code was on the stack
     [[nodiscard]] uint64_t root_identity() const;
     void select_context(const ModeKey& key);
-    void note_executed(uint32_t linear);
+    // Guest-physical address to fetch from, keeping the page under comparison; `global` as below.
+    GuestResult<uint32_t> fetch_address(uint32_t linear, bool& global);
+    void drop_code_pages(uint64_t root, uint32_t first, uint32_t count);
+    void recheck_global(uint32_t first,
+                        uint32_t count); // pages whose cached translation may have been flushed
+    void forget_fetches() { fetches_.fill({}); }
 
     // EFLAGS is kept in pieces while translated code runs; whole while C++ looks.
     void gather_flags();
@@ -104,11 +112,23 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::array<uint8_t, 32> fetch_bytes{};
     std::vector<uint8_t> uncached_page;
     volatile uint32_t string_stop = 0;
-    std::array<std::pair<uint64_t, uint32_t>, 1024> noted_{}; // recently noted (root, page)
+    // Recent code fetches: a page stays here until Windows or the guest's INVLPG says its translation
+    // changed.
+    struct Fetch {
+        uint64_t root = 0;
+        uint32_t page = 0, physical_page = 0;
+        bool global = false;
+    };
+    std::array<Fetch, 1024> fetches_{};
+    // Ring-0 code pages with the G bit (linear page -> physical page), and those without it seen since the
+    // last CR3 load; shared context only.
+    std::unordered_map<uint32_t, uint32_t> global_code_;
+    std::bitset<1024> global_regions_; // 4 MiB regions that have global code
+    std::vector<uint32_t> local_supervisor_code_;
 
     uint32_t uncached_backing_ = 0;
-    uint64_t trap_page_ = 0;         // PROT_NONE: armed polls
-    uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
+    uint64_t trap_page_ = 0;                // PROT_NONE: armed polls
+    uint64_t null_segment_page_ = 0;        // PROT_NONE: bases of null FS/GS
     std::array<uint64_t, 2> limit_traps_{}; // PROT_NONE: where limit violations load from
     std::vector<uint8_t> signal_stack_;
 

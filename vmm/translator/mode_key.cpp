@@ -36,6 +36,8 @@ ModeKey compute_mode_key(const CpuState& cpu) {
         bits |= ModeKey::kUser;
     if (cpu.cpl == 0)
         bits |= ModeKey::kRing0;
+    if (cpu.cpl == 0 && cpu.paging() && (cpu.cr4 & cr4::kPge))
+        bits |= ModeKey::kSharedSupervisor;
     if (!v86 && cpu.cpl <= cpu.iopl())
         bits |= ModeKey::kIoplOk;
     if (cpu.eflags & eflags::kTf)

@@ -25,7 +25,8 @@ struct ModeKey {
                               kSse = 1u << 11, // CR4.OSFXSR
         kDebug = 1u << 12,                     // DR7 enables a breakpoint
         kAlignCheck = 1u << 13,                // AC, AM and CPL 3
-        kOneInstruction = 1u << 14;            // interrupt shadow: run exactly one
+        kOneInstruction = 1u << 14,            // interrupt shadow: run exactly one
+        kSharedSupervisor = 1u << 15;          // ring 0 with global pages: see contexts.h
     static constexpr unsigned kSegmentShift = 16;
 
     uint32_t bits = 0;
