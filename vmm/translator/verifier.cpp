@@ -73,7 +73,7 @@ class BlockVerifier {
         default:
             break;
         }
-        if (pending_rebias_ && !is_rebias())
+        if (pending_rebias_ && !is_rebias() && !is_zero_extension())
             fail("ESP written without its window base");
         pending_rebias_ = false;
         check_branch();
@@ -111,6 +111,14 @@ class BlockVerifier {
         return current_.z.mnemonic == ZYDIS_MNEMONIC_LEA && o[0].reg.value == ZYDIS_REGISTER_R12 &&
                o[1].mem.base == ZYDIS_REGISTER_R12 && o[1].mem.index == ZYDIS_REGISTER_R14 &&
                o[1].mem.scale == 1 && o[1].mem.disp.value == 0;
+    }
+
+    // mov r12d, r12d
+    [[nodiscard]] bool is_zero_extension() const {
+        const auto& o = current_.operands;
+        return current_.z.mnemonic == ZYDIS_MNEMONIC_MOV && o[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+               o[1].type == ZYDIS_OPERAND_TYPE_REGISTER && o[0].reg.value == ZYDIS_REGISTER_R12D &&
+               o[1].reg.value == ZYDIS_REGISTER_R12D;
     }
 
     void check_register_write(const ZydisDecodedOperand& operand) {
