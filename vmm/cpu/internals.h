@@ -75,7 +75,7 @@ struct Descriptor {
 [[nodiscard]] inline bool within_limit(const Segment& segment, uint32_t offset, uint32_t size) {
     const uint32_t last = offset + (size - 1);
     if (__builtin_expect(!segment.expand_down(), 1))
-        return segment.limit == 0xFFFFFFFF || (last >= offset && last <= segment.limit);
+        return last >= offset && last <= segment.limit; // running over 4 GiB faults, as on current processors
     return offset > segment.limit && last >= offset && last <= (segment.big() ? 0xFFFFFFFFu : 0xFFFFu);
 }
 

@@ -11,8 +11,6 @@ namespace vmm {
 
 namespace {
 
-constexpr uint32_t kArithmeticAndDirection = 0xCD5;
-
 const ZydisDecoder& decoder_for(bool code32) {
     static const auto make = [](ZydisMachineMode mode, ZydisStackWidth width) {
         ZydisDecoder decoder;
@@ -162,39 +160,6 @@ void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o
     }
 }
 
-// Flags this instruction certainly replaces, so that their old values are dead before it.
-uint32_t killed_flags(const ZydisDecodedInstruction& z, const GuestInstruction& out) {
-    if (z.cpu_flags == nullptr)
-        return 0;
-    switch (z.mnemonic) {
-    case ZYDIS_MNEMONIC_ROL:
-    case ZYDIS_MNEMONIC_ROR:
-    case ZYDIS_MNEMONIC_RCL:
-    case ZYDIS_MNEMONIC_RCR:
-    case ZYDIS_MNEMONIC_SHL:
-    case ZYDIS_MNEMONIC_SHR:
-    case ZYDIS_MNEMONIC_SAR:
-    case ZYDIS_MNEMONIC_SHLD:
-    case ZYDIS_MNEMONIC_SHRD:
-        // A masked count of zero leaves every flag alone; OF is defined only for counts of one.
-        return 0;
-    case ZYDIS_MNEMONIC_BSF:
-    case ZYDIS_MNEMONIC_BSR:
-    case ZYDIS_MNEMONIC_MUL:
-    case ZYDIS_MNEMONIC_IMUL:
-    case ZYDIS_MNEMONIC_DIV:
-    case ZYDIS_MNEMONIC_IDIV:
-        // "Undefined" may mean "kept" on the host.
-        return z.cpu_flags->modified & kArithmeticAndDirection;
-    default:
-        break;
-    }
-    if (out.repeat != 0)
-        return 0; // zero iterations keep the flags
-    const uint32_t defined = z.cpu_flags->modified | z.cpu_flags->set_0 | z.cpu_flags->set_1;
-    return defined & kArithmeticAndDirection;
-}
-
 bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& out) {
     if (out.lowering != Lowering::SimdIdentity || out.memory.bytes != 16)
         return false;
@@ -292,9 +257,6 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
         if (z.operand_width == 16)
             out.target &= 0xFFFF;
     }
-    if (z.cpu_flags != nullptr)
-        out.flags_read = z.cpu_flags->tested & kArithmeticAndDirection;
-    out.flags_killed = killed_flags(z, out);
     out.aligned_memory = out.has_memory && needs_alignment(z, out);
     return true;
 }

@@ -98,8 +98,6 @@ struct GuestInstruction {
     uint8_t immediate_bytes = 0, immediate2_bytes = 0;
     uint32_t immediate = 0, immediate2 = 0; // zero-extended raw bytes
     uint32_t target = 0;                    // relative branches: guest EIP, wrapped to the operand size
-    uint32_t flags_read = 0;                // EFLAGS bits
-    uint32_t flags_killed = 0;              // EFLAGS bits certainly overwritten
     bool aligned_memory = false;            // 16-byte operand that must be aligned (#GP)
     uint8_t segment_override = kNoRegister;
 

@@ -108,7 +108,7 @@ constexpr Row kRows[] = {
     {M(PREFETCHT0), Lowering::Nop},
     {M(PREFETCHT1), Lowering::Nop},
     {M(PREFETCHT2), Lowering::Nop},
-    {M(CLFLUSH), Lowering::Nop},
+    {M(CLFLUSH), Lowering::SimdIdentity},
     {M(LFENCE), Lowering::SimdIdentity},
     {M(MFENCE), Lowering::SimdIdentity},
     {M(SFENCE), Lowering::SimdIdentity},

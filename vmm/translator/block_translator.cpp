@@ -9,29 +9,6 @@ namespace vmm {
 
 using namespace host;
 
-namespace {
-
-constexpr uint32_t kAllFlags = 0xCD5; // CF PF AF ZF SF DF OF
-
-// An instruction that can fault or leave the block shows the guest every flag.
-bool exposes_flags(const GuestInstruction& insn) {
-    if (insn.has_memory && insn.memory.access != kAccessNone)
-        return true;
-    switch (insn.lowering) {
-    case Lowering::Nop:
-    case Lowering::Lea:
-    case Lowering::IncDec:
-    case Lowering::ExchangeAcc:
-        return false;
-    case Lowering::Identity:
-        return (insn.opcode & 0xFE) == 0xF6 && insn.reg >= 6; // DIV, IDIV
-    default:
-        return true;
-    }
-}
-
-} // namespace
-
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt)
     : cache_(cache), stubs_(stubs),
       slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
@@ -57,7 +34,6 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     decode_block(code, source, options);
     if (truncated_fetch_)
         return nullptr;
-    compute_liveness();
 
     const uint32_t base = cache_.cursor();
     VERIFY(cache_.room() >= kMaxBlockBytes);
@@ -77,7 +53,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     index_ = 0;
     insn_ = &instructions_[0];
     side_point(eip);
-    compare_eip(eip, (live_before_[0] & kAllFlags) != 0, stubs_.indirect_miss);
+    compare_eip(eip, stubs_.indirect_miss);
     block.body = static_cast<uint32_t>(emitter.address());
     block.link_first = static_cast<uint32_t>(cache_.links.size());
     emit_body();
@@ -134,33 +110,15 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
     }
 }
 
-void BlockTranslator::compute_liveness() {
-    uint32_t live = kAllFlags;
-    for (unsigned i = count_; i-- > 0;) {
-        const GuestInstruction& insn = instructions_[i];
-        live_after_[i] = live;
-        if (exposes_flags(insn))
-            live = kAllFlags;
-        else
-            live = (live & ~insn.flags_killed) | insn.flags_read;
-        live_before_[i] = live;
-    }
-}
-
 void BlockTranslator::side_point(uint32_t eip) {
     const uint32_t offset = e_->offset();
     VERIFY(offset < 65536);
     points_.push_back({static_cast<uint16_t>(offset), static_cast<uint16_t>(eip - start_eip_)});
 }
 
-// Leaves through `miss` unless r8d == eip. At least 5 bytes, so that it can be overwritten with a jump.
-void BlockTranslator::compare_eip(uint32_t eip, bool flags_live, uint32_t miss) {
-    if (!flags_live) {
-        e_->op_reg({.opcode = 0x81}, 7, kScratch0);
-        e_->dword(eip);
-        e_->jump_if(5, miss);
-        return;
-    }
+// Leaves through `miss` unless r8d == eip. Flag-neutral even where the block does not need the flags: whoever
+// a miss leads to may. At least 5 bytes, so that it can be overwritten with a jump.
+void BlockTranslator::compare_eip(uint32_t eip, uint32_t miss) {
     e_->mov64(kScratch1, kRcx);
     e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
     e_->byte(0xE3); // jrcxz over the miss path: mov rcx, r9 (3) + jmp rel32 (5)
@@ -303,7 +261,7 @@ void BlockTranslator::exit_indirect() {
 // Where the host RET of a guest return arrives: r8d holds the guest's return address.
 void BlockTranslator::return_landing() {
     landings_.push_back(static_cast<uint32_t>(e_->address()));
-    compare_eip(insn_->next_eip(), (live_after_[index_] & kAllFlags) != 0, stubs_.return_miss);
+    compare_eip(insn_->next_eip(), stubs_.return_miss);
 }
 
 void BlockTranslator::lower() {

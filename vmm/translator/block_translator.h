@@ -1,5 +1,5 @@
-// Translates one block: decodes forward from an EIP, works out which flags are live, and lowers each
-// instruction. One lowering per class of instruction, grouped by file (lower_*.cpp).
+// Translates one block: decodes forward from an EIP and lowers each instruction. One lowering per class of
+// instruction, grouped by file (lower_*.cpp).
 //
 // Invariants at every guest instruction boundary in the emitted code: guest registers in the host registers
 // of the same number, zero-extended; r12 = window + ESP; arithmetic flags and DF in RFLAGS; x87/XMM state in
@@ -61,7 +61,6 @@ class BlockTranslator {
     };
 
     void decode_block(const CodeBytes& code, CodeSource& source, const TranslateOptions& options);
-    void compute_liveness();
     void emit_entry_check();
     void emit_body();
     void emit_exits();
@@ -83,8 +82,8 @@ class BlockTranslator {
     [[nodiscard]] int index_of(uint32_t eip) const; // instruction of this block at that EIP, or -1
     // False when the target lies beyond CS.limit: #GP(0) has been emitted.
     [[nodiscard]] bool check_target(uint32_t target);
-    void compare_eip(uint32_t eip, bool flags_live, uint32_t miss); // r8d against eip
-    void exit_indirect();                                           // r8d: EIP
+    void compare_eip(uint32_t eip, uint32_t miss); // r8d against eip
+    void exit_indirect();                          // r8d: EIP
     [[nodiscard]] bool in_page(uint32_t eip) const;
     [[nodiscard]] bool can_link(uint32_t target) const;
     // A guest register as host register; ESP is r12 (low half only).
@@ -108,6 +107,8 @@ class BlockTranslator {
     void lower_identity();
     void lower_simd();
     void lower_x87();
+    void emit_simd();
+    [[nodiscard]] bool checked_before_host() const;
     void lower_lea();
     void lower_inc_dec();
     void lower_exchange();
@@ -168,8 +169,6 @@ class BlockTranslator {
     uint32_t page_room_ = 0; // bytes from start_eip_ to the end of its page
     uint32_t backing_ = 0, second_backing_ = 0;
     std::array<GuestInstruction, kMaxInstructions> instructions_;
-    std::array<uint32_t, kMaxInstructions> live_after_{};
-    std::array<uint32_t, kMaxInstructions> live_before_{};
     std::array<uint32_t, kMaxInstructions> host_offset_{}; // of each instruction, from block start
     std::array<bool, kMaxInstructions> emitted_{};
     unsigned count_ = 0, index_ = 0;

@@ -34,11 +34,12 @@ uint32_t raise_vector(Runtime& rt, uint32_t vector, uint32_t with_code) {
 struct Access {
     explicit Access(uint32_t packed)
         : flags(packed & 15), segment(static_cast<SegReg>((packed >> 4) & 7)), bytes((packed >> 8) & 0x3FF),
-          bit_register((packed >> 18) & 7) {}
+          bit_register((packed >> 18) & 7), address16((packed >> 21) & 1) {}
     uint32_t flags;
     SegReg segment;
     uint32_t bytes;
     unsigned bit_register;
+    bool address16;
 };
 
 uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
@@ -54,6 +55,8 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
             offset += static_cast<uint32_t>(static_cast<int16_t>(bit) >> 4) * 2;
             rt.slot_bit = bit & 15;
         }
+        if (access.address16)
+            offset &= 0xFFFF;
     }
     const bool write = (access.flags & SlotAccess::kWrite) != 0;
     auto linear = core.cpu->linear_address(access.segment, offset, access.bytes,
@@ -85,16 +88,18 @@ uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
 
 // -- stack --------------------------------------------------------------------------------------------
 
-// Mid-instruction unless the instruction is the push itself; leaving waits for the next poll.
-uint32_t push(Runtime& rt, uint32_t value, uint32_t width) {
+// Mid-instruction unless kEndsInstruction says that nothing follows: then code that the push itself
+// overwrote must not run on.
+uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
     CalloutScope scope(rt);
+    const uint32_t width = packed & 0xFF;
     auto done = rt.engine->cpu->push(value, static_cast<Width>(width));
     if (!done)
         return scope.fault(done.error());
     const CpuState& c = rt.cpu;
     const uint32_t top = c.segment(SegReg::Ss).big() ? c.gpr[4] : c.gpr[4] & 0xFFFF;
     rt.engine->note_data_access(c.segment(SegReg::Ss).base + top, width, true);
-    return scope.go_on();
+    return (packed & kEndsInstruction) ? scope.done() : scope.go_on();
 }
 
 uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
@@ -133,6 +138,7 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
         rt.cpu.gpr[4] = esp;
         return scope.fault(done.error());
     }
+    rt.engine->interrupt_line_changed(); // IF may be 1 now
     return scope.done_with_mode();
 }
 
@@ -186,6 +192,7 @@ uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
     auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), selector);
     if (!done)
         return scope.fault(done.error());
+    rt.cpu.interrupt_shadow = 0; // only MOV and POP to SS cast one: LSS loads ESP itself
     set_gpr(rt.cpu, reg, offset, width);
     return scope.done_with_mode();
 }

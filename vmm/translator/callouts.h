@@ -10,7 +10,7 @@ enum class Callout : uint8_t {
     Raise,          // a: vector
     SlotPrepare,    // a: offset, b: packed SlotAccess; checks, and fills the slot for a read
     SlotCommit,     // writes the slot back; b: as above
-    Push,           // a: value, b: width
+    Push,           // a: value, b: width, | kEndsInstruction
     Pop,            // b: width; result in the slot; ESP moved
     PopPeek,        // b: width; result in the slot; ESP not moved
     LoadSegment,    // a: selector, b: SegReg
@@ -69,14 +69,16 @@ enum class BcdOperation : uint8_t { Daa, Das, Aaa, Aas, Aam, Aad, Salc };
 // Packed argument of SlotPrepare/SlotCommit.
 struct SlotAccess {
     static constexpr uint32_t kRead = 1, kWrite = 2, kAligned16 = 4, kBitString = 8;
-    // bits 0-3 flags, 4-6 segment, 8-17 bytes, 18-20 general register of a bit string
-    static uint32_t pack(uint32_t flags, unsigned segment, unsigned bytes, unsigned bit_register = 0) {
-        return flags | segment << 4 | bytes << 8 | bit_register << 18;
+    // bits 0-3 flags, 4-6 segment, 8-17 bytes, 18-20 general register of a bit string, 21 16-bit addressing
+    static uint32_t pack(uint32_t flags, unsigned segment, unsigned bytes, unsigned bit_register = 0,
+                         bool address16 = false) {
+        return flags | segment << 4 | bytes << 8 | bit_register << 18 | uint32_t{address16} << 21;
     }
 };
 
 using CalloutFunction = uint32_t (*)(Runtime& rt, uint32_t a, uint32_t b);
 inline constexpr uint32_t kGoOn = 0, kLeave = 1;
+inline constexpr uint32_t kEndsInstruction = 0x100;
 
 void install_callouts(Runtime& rt);
 

@@ -156,7 +156,8 @@ void EngineCore::cr3_loaded() {
 void EngineCore::paging_changed() {
     linear->flush();
     windows->paging_changed();
-    // Clearing PGE and setting it again is how a guest flushes global translations: look once they count again.
+    // Clearing PGE and setting it again is how a guest flushes global translations: look once they count
+    // again.
     if (rt->cpu.paging() && (rt->cpu.cr4 & cr4::kPge))
         recheck_global(0, 1u << 20);
     if (rt->cpu.paging() != was_paging) { // direct links across pages were made for the other case

@@ -93,6 +93,11 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::Mapped:
         return;
     case WindowFault::Outcome::GuestFault:
+        // An operand that runs over 4 GiB breaks its segment's limit, which comes before paging.
+        if (constexpr uint32_t kWidest = 512; address < kWidest / 32 || address >= -kWidest) {
+            retry_with_callout(uc, block, eip);
+            return;
+        }
         pending_fault = fault.fault;
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;

@@ -60,8 +60,11 @@ void BlockTranslator::emit_identity(HostOpcode op) {
         }
         e_->immediate(i.immediate, i.immediate_bytes);
         esp_written = esp_written || (esp_in_rm && i.rm_gpr == 4 && i.rm_written);
-        if (esp_written)
+        if (esp_written) {
+            // CMPXCHG, BSF and BSR may leave the destination alone, and with it the window in the upper half.
+            e_->mov32(kGuestEsp, kGuestEsp);
             rebias_esp();
+        }
         return;
     }
     const MemoryOperand& m = i.memory;
@@ -89,8 +92,10 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     }
     e_->op_mem(op, reg, memory);
     e_->immediate(i.immediate, i.immediate_bytes);
-    if (esp_written)
+    if (esp_written) {
+        e_->mov32(kGuestEsp, kGuestEsp);
         rebias_esp();
+    }
     finish_memory();
 }
 
@@ -100,7 +105,8 @@ bool BlockTranslator::fpu_check() {
     if (i.lowering == Lowering::SimdIdentity) {
         const bool fence = i.map == 1 && i.opcode == 0xAE && i.mod == 3;
         const bool movnti = i.map == 1 && i.opcode == 0xC3;
-        if (fence || movnti)
+        const bool clflush = i.map == 1 && i.opcode == 0xAE && i.reg == 7;
+        if (fence || movnti || clflush)
             return true;
     }
     const bool wait = x87 && i.opcode == 0x9B;
@@ -123,18 +129,53 @@ bool BlockTranslator::fpu_check() {
     return false;
 }
 
+// SSE instructions with an MMX operand take a pending x87 exception first, like MMX ones.
+static bool touches_mmx(const GuestInstruction& i) {
+    if (i.map != 1 || (i.mandatory != 0 && i.mandatory != 0x66))
+        return false;
+    if (i.opcode == 0x2C || i.opcode == 0x2D)
+        return true;
+    return i.mandatory == 0 &&
+           ((i.opcode >= 0x60 && i.opcode <= 0x7F) || i.opcode == 0xC4 || i.opcode >= 0xD0);
+}
+
 void BlockTranslator::lower_simd() {
     if (!fpu_check())
         return;
     if (insn_->map == 1 && insn_->opcode == 0xF7)
         lower_masked_move();
     else
-        emit_identity(opcode_of(false));
+        emit_simd();
+}
+
+void BlockTranslator::emit_simd() {
+    if (insn_->has_memory && touches_mmx(*insn_) && checked_before_host())
+        e_->byte(0x9B); // fwait
+    emit_identity(opcode_of(false));
+}
+
+// Do our own checks of the memory operand come before the host executes the instruction?
+bool BlockTranslator::checked_before_host() const {
+    const MemoryOperand& m = insn_->memory;
+    return use_callout(m.segment, (m.access & kAccessWrite) != 0) ||
+           key_.segment(m.segment) != SegmentClass::Flat;
+}
+
+// FNSTCW, FNSTSW, FNSTENV and FNSAVE do not look at pending exceptions.
+static bool waits(const GuestInstruction& i) {
+    if (i.map != 0)
+        return true;
+    const bool control = (i.opcode == 0xD9 || i.opcode == 0xDD) && i.has_memory && i.reg >= 6;
+    return !control;
 }
 
 void BlockTranslator::lower_x87() {
     if (!fpu_check())
         return;
+    // A pending exception comes before any fault of the operand; the host sees to that unless our own
+    // checks run first.
+    if (insn_->has_memory && waits(*insn_) && checked_before_host())
+        e_->byte(0x9B); // fwait
     if (insn_->map == 1 && insn_->opcode == 0xF7)
         lower_masked_move();
     else

@@ -82,7 +82,7 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
             flags |= SlotAccess::kBitString;
         const unsigned bytes = m.bytes == 0 ? insn_->operand_bytes : m.bytes;
         VERIFY(bytes <= kSlotBytes);
-        slot_packed_ = SlotAccess::pack(flags, m.segment, bytes, insn_->reg);
+        slot_packed_ = SlotAccess::pack(flags, m.segment, bytes, insn_->reg, m.address_bits == 16);
         slot_write_pending_ = (m.access & kAccessWrite) != 0;
         callout_b(Callout::SlotPrepare, slot_packed_);
         return slot();

@@ -20,8 +20,9 @@ void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
         return;
     }
     if (use_callout(kSs, true)) {
+        const bool ends = insn_->lowering == Lowering::Push || insn_->lowering == Lowering::PushSegment;
         e_->mov32(kScratch0, reg);
-        callout_b(Callout::Push, bytes);
+        callout_b(Callout::Push, bytes | (ends ? kEndsInstruction : 0));
         return;
     }
     e_->lea32(kScratch0, {.base = kGuestEsp, .displacement = -size});
@@ -125,8 +126,8 @@ void BlockTranslator::lower_pop() {
     insn_ = &adjusted;
     if (use_callout(adjusted.memory.segment, true) || use_callout(kSs, false)) {
         force_callouts_ = true;
+        callout(Callout::PopPeek, 0, bytes); // into the very slot that is then written out
         (void)memory_operand();
-        callout(Callout::PopPeek, 0, bytes); // into the very slot that is then written back
         finish_memory();
     } else {
         pop_to(kScratch2, bytes, false);
