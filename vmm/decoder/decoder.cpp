@@ -121,6 +121,8 @@ void take_memory(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& op
         operand.mem.disp.has_displacement ? static_cast<int32_t>(operand.mem.disp.value) : 0;
     memory.address_bits = z.address_width;
     memory.bytes = static_cast<uint16_t>(operand.size / 8);
+    if (z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
+        memory.bytes = 1; // checked like a byte load (SDM Vol. 2A "CLFLUSH")
     memory.access = kAccessNone;
     if (operand.mem.type == ZYDIS_MEMOP_TYPE_MEM) {
         if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ)

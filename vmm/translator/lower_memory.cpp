@@ -72,7 +72,8 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
     if (use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
         effective_address(m);
         uint32_t flags = 0;
-        if (m.access & kAccessRead)
+        // An x87 store may not happen (unmasked exception); then the slot must hold what memory does.
+        if ((m.access & kAccessRead) || insn_->lowering == Lowering::X87Identity)
             flags |= SlotAccess::kRead;
         if (m.access & kAccessWrite)
             flags |= SlotAccess::kWrite;

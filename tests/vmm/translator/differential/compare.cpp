@@ -53,6 +53,13 @@ bool moves_frame(const std::string& mnemonic) {
     return false;
 }
 
+// A frame refused part of the way may have left its first words below the stack pointer: processors push one
+// by one, the engine checks first. Nobody may rely on memory there.
+bool refused_frame(const Case& test, const Outcome& expected) {
+    const bool fault = expected.vector >= kStackFault && expected.vector <= kPageFault;
+    return fault && moves_frame(mnemonic_at(test, expected.registers.eip));
+}
+
 bool same_fault_address(const Case& test, const Outcome& expected, const Outcome& actual) {
     if (expected.fault_address == actual.fault_address)
         return true;
@@ -122,8 +129,12 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
                                       actual.registers.eip));
     }
     const Registers &e = expected.registers, &a = actual.registers;
+    // A refused POPA may have loaded its first registers (it restarts from ESP all the same).
+    constexpr size_t kEsp = 4;
+    const bool refused_popa =
+        refused_frame(test, expected) && mnemonic_at(test, expected.registers.eip).starts_with("popa");
     for (size_t i = 0; i < 8; ++i)
-        if (e.gpr[i] != a.gpr[i])
+        if (e.gpr[i] != a.gpr[i] && (i == kEsp || !refused_popa))
             out.push_back(
                 fmt::format("{}: native {:08x} engine {:08x}", kRegisterNames[i], e.gpr[i], a.gpr[i]));
     if (((e.eflags ^ a.eflags) & kComparedFlags) != 0)
@@ -138,8 +149,9 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
     if (std::memcmp(&expected.memory, &actual.memory, sizeof expected.memory) != 0) {
         compare_bytes(out, "data", kDataBase, expected.memory.data.data(), actual.memory.data.data(),
                       kDataBytes);
-        compare_bytes(out, "stack", kStackBase, expected.memory.stack.data(), actual.memory.stack.data(),
-                      kStackBytes);
+        if (!refused_frame(test, expected))
+            compare_bytes(out, "stack", kStackBase, expected.memory.stack.data(), actual.memory.stack.data(),
+                          kStackBytes);
     }
     return out;
 }
