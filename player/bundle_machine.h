@@ -1,0 +1,43 @@
+// From an authenticated bundle to the machine it describes. Called again for every revert, so that each
+// machine has overlays of its own and the old one's writes go with it.
+#pragma once
+#include "appliance-format/bundle_reader.h"
+#include "player/blob_port.h"
+#include "player/overlay_port.h"
+#include "player/session_storage.h"
+#include "vmm/machine.h"
+
+#include <optional>
+
+namespace player {
+
+// What the person starting the session may add to the appliance.
+struct MachineChanges {
+    std::optional<uint64_t> memory_bytes;
+    std::string cdrom;         // an ISO file put in before the bundle's own CDs
+    std::string kernel_append; // more for the kernel's command line
+};
+
+class BundleMachine {
+  public:
+    // Reads kernel and initrd. Errors: those of Bundle, kUnsupported for what this player cannot do yet.
+    static base::Result<std::unique_ptr<BundleMachine>> create(const appliance_format::Bundle& bundle,
+                                                               const MachineChanges& changes);
+
+    // A configuration with fresh overlays. `notice` and `failed` are called from I/O threads.
+    base::Result<vmm::MachineConfig> configure(SessionStorage& storage,
+                                               const std::shared_ptr<OverlayBudget>& budget,
+                                               const OverlayPort::Notice& notice,
+                                               const BlobPort::Failed& failed) const;
+
+  private:
+    explicit BundleMachine(const appliance_format::Bundle& bundle) : bundle_(bundle) {}
+    base::Result<void> load_kernel(const MachineChanges& changes);
+
+    const appliance_format::Bundle& bundle_;
+    uint64_t memory_bytes_ = 0;
+    std::shared_ptr<vmm::BlockPort> extra_cdrom_;
+    std::shared_ptr<vmm::KernelBoot> kernel_;
+};
+
+} // namespace player

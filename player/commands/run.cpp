@@ -1,0 +1,316 @@
+// encore run: a session with a bundle, in a window or without one.
+#include "player/commands/command.h"
+#include "player/control_socket.h"
+#include "player/display.h"
+#include "player/png_writer.h"
+#include "player/run_script.h"
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <mutex>
+#include <poll.h>
+#include <termios.h>
+
+namespace player {
+namespace {
+
+constexpr int kExitTimedOut = 124, kExitStopped = 130;
+constexpr auto kTick = std::chrono::milliseconds(10);
+
+struct Options {
+    SessionOptions session;
+    std::string memory, overlay;
+    bool headless = false, full_screen = false;
+    std::string screenshot, serial, control;
+    std::vector<std::string> expect, expect_screen, type, keys;
+    std::vector<ScriptStep> steps; // those four in the order they were given
+    double timeout = 0, type_after = 0;
+};
+
+volatile std::sig_atomic_t stop_signal = 0;
+
+// While one lives, the signals that ask a program to stop are noted in stop_signal; a second one kills.
+class StopSignals {
+  public:
+    StopSignals() {
+        struct sigaction action {};
+        action.sa_handler = [](int signal) { stop_signal = signal; };
+        action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+        for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+            ::sigaction(signal, &action, nullptr);
+        struct sigaction ignore {};
+        ignore.sa_handler = SIG_IGN; // writing to a reader that left is an error code like others
+        ::sigaction(SIGPIPE, &ignore, nullptr);
+    }
+};
+
+// The person's terminal as the guest's: keys go through at once and unechoed; Ctrl-C still ends the session.
+class TerminalInput {
+  public:
+    explicit TerminalInput(bool wanted) : active_(wanted) {
+        if (!wanted || ::tcgetattr(STDIN_FILENO, &saved_) != 0)
+            return;
+        termios raw = saved_;
+        raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+        raw.c_iflag &= ~static_cast<tcflag_t>(ICRNL);
+        raw.c_cc[VMIN] = 1;
+        raw.c_cc[VTIME] = 0;
+        changed_ = ::tcsetattr(STDIN_FILENO, TCSANOW, &raw) == 0;
+    }
+    ~TerminalInput() {
+        if (changed_)
+            ::tcsetattr(STDIN_FILENO, TCSANOW, &saved_);
+    }
+    TerminalInput(const TerminalInput&) = delete;
+    TerminalInput& operator=(const TerminalInput&) = delete;
+
+    void pass_on(vmm::Machine& machine) {
+        pollfd ready{STDIN_FILENO, POLLIN, 0};
+        if (!active_ || ::poll(&ready, 1, 0) <= 0)
+            return;
+        char buffer[256];
+        const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
+        if (got > 0)
+            machine.serial_input({buffer, static_cast<size_t>(got)});
+        else if (got == 0 || errno != EINTR)
+            active_ = false;
+    }
+
+  private:
+    bool active_, changed_ = false;
+    termios saved_{};
+};
+
+base::Result<uint64_t> parse_size(const std::string& text, const char* option) {
+    char* end = nullptr;
+    errno = 0;
+    const unsigned long long number = std::strtoull(text.c_str(), &end, 10);
+    const std::string unit = end;
+    const unsigned shift = unit == "G" ? 30 : unit == "M" ? 20 : 0;
+    if (text.empty() || text[0] < '0' || text[0] > '9' || errno != 0 || shift == 0 ||
+        number > (1ull << 40) >> shift)
+        return base::fail(fmt::format("{} takes a size such as 512M or 2G, not '{}'", option, text),
+                          kExitUsage);
+    return number << shift;
+}
+
+base::Result<void> open_serial(Session& session, const std::string& where) {
+    if (where.empty())
+        return {};
+    base::UniqueFd fd(where == "stdio"
+                          ? ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+                          : ::open(where.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    if (!fd.valid())
+        return base::fail(fmt::format("cannot write {}: {}", where, std::strerror(errno)));
+    session.serial().write_to(std::move(fd));
+    return {};
+}
+
+class Runner {
+  public:
+    explicit Runner(const Options& options) : options_(options) {}
+
+    base::Result<> run();
+
+  private:
+    enum class Why : uint8_t { SessionEnded, Matched, TimedOut, Closed, Signal };
+    Why loop();
+    base::Result<> conclude(Why why);
+    void notice(const std::string& text);
+    void print_screen();
+
+    const Options& options_;
+    std::mutex display_mutex_;
+    std::unique_ptr<Session> session_;
+    std::unique_ptr<Display> display_;
+    std::optional<RunScript> script_;
+};
+
+void Runner::notice(const std::string& text) {
+    fmt::print(stderr, "encore: {}\n", text);
+    const std::lock_guard lock(display_mutex_);
+    if (display_)
+        display_->notice(text);
+}
+
+base::Result<> Runner::run() {
+    SessionOptions options = options_.session;
+    options.notice = [this](const std::string& text) { notice(text); };
+    if (!options_.memory.empty())
+        options.changes.memory_bytes = TRY(parse_size(options_.memory, "--memory"));
+    if (!options_.overlay.empty())
+        options.overlay_limit = TRY(parse_size(options_.overlay, "--overlay"));
+    script_ = TRY(RunScript::create(
+        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.type_after * 1000))));
+    const StopSignals signals;
+    session_ = TRY(Session::open(std::move(options)));
+    TRY(open_serial(*session_, options_.serial));
+    std::unique_ptr<ControlSocket> control;
+    if (!options_.control.empty())
+        control = TRY(ControlSocket::open(*session_, options_.control));
+    if (!options_.headless) {
+        auto display = TRY(Display::open(*session_, {options_.full_screen}));
+        const std::lock_guard lock(display_mutex_);
+        display_ = std::move(display);
+    }
+    session_->start();
+    const Why why = loop();
+    auto result = conclude(why);
+    control.reset();
+    session_->end();
+    session_->serial().finish();
+    {
+        const std::lock_guard lock(display_mutex_);
+        display_.reset();
+    }
+    session_.reset();
+    return result;
+}
+
+Runner::Why Runner::loop() {
+    TerminalInput input(options_.serial == "stdio");
+    const auto start = std::chrono::steady_clock::now();
+    const auto limit = std::chrono::duration<double>(options_.timeout);
+    for (;;) {
+        if (stop_signal != 0)
+            return Why::Signal;
+        const SessionEnd state = session_->poll();
+        // What the guest said last counts even when it has turned itself off since.
+        if (script_->tick(*session_) == RunScript::State::Matched)
+            return Why::Matched;
+        if (state != SessionEnd::None)
+            return Why::SessionEnded;
+        if (options_.timeout > 0 && std::chrono::steady_clock::now() - start >= limit)
+            return Why::TimedOut;
+        input.pass_on(*session_->machine());
+        if (!display_)
+            std::this_thread::sleep_for(kTick);
+        else if (!display_->frame())
+            return Why::Closed;
+    }
+}
+
+void Runner::print_screen() {
+    const std::string screen = session_->machine()->text_screen();
+    if (screen.find_first_not_of(" \n") != std::string::npos) {
+        fmt::print(stderr, "--- the screen at the end ---\n{}\n---\n", screen);
+        return;
+    }
+    uint64_t from = 0;
+    const std::string serial = session_->serial().text_since(from);
+    if (!serial.empty())
+        fmt::print(stderr, "--- the end of the serial output ---\n{}\n---\n",
+                   serial.substr(serial.size() - std::min<size_t>(serial.size(), 2000)));
+}
+
+base::Result<> Runner::conclude(Why why) {
+    if (!options_.screenshot.empty()) {
+        auto written = write_png(session_->machine()->picture(), options_.screenshot);
+        if (!written && why != Why::SessionEnded)
+            return written;
+        if (!written)
+            notice(written.error().message);
+    }
+    const bool expecting = !options_.expect.empty() || !options_.expect_screen.empty();
+    switch (why) {
+    case Why::Matched:
+    case Why::Closed:
+        return {};
+    case Why::Signal:
+        return base::fail("", kExitStopped);
+    case Why::TimedOut:
+        print_screen();
+        return base::fail(
+            fmt::format("timed out after {} s waiting for {}", options_.timeout, script_->waiting_for()),
+            kExitTimedOut);
+    case Why::SessionEnded:
+        break;
+    }
+    if (session_->state() == SessionEnd::Failed)
+        return tl::make_unexpected(session_->failure());
+    if (session_->state() == SessionEnd::Asked || !expecting ||
+        script_->tick(*session_) != RunScript::State::Going)
+        return {};
+    print_screen();
+    return base::fail(fmt::format("the session ended while waiting for {}", script_->waiting_for()));
+}
+
+// CLI11 keeps the order across options; the words of each are in their own list.
+base::Result<std::vector<ScriptStep>> ordered_steps(const CLI::App& app, const Options& options) {
+    struct Source {
+        const char* name;
+        ScriptStep::Kind kind;
+        const std::vector<std::string>& words;
+        size_t next = 0;
+    };
+    Source sources[] = {{"--expect", ScriptStep::Kind::ExpectSerial, options.expect},
+                        {"--expect-screen", ScriptStep::Kind::ExpectScreen, options.expect_screen},
+                        {"--type", ScriptStep::Kind::Type, options.type},
+                        {"--keys", ScriptStep::Kind::Keys, options.keys}};
+    std::vector<ScriptStep> steps;
+    for (const CLI::Option* option : app.parse_order())
+        for (Source& source : sources)
+            if (option == app.get_option(source.name) && source.next < source.words.size()) {
+                std::string word = source.words[source.next++];
+                if (source.kind == ScriptStep::Kind::Type)
+                    word = TRY(unescape(word));
+                steps.push_back({source.kind, std::move(word)});
+            }
+    return steps;
+}
+
+void add_options(CLI::App& app, Options& options) {
+    app.add_option("bundle", options.session.bundle, "The bundle")->required()->type_name("X.encore");
+    app.add_flag("--headless", options.headless, "No window");
+    app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
+    app.add_option("--memory", options.memory, "Memory instead of the publisher's choice")->type_name("SIZE");
+    app.add_option("--overlay", options.overlay, "Most that the session may write (default 8G)")
+        ->type_name("SIZE");
+    app.add_option("--cdrom", options.session.changes.cdrom, "Put this CD image in")->type_name("ISO");
+    app.add_option("--kernel-append", options.session.changes.kernel_append,
+                   "Add to the kernel's command line")
+        ->type_name("TEXT");
+    app.add_option("--serial", options.serial, "Where the serial line goes: a file, or stdio for both ways")
+        ->type_name("FILE|stdio");
+    app.add_option("--screenshot", options.screenshot,
+                   "Write the screen when the session ends or --expect matches")
+        ->type_name("FILE.png");
+    app.add_option("--control", options.control,
+                   "Serve requests, one JSON object a line, on this Unix socket")
+        ->type_name("PATH");
+    app.add_option("--timeout", options.timeout, "Give up after this many seconds (status 124)")
+        ->check(CLI::Range(0.0, 1e7))
+        ->type_name("S");
+    app.add_option("--type-after", options.type_after,
+                   "What is typed before anything is expected waits this many seconds")
+        ->check(CLI::Range(0.0, 1e7))
+        ->type_name("S");
+    const auto step = [&](const char* name, std::vector<std::string>& words, const char* help,
+                          const char* type) {
+        app.add_option(name, words, help)->allow_extra_args(false)->type_name(type);
+    };
+    step("--expect", options.expect, "Wait for this (extended regular expression) on the serial line",
+         "REGEX");
+    step("--expect-screen", options.expect_screen, "Wait for this on the text screen", "REGEX");
+    step("--type", options.type, "Type this (US keyboard; \\n is Enter)", "TEXT");
+    step("--keys", options.keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
+}
+
+} // namespace
+
+Command run_command(CLI::App& root) {
+    auto options = std::make_shared<Options>();
+    CLI::App* app = root.add_subcommand(
+        "run", "Play a bundle. --expect, --expect-screen, --type and --keys may be repeated and are carried "
+               "out in the order given; when the last of them is an expectation, its match ends the run");
+    add_options(*app, *options);
+    return {app, [options, app]() -> base::Result<> {
+                options->steps = TRY(ordered_steps(*app, *options));
+                return Runner(*options).run();
+            }};
+}
+
+} // namespace player

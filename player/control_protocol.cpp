@@ -1,0 +1,209 @@
+#include "player/control_protocol.h"
+
+#include "player/key_names.h"
+#include "player/png_writer.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace player {
+
+using nlohmann::json;
+
+namespace {
+
+base::Result<std::string> text_of(const json& request, const char* key) {
+    const auto found = request.find(key);
+    if (found == request.end() || !found->is_string())
+        return base::fail(fmt::format("\"{}\" must be given as a text", key));
+    return found->get<std::string>();
+}
+
+// `fallback` when absent; clamped, so that no later arithmetic overflows.
+base::Result<int32_t> number_of(const json& request, const char* key, int32_t fallback) {
+    constexpr double kBound = 1 << 20;
+    const auto found = request.find(key);
+    if (found == request.end())
+        return fallback;
+    if (!found->is_number())
+        return base::fail(fmt::format("\"{}\" must be a number", key));
+    return static_cast<int32_t>(std::clamp(found->get<double>(), -kBound, kBound));
+}
+
+base::Result<uint8_t> button_bit(const json& name) {
+    if (name == "left")
+        return uint8_t{1};
+    if (name == "right")
+        return uint8_t{2};
+    if (name == "middle")
+        return uint8_t{4};
+    return base::fail("a mouse button is \"left\", \"right\" or \"middle\"");
+}
+
+int32_t scale(int32_t pixel, uint32_t size) {
+    const int64_t last = std::max<int64_t>(size, 2) - 1;
+    return static_cast<int32_t>(std::clamp<int64_t>(pixel, 0, last) * 65535 / last);
+}
+
+} // namespace
+
+struct ControlProtocol::Verbs {
+    using Answer = base::Result<json>;
+    ControlProtocol& self;
+    Session& session = self.session_;
+    const json& request;
+
+    Answer status() {
+        const auto machine = session.machine();
+        const vmm::Picture picture = machine->picture();
+        const auto& appliance = session.manifest().appliance;
+        return json{{"appliance", appliance.name},
+                    {"title", appliance.title},
+                    {"publisher", session.publisher().common_name},
+                    {"state", session.state() == SessionEnd::None ? "running" : "ended"},
+                    {"seconds", session.age().count()},
+                    {"resets", machine->reset_count()},
+                    {"reverts", session.revert_count()},
+                    {"overlay_bytes", session.overlay_bytes()},
+                    {"width", picture.width},
+                    {"height", picture.height},
+                    {"pointer", machine->pointer_is_absolute() ? "absolute" : "relative"},
+                    {"typing", session.typist().waiting()}};
+    }
+    Answer screen_text() { return json{{"text", session.machine()->text_screen()}}; }
+    Answer screenshot() {
+        const std::string file = TRY(text_of(request, "file"));
+        const vmm::Picture picture = session.machine()->picture();
+        TRY(write_png(picture, file));
+        return json{{"file", file}, {"width", picture.width}, {"height", picture.height}};
+    }
+    Answer type() {
+        TRY(session.typist().type(TRY(text_of(request, "text"))));
+        return json::object();
+    }
+    Answer key() {
+        if (!request.contains("key")) {
+            TRY(session.typist().press(TRY(text_of(request, "keys"))));
+            return json::object();
+        }
+        const std::string name = TRY(text_of(request, "key"));
+        const auto code = key_by_name(name);
+        const auto pressed = request.find("pressed");
+        if (!code)
+            return base::fail("there is no such key: names are a, 1, f10, enter, ctrl, left, ...");
+        if (pressed == request.end() || !pressed->is_boolean())
+            return base::fail("\"pressed\" must be true or false");
+        session.machine()->key({*code, pressed->get<bool>()});
+        return json::object();
+    }
+    Answer mouse() {
+        const auto machine = session.machine();
+        vmm::PointerEvent event;
+        event.wheel = std::clamp(TRY(number_of(request, "wheel", 0)), -127, 127);
+        const bool position = request.contains("x") || request.contains("y");
+        event.absolute = machine->pointer_is_absolute();
+        if (position && !event.absolute)
+            return base::fail("this guest takes movement only: give \"dx\" and \"dy\"");
+        if (event.absolute) {
+            const vmm::Picture picture = machine->picture();
+            if (request.contains("x"))
+                self.x_ = scale(TRY(number_of(request, "x", 0)), picture.width);
+            if (request.contains("y"))
+                self.y_ = scale(TRY(number_of(request, "y", 0)), picture.height);
+            const auto step = [](int32_t pixels, uint32_t size) {
+                return static_cast<int32_t>(int64_t{pixels} * 65535 / std::max<uint32_t>(size, 1));
+            };
+            self.x_ = std::clamp(self.x_ + step(TRY(number_of(request, "dx", 0)), picture.width), 0, 65535);
+            self.y_ = std::clamp(self.y_ + step(TRY(number_of(request, "dy", 0)), picture.height), 0, 65535);
+            event.x = self.x_;
+            event.y = self.y_;
+        } else {
+            event.x = TRY(number_of(request, "dx", 0));
+            event.y = TRY(number_of(request, "dy", 0));
+        }
+        TRY(set_buttons());
+        event.buttons = self.buttons_;
+        machine->pointer(event);
+        if (const auto click = request.find("click"); click != request.end()) {
+            const uint8_t bit = TRY(button_bit(*click));
+            event.wheel = 0;
+            if (!event.absolute)
+                event.x = event.y = 0;
+            event.buttons = self.buttons_ | bit;
+            machine->pointer(event);
+            event.buttons = self.buttons_ & static_cast<uint8_t>(~bit);
+            machine->pointer(event);
+        }
+        return json::object();
+    }
+    base::Result<void> set_buttons() {
+        const auto held = request.find("buttons");
+        if (held == request.end())
+            return {};
+        if (!held->is_array())
+            return base::fail("\"buttons\" must be a list");
+        uint8_t bits = 0;
+        for (const json& name : *held)
+            bits |= TRY(button_bit(name));
+        self.buttons_ = bits;
+        return {};
+    }
+    Answer reset() {
+        session.machine()->reset();
+        return json::object();
+    }
+    Answer power() {
+        session.machine()->power_button();
+        return json::object();
+    }
+    Answer revert() {
+        TRY(session.revert());
+        self.buttons_ = 0;
+        return json::object();
+    }
+    Answer quit() {
+        session.end();
+        return json::object();
+    }
+
+    Answer carry_out() {
+        struct Verb {
+            std::string_view name;
+            Answer (Verbs::*run)();
+        };
+        static constexpr Verb kVerbs[] = {
+            {"status", &Verbs::status},
+            {"screen-text", &Verbs::screen_text},
+            {"screenshot", &Verbs::screenshot},
+            {"type", &Verbs::type},
+            {"key", &Verbs::key},
+            {"mouse", &Verbs::mouse},
+            {"reset", &Verbs::reset},
+            {"power", &Verbs::power},
+            {"revert", &Verbs::revert},
+            {"quit", &Verbs::quit},
+        };
+        if (!request.is_object())
+            return base::fail("a request is one JSON object on a line, such as {\"do\":\"status\"}");
+        const std::string name = TRY(text_of(request, "do"));
+        std::string known;
+        for (const Verb& verb : kVerbs) {
+            if (verb.name == name)
+                return (this->*verb.run)();
+            known += (known.empty() ? "" : ", ") + std::string(verb.name);
+        }
+        return base::fail("\"do\" is one of: " + known);
+    }
+};
+
+std::string ControlProtocol::answer(std::string_view line) {
+    const json request = json::parse(line, nullptr, false);
+    Verbs verbs{.self = *this, .request = request};
+    auto answer = verbs.carry_out();
+    json reply = answer ? std::move(*answer) : json{{"error", answer.error().message}};
+    reply["ok"] = answer.has_value();
+    return reply.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+} // namespace player

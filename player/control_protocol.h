@@ -1,0 +1,35 @@
+// What a session can be asked to do, one JSON object a line, and its answers:
+//   {"do":"status"}                                  what runs, since when, how much it has written
+//   {"do":"screen-text"}                             what stands on the text screen
+//   {"do":"screenshot","file":"shot.png"}
+//   {"do":"type","text":"ls\n"}                      US layout; returns before all of it is typed
+//   {"do":"key","keys":"ctrl-alt-delete"}            a chord, pressed and released
+//   {"do":"key","key":"a","pressed":true}            one key, down or up
+//   {"do":"mouse","x":10,"y":20}                     pixels of the picture, for guests that take positions
+//   {"do":"mouse","dx":5,"dy":-3,"wheel":1}          movement
+//        ... with "buttons":["left"] (held from now on) or "click":"left" (pressed and released)
+//   {"do":"reset"} {"do":"power"} {"do":"revert"} {"do":"quit"}
+// Every answer has "ok"; when it is false, "error" says why in one line.
+#pragma once
+#include "player/session.h"
+
+#include <string>
+#include <string_view>
+
+namespace player {
+
+class ControlProtocol {
+  public:
+    explicit ControlProtocol(Session& session) : session_(session) {}
+
+    // Answers one line (without its end); never fails, whatever the line is. One thread.
+    std::string answer(std::string_view line);
+
+  private:
+    struct Verbs; // keeps JSON out of this header
+    Session& session_;
+    uint8_t buttons_ = 0;
+    int32_t x_ = 32768, y_ = 32768; // the last position, 0..65535
+};
+
+} // namespace player

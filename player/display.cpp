@@ -1,0 +1,447 @@
+#include "player/display.h"
+
+#include "player/scan_codes.h"
+
+#include <SDL.h>
+#include <algorithm>
+#include <bitset>
+#include <cmath>
+#include <fmt/format.h>
+#include <mutex>
+
+namespace player {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kFrameTime = std::chrono::milliseconds(16);
+constexpr auto kMotionInterval = std::chrono::milliseconds(8); // mice report far more often than guests look
+constexpr auto kPointerCheckInterval = std::chrono::milliseconds(250);
+constexpr auto kNoticeTime = std::chrono::seconds(10);
+constexpr int kFirstWidth = 720, kFirstHeight = 400; // VGA text, what a PC starts in
+constexpr uint16_t kPrint = 0xE037, kFakeShift = 0xE02A;
+
+struct DestroyWindow {
+    void operator()(SDL_Window* window) const { SDL_DestroyWindow(window); }
+};
+struct DestroyRenderer {
+    void operator()(SDL_Renderer* renderer) const { SDL_DestroyRenderer(renderer); }
+};
+struct DestroyTexture {
+    void operator()(SDL_Texture* texture) const { SDL_DestroyTexture(texture); }
+};
+
+uint8_t button_bit(uint8_t sdl_button) {
+    switch (sdl_button) {
+    case SDL_BUTTON_LEFT:
+        return 1;
+    case SDL_BUTTON_RIGHT:
+        return 2;
+    case SDL_BUTTON_MIDDLE:
+        return 4;
+    default:
+        return 0;
+    }
+}
+
+} // namespace
+
+struct Display::Impl {
+    explicit Impl(Session& the_session) : session(the_session) {}
+
+    Session& session;
+    bool initialised = false;
+    std::unique_ptr<SDL_Window, DestroyWindow> window;
+    std::unique_ptr<SDL_Renderer, DestroyRenderer> renderer;
+    std::unique_ptr<SDL_Texture, DestroyTexture> texture;
+    uint32_t width = 0, height = 0; // of the texture
+    uint64_t shown_generation = ~uint64_t{0};
+    const vmm::Machine* shown_machine = nullptr;
+    bool redraw = true, closed = false, full_screen = false;
+
+    std::bitset<SDL_NUM_SCANCODES> held; // keys the guest believes are down
+    bool absolute = false, grabbed = false;
+    Clock::time_point pointer_checked{}, motion_sent{};
+    uint8_t buttons = 0;
+    int32_t dx = 0, dy = 0; // movement not yet sent
+    int mouse_x = 0, mouse_y = 0;
+    bool moved = false;
+
+    std::mutex notice_mutex;
+    std::string notice;
+    Clock::time_point notice_until{};
+    std::string title_shown;
+
+    base::Result<void> open(const Options& options);
+    void take(const SDL_Event& event);
+    void take_window(const SDL_WindowEvent& event);
+    void take_key(const SDL_KeyboardEvent& event);
+    bool take_chord(const SDL_Keysym& key);
+    void take_button(const SDL_MouseButtonEvent& event);
+    void send_key(SDL_Scancode scan_code, uint16_t modifiers, bool pressed);
+    void release_keys();
+    void send_motion();
+    void send_pointer(int32_t wheel);
+    void set_grab(bool grab);
+    void set_full_screen(bool on);
+    void check_pointer();
+    void update_picture();
+    void follow_picture_size();
+    void draw();
+    void update_title();
+    [[nodiscard]] SDL_FRect picture_area() const;
+};
+
+base::Result<void> Display::Impl::open(const Options& options) {
+    SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // ending a session is the command's business
+    SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0"); // leave the desktop's effects alone
+    SDL_SetHint(SDL_HINT_MOUSE_FOCUS_CLICKTHROUGH, "1");
+    if (SDL_Init(SDL_INIT_VIDEO) != 0)
+        return base::fail(fmt::format("no screen to show a window on ({}); use --headless to run without one",
+                                      SDL_GetError()));
+    initialised = true;
+    window.reset(SDL_CreateWindow(session.title().c_str(), SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED,
+                                  kFirstWidth, kFirstHeight,
+                                  SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI));
+    if (!window)
+        return base::fail(
+            fmt::format("cannot open a window ({}); use --headless to run without one", SDL_GetError()));
+    renderer.reset(
+        SDL_CreateRenderer(window.get(), -1, SDL_RENDERER_ACCELERATED | SDL_RENDERER_PRESENTVSYNC));
+    if (!renderer)
+        renderer.reset(SDL_CreateRenderer(window.get(), -1, SDL_RENDERER_SOFTWARE));
+    if (!renderer)
+        return base::fail(fmt::format("cannot draw in a window ({})", SDL_GetError()));
+    SDL_SetWindowMinimumSize(window.get(), 160, 100);
+    SDL_StopTextInput(); // keys go to the guest, not to an input method
+    title_shown = session.title();
+    if (options.full_screen)
+        set_full_screen(true);
+    return {};
+}
+
+// ------------------------------------------------------------------------------------------------ picture
+
+SDL_FRect Display::Impl::picture_area() const {
+    int out_width = 0, out_height = 0;
+    SDL_GetRendererOutputSize(renderer.get(), &out_width, &out_height);
+    if (width == 0 || height == 0)
+        return {0, 0, static_cast<float>(out_width), static_cast<float>(out_height)};
+    const float scale = std::min(static_cast<float>(out_width) / static_cast<float>(width),
+                                 static_cast<float>(out_height) / static_cast<float>(height));
+    const float w = static_cast<float>(width) * scale, h = static_cast<float>(height) * scale;
+    return {std::floor((static_cast<float>(out_width) - w) / 2),
+            std::floor((static_cast<float>(out_height) - h) / 2), w, h};
+}
+
+void Display::Impl::update_picture() {
+    const auto machine = session.machine();
+    const uint64_t generation = machine->picture_generation();
+    if (generation == shown_generation && machine.get() == shown_machine)
+        return;
+    shown_generation = generation;
+    shown_machine = machine.get();
+    const vmm::Picture picture = machine->picture();
+    redraw = true;
+    if (picture.width == 0 || picture.height == 0 ||
+        picture.pixels.size() < size_t{picture.width} * picture.height) {
+        texture.reset();
+        width = height = 0;
+        return;
+    }
+    if (!texture || width != picture.width || height != picture.height) {
+        texture.reset(SDL_CreateTexture(renderer.get(), SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_STREAMING,
+                                        static_cast<int>(picture.width), static_cast<int>(picture.height)));
+        width = picture.width;
+        height = picture.height;
+        follow_picture_size();
+    }
+    if (texture)
+        SDL_UpdateTexture(texture.get(), nullptr, picture.pixels.data(), static_cast<int>(picture.width * 4));
+}
+
+// The window takes the picture's size, unless the person gave it the whole screen or the picture is too
+// large.
+void Display::Impl::follow_picture_size() {
+    if (full_screen || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0)
+        return;
+    SDL_Rect usable{};
+    if (SDL_GetDisplayUsableBounds(std::max(SDL_GetWindowDisplayIndex(window.get()), 0), &usable) != 0)
+        return;
+    const double shrink =
+        std::min({1.0, static_cast<double>(usable.w) / width, static_cast<double>(usable.h) / height});
+    SDL_SetWindowSize(window.get(), std::max(1, static_cast<int>(width * shrink)),
+                      std::max(1, static_cast<int>(height * shrink)));
+}
+
+void Display::Impl::draw() {
+    if (!std::exchange(redraw, false))
+        return;
+    SDL_SetRenderDrawColor(renderer.get(), 0, 0, 0, 255);
+    SDL_RenderClear(renderer.get());
+    if (texture) {
+        const SDL_FRect area = picture_area();
+        const float scale = area.w / static_cast<float>(width);
+        const bool whole = std::abs(scale - std::round(scale)) < 1e-3f && scale >= 1;
+        SDL_SetTextureScaleMode(texture.get(), whole ? SDL_ScaleModeNearest : SDL_ScaleModeLinear);
+        SDL_RenderCopyF(renderer.get(), texture.get(), nullptr, &area);
+    }
+    SDL_RenderPresent(renderer.get());
+}
+
+void Display::Impl::update_title() {
+    std::string title = session.title();
+    {
+        const std::lock_guard lock(notice_mutex);
+        if (Clock::now() < notice_until)
+            title += " — " + notice;
+        else if (grabbed)
+            title += " — Ctrl+Alt+G releases the mouse";
+    }
+    if (title == title_shown)
+        return;
+    title_shown = title;
+    SDL_SetWindowTitle(window.get(), title.c_str());
+}
+
+// ------------------------------------------------------------------------------------------------ window
+
+void Display::Impl::set_full_screen(bool on) {
+    SDL_SetWindowFullscreen(window.get(), on ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0);
+    // Over the whole screen the desktop's own shortcuts belong to the guest too.
+    SDL_SetWindowKeyboardGrab(window.get(), on || grabbed ? SDL_TRUE : SDL_FALSE);
+    full_screen = on;
+    redraw = true;
+}
+
+void Display::Impl::set_grab(bool grab) {
+    if (grab == grabbed)
+        return;
+    grabbed = grab;
+    SDL_SetRelativeMouseMode(grab ? SDL_TRUE : SDL_FALSE);
+    SDL_SetWindowKeyboardGrab(window.get(), grab || full_screen ? SDL_TRUE : SDL_FALSE);
+    dx = dy = 0;
+}
+
+void Display::Impl::take_window(const SDL_WindowEvent& event) {
+    switch (event.event) {
+    case SDL_WINDOWEVENT_CLOSE:
+        closed = true;
+        break;
+    case SDL_WINDOWEVENT_FOCUS_LOST:
+        release_keys();
+        set_grab(false);
+        break;
+    case SDL_WINDOWEVENT_EXPOSED:
+    case SDL_WINDOWEVENT_SIZE_CHANGED:
+    case SDL_WINDOWEVENT_RESTORED:
+        redraw = true;
+        break;
+    default:
+        break;
+    }
+}
+
+void Display::Impl::take(const SDL_Event& event) {
+    switch (event.type) {
+    case SDL_QUIT:
+        closed = true;
+        break;
+    case SDL_WINDOWEVENT:
+        take_window(event.window);
+        break;
+    case SDL_RENDER_TARGETS_RESET:
+    case SDL_RENDER_DEVICE_RESET: // textures are lost
+        texture.reset();
+        shown_machine = nullptr;
+        break;
+    case SDL_KEYDOWN:
+    case SDL_KEYUP:
+        take_key(event.key);
+        break;
+    case SDL_MOUSEMOTION:
+        mouse_x = event.motion.x;
+        mouse_y = event.motion.y;
+        dx += event.motion.xrel;
+        dy += event.motion.yrel;
+        moved = true;
+        break;
+    case SDL_MOUSEBUTTONDOWN:
+    case SDL_MOUSEBUTTONUP:
+        take_button(event.button);
+        break;
+    case SDL_MOUSEWHEEL:
+        send_motion();
+        if (absolute || grabbed)
+            send_pointer(event.wheel.direction == SDL_MOUSEWHEEL_FLIPPED ? event.wheel.y : -event.wheel.y);
+        break;
+    default:
+        break;
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ keyboard
+
+void Display::Impl::send_key(SDL_Scancode scan_code, uint16_t modifiers, bool pressed) {
+    const uint16_t code = scan_code_with_modifiers(scan_code_for_usage(scan_code),
+                                                   (modifiers & KMOD_CTRL) != 0, (modifiers & KMOD_ALT) != 0);
+    if (code == 0)
+        return;
+    held.set(scan_code, pressed);
+    const auto machine = session.machine();
+    // Print comes with a shift of its own (IBM PS/2 Technical Reference, "Keyboard", key 124).
+    if (code == kPrint && pressed)
+        machine->key({kFakeShift, true});
+    machine->key({code, pressed});
+    if (code == kPrint && !pressed)
+        machine->key({kFakeShift, false});
+}
+
+void Display::Impl::release_keys() {
+    for (size_t i = 0; i < held.size(); ++i)
+        if (held.test(i))
+            send_key(static_cast<SDL_Scancode>(i), 0, false);
+}
+
+// The chords that are for the player; everything else is the guest's.
+bool Display::Impl::take_chord(const SDL_Keysym& key) {
+    if ((key.mod & KMOD_CTRL) == 0 || (key.mod & KMOD_ALT) == 0)
+        return false;
+    switch (key.scancode) {
+    case SDL_SCANCODE_F:
+        release_keys();
+        set_full_screen(!full_screen);
+        return true;
+    case SDL_SCANCODE_G:
+        release_keys();
+        if (!absolute)
+            set_grab(!grabbed);
+        return true;
+    case SDL_SCANCODE_Q:
+        release_keys();
+        closed = true;
+        return true;
+    default:
+        return false;
+    }
+}
+
+void Display::Impl::take_key(const SDL_KeyboardEvent& event) {
+    const SDL_Scancode code = event.keysym.scancode;
+    if (code >= held.size())
+        return;
+    if (event.type == SDL_KEYDOWN) {
+        if (event.repeat == 0 ? take_chord(event.keysym) : !held.test(code))
+            return; // also the repeats of a key the guest was never told about
+        send_key(code, event.keysym.mod, true);
+    } else if (held.test(code)) {
+        send_key(code, event.keysym.mod, false);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ mouse
+
+void Display::Impl::check_pointer() {
+    const auto now = Clock::now();
+    if (now - pointer_checked < kPointerCheckInterval)
+        return;
+    pointer_checked = now;
+    const bool before = std::exchange(absolute, session.machine()->pointer_is_absolute());
+    if (absolute && grabbed)
+        set_grab(false);
+    if (absolute != before)
+        SDL_ShowCursor(absolute ? SDL_DISABLE : SDL_ENABLE); // the guest draws its own where ours is
+}
+
+void Display::Impl::send_pointer(int32_t wheel) {
+    vmm::PointerEvent event;
+    event.absolute = absolute;
+    event.buttons = buttons;
+    event.wheel = wheel;
+    if (absolute) {
+        int points_w = 0, points_h = 0, pixels_w = 0, pixels_h = 0;
+        SDL_GetWindowSize(window.get(), &points_w, &points_h);
+        SDL_GetRendererOutputSize(renderer.get(), &pixels_w, &pixels_h);
+        const SDL_FRect area = picture_area();
+        const auto scale = [](int at, int points, int pixels, float from, float size) {
+            const double pixel = at * static_cast<double>(pixels) / std::max(points, 1);
+            return static_cast<int32_t>(std::clamp((pixel - from) / std::max(size - 1, 1.0f), 0.0, 1.0) *
+                                        65535);
+        };
+        event.x = scale(mouse_x, points_w, pixels_w, area.x, area.w);
+        event.y = scale(mouse_y, points_h, pixels_h, area.y, area.h);
+    } else {
+        event.x = std::exchange(dx, 0);
+        event.y = std::exchange(dy, 0);
+    }
+    session.machine()->pointer(event);
+}
+
+void Display::Impl::send_motion() {
+    if (!std::exchange(moved, false))
+        return;
+    motion_sent = Clock::now();
+    if (absolute || grabbed)
+        send_pointer(0);
+    dx = dy = 0;
+}
+
+void Display::Impl::take_button(const SDL_MouseButtonEvent& event) {
+    mouse_x = grabbed ? mouse_x : event.x;
+    mouse_y = grabbed ? mouse_y : event.y;
+    const bool pressed = event.type == SDL_MOUSEBUTTONDOWN;
+    if (!absolute && !grabbed) { // the click that gives the mouse to the guest is not the guest's
+        if (pressed)
+            set_grab(true);
+        return;
+    }
+    send_motion();
+    const uint8_t bit = button_bit(event.button);
+    buttons = static_cast<uint8_t>(pressed ? buttons | bit : buttons & ~bit);
+    send_pointer(0);
+}
+
+// ------------------------------------------------------------------------------------------------ outside
+
+Display::Display() = default;
+
+base::Result<std::unique_ptr<Display>> Display::open(Session& session, Options options) {
+    std::unique_ptr<Display> display(new Display);
+    display->impl_ = std::make_unique<Impl>(session);
+    TRY(display->impl_->open(options));
+    return display;
+}
+
+Display::~Display() {
+    const bool initialised = impl_ && impl_->initialised;
+    impl_.reset();
+    if (initialised)
+        SDL_Quit();
+}
+
+bool Display::frame() {
+    const auto deadline = Clock::now() + kFrameTime;
+    for (;;) {
+        const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+        SDL_Event event;
+        if (SDL_WaitEventTimeout(&event, static_cast<int>(std::max<int64_t>(left, 1))) != 0)
+            impl_->take(event);
+        if (Clock::now() - impl_->motion_sent >= kMotionInterval)
+            impl_->send_motion();
+        if (impl_->closed || left <= 1)
+            break;
+    }
+    impl_->check_pointer();
+    impl_->update_picture();
+    impl_->draw();
+    impl_->update_title();
+    return !impl_->closed;
+}
+
+void Display::notice(const std::string& text) {
+    const std::lock_guard lock(impl_->notice_mutex);
+    impl_->notice = text;
+    impl_->notice_until = Clock::now() + kNoticeTime;
+}
+
+} // namespace player

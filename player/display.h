@@ -1,0 +1,35 @@
+// The guest's screen in a window, and the person's keyboard and mouse in the guest. The only part that knows
+// SDL. Belongs to the main thread; the machine runs in its own.
+#pragma once
+#include "player/session.h"
+
+#include <memory>
+#include <string>
+
+namespace player {
+
+class Display {
+  public:
+    struct Options {
+        bool full_screen = false;
+    };
+    // Errors: no screen to open a window on.
+    static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);
+    ~Display();
+    Display(const Display&) = delete;
+    Display& operator=(const Display&) = delete;
+
+    // Takes input, shows a new picture if there is one; returns after about a sixtieth of a second. False:
+    // the person closed the window.
+    bool frame();
+
+    // Shows one line to the person for a while, in the window's title. From any thread.
+    void notice(const std::string& text);
+
+  private:
+    Display();
+    struct Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+} // namespace player

@@ -1,0 +1,137 @@
+#include "player/run_script.h"
+
+#include "player/key_names.h"
+
+#include <algorithm>
+#include <fmt/format.h>
+
+namespace player {
+namespace {
+
+constexpr auto kScreenInterval = std::chrono::milliseconds(100);
+constexpr size_t kMaxUnmatched = 64u << 10; // serial text a match may reach back
+
+bool is_expectation(ScriptStep::Kind kind) {
+    return kind == ScriptStep::Kind::ExpectSerial || kind == ScriptStep::Kind::ExpectScreen;
+}
+
+} // namespace
+
+base::Result<std::string> unescape(std::string_view text) {
+    std::string out;
+    for (size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != '\\') {
+            out.push_back(text[i]);
+            continue;
+        }
+        constexpr std::string_view kNames = "ntbe\\", kMeanings = "\n\t\b\x1b\\";
+        const size_t which = i + 1 < text.size() ? kNames.find(text[++i]) : std::string_view::npos;
+        if (which == std::string_view::npos)
+            return base::fail("in a text to type, \\ is followed by n, t, b, e or another \\", 2);
+        out.push_back(kMeanings[which]);
+    }
+    return out;
+}
+
+base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps,
+                                          std::chrono::milliseconds type_after) {
+    RunScript script;
+    script.type_after_ = type_after;
+    for (ScriptStep& step : steps) {
+        Step ready;
+        if (is_expectation(step.kind)) {
+            auto regex = std::make_unique<regex_t>();
+            const int failed = ::regcomp(regex.get(), step.text.c_str(), REG_EXTENDED | REG_NEWLINE);
+            if (failed != 0) {
+                char why[200];
+                ::regerror(failed, regex.get(), why, sizeof why);
+                return base::fail(fmt::format("'{}' is no regular expression: {}", step.text, why), 2);
+            }
+            ready.regex.reset(regex.release());
+        } else {
+            if (step.kind == ScriptStep::Kind::Keys) {
+                if (auto chord = parse_chord(step.text); !chord)
+                    return base::fail(chord.error().message, 2);
+            } else if (auto keys = keys_for_text(step.text); !keys) {
+                return base::fail(keys.error().message, 2);
+            }
+        }
+        ready.step = std::move(step);
+        script.steps_.push_back(std::move(ready));
+    }
+    return script;
+}
+
+bool RunScript::serial_matches(Session& session, const regex_t& regex) {
+    std::string fresh = session.serial().text_since(serial_position_);
+    if (!fresh.empty()) {
+        std::erase_if(fresh, [](char c) { return c == '\r' || c == '\0'; });
+        serial_ += fresh;
+        if (serial_.size() > kMaxUnmatched)
+            serial_.erase(0, serial_.size() - kMaxUnmatched);
+        serial_changed_ = true;
+    }
+    if (!serial_changed_)
+        return false;
+    serial_changed_ = false;
+    regmatch_t match{};
+    if (::regexec(&regex, serial_.c_str(), 1, &match, 0) != 0)
+        return false;
+    serial_.erase(0, static_cast<size_t>(match.rm_eo));
+    serial_changed_ = true;
+    return true;
+}
+
+bool RunScript::step_done(Session& session, const Step& step) {
+    const auto now = std::chrono::steady_clock::now();
+    switch (step.step.kind) {
+    case ScriptStep::Kind::ExpectSerial:
+        return serial_matches(session, *step.regex);
+    case ScriptStep::Kind::ExpectScreen:
+        if (now - screen_looked_at_ < kScreenInterval)
+            return false;
+        screen_looked_at_ = now;
+        return ::regexec(step.regex.get(), session.machine()->text_screen().c_str(), 0, nullptr, 0) == 0;
+    case ScriptStep::Kind::Type:
+    case ScriptStep::Kind::Keys:
+        break;
+    }
+    const bool expected_before = std::any_of(steps_.begin(), steps_.begin() + static_cast<ptrdiff_t>(next_),
+                                             [](const Step& s) { return is_expectation(s.step.kind); });
+    if (!expected_before && now - start_ < type_after_)
+        return false;
+    // create() made sure that all keys exist; a full queue empties in time.
+    return step.step.kind == ScriptStep::Kind::Type ? session.typist().type(step.step.text).has_value()
+                                                    : session.typist().press(step.step.text).has_value();
+}
+
+RunScript::State RunScript::tick(Session& session) {
+    while (next_ < steps_.size()) {
+        if (!step_done(session, steps_[next_]))
+            return State::Going;
+        ++next_;
+    }
+    if (steps_.empty())
+        return State::Typed;
+    if (is_expectation(steps_.back().step.kind))
+        return State::Matched;
+    return session.typist().waiting() == 0 ? State::Typed : State::Going;
+}
+
+std::string RunScript::waiting_for() const {
+    if (next_ >= steps_.size())
+        return "the machine to turn itself off";
+    const ScriptStep& step = steps_[next_].step;
+    switch (step.kind) {
+    case ScriptStep::Kind::ExpectSerial:
+        return fmt::format("'{}' on the serial line", step.text);
+    case ScriptStep::Kind::ExpectScreen:
+        return fmt::format("'{}' on the screen", step.text);
+    case ScriptStep::Kind::Type:
+    case ScriptStep::Kind::Keys:
+        break;
+    }
+    return "the time to type";
+}
+
+} // namespace player

@@ -1,0 +1,73 @@
+#include "player/scan_codes.h"
+
+#include <array>
+
+namespace player {
+namespace {
+
+// Usages 00h..A3h, sixteen a row.
+constexpr std::array<uint16_t, 0xA0> kUsages = {
+    0,      0,      0,      0,
+    0x1E,   0x30,   0x2E,   0x20, // 00: none, errors, a b c d
+    0x12,   0x21,   0x22,   0x23,
+    0x17,   0x24,   0x25,   0x26, // 08: e f g h i j k l
+    0x32,   0x31,   0x18,   0x19,
+    0x10,   0x13,   0x1F,   0x14, // 10: m n o p q r s t
+    0x16,   0x2F,   0x11,   0x2D,
+    0x15,   0x2C,   0x02,   0x03, // 18: u v w x y z 1 2
+    0x04,   0x05,   0x06,   0x07,
+    0x08,   0x09,   0x0A,   0x0B, // 20: 3 4 5 6 7 8 9 0
+    0x1C,   0x01,   0x0E,   0x0F,
+    0x39,   0x0C,   0x0D,   0x1A, // 28: enter esc backspace tab space - = [
+    0x1B,   0x2B,   0x2B,   0x27,
+    0x28,   0x29,   0x33,   0x34, // 30: ] \ # ; ' ` , .
+    0x35,   0x3A,   0x3B,   0x3C,
+    0x3D,   0x3E,   0x3F,   0x40, // 38: / caps f1..f6
+    0x41,   0x42,   0x43,   0x44,
+    0x57,   0x58,   0xE037, 0x46, // 40: f7..f12 print scroll
+    0xE11D, 0xE052, 0xE047, 0xE049,
+    0xE053, 0xE04F, 0xE051, 0xE04D, // 48: pause ins home pgup del end pgdn right
+    0xE04B, 0xE050, 0xE048, 0x45,
+    0xE035, 0x37,   0x4A,   0x4E, // 50: left down up numlock kp/ kp* kp- kp+
+    0xE01C, 0x4F,   0x50,   0x51,
+    0x4B,   0x4C,   0x4D,   0x47, // 58: kp enter 1 2 3 4 5 6 7
+    0x48,   0x49,   0x52,   0x53,
+    0x56,   0xE05D, 0xE05E, 0x59, // 60: kp 8 9 0 . non-US\ menu power kp=
+    0x64,   0x65,   0x66,   0x67,
+    0x68,   0x69,   0x6A,   0x6B, // 68: f13..f20
+    0x6C,   0x6D,   0x6E,   0x76,
+    0,      0,      0,      0, // 70: f21..f24
+    0,      0,      0,      0,
+    0,      0,      0,      0, // 78
+    0,      0,      0,      0,
+    0,      0x7E,   0,      0x73, // 80: kp comma, intl1 (ro)
+    0x70,   0x7D,   0x79,   0x7B,
+    0x5C,   0,      0,      0, // 88: kana yen henkan muhenkan kp comma (PC98)
+    0x72,   0x71,   0x78,   0x77,
+    0x76,   0,      0,      0, // 90: hangul hanja katakana hiragana zenkaku
+    0,      0,      0,      0,
+    0,      0,      0,      0, // 98
+};
+
+constexpr std::array<uint16_t, 8> kModifiers = {0x1D,   0x2A, 0x38,   0xE05B,  // E0: left ctrl shift alt win
+                                                0xE01D, 0x36, 0xE038, 0xE05C}; // E4: right
+
+} // namespace
+
+uint16_t scan_code_for_usage(uint32_t usage) {
+    if (usage < kUsages.size())
+        return kUsages[usage];
+    if (usage >= 0xE0 && usage < 0xE0 + kModifiers.size())
+        return kModifiers[usage - 0xE0];
+    return 0;
+}
+
+uint16_t scan_code_with_modifiers(uint16_t code, bool ctrl, bool alt) {
+    if (code == 0xE11D && ctrl)
+        return 0xE046;
+    if (code == 0xE037 && alt)
+        return 0x54;
+    return code;
+}
+
+} // namespace player

@@ -1,0 +1,82 @@
+#include "player/typist.h"
+
+#include "player/key_names.h"
+
+#include <chrono>
+#include <ranges>
+
+namespace player {
+namespace {
+
+// Some firmware polls the keyboard from the 18.2 Hz timer and buffers 15 keys: 60 keys a second loses none.
+constexpr auto kEventTime = std::chrono::milliseconds(8);
+constexpr size_t kMaxWaiting = 64u << 10;
+
+} // namespace
+
+Typist::~Typist() {
+    {
+        const std::lock_guard lock(mutex_);
+        ended_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+}
+
+base::Result<void> Typist::add(const std::vector<std::vector<uint16_t>>& chords) {
+    {
+        const std::lock_guard lock(mutex_);
+        size_t events = 0;
+        for (const auto& chord : chords)
+            events += 2 * chord.size();
+        if (queue_.size() + events > kMaxWaiting)
+            return base::fail("too much is waiting to be typed");
+        for (const auto& chord : chords) {
+            for (const uint16_t key : chord)
+                queue_.push_back({key, true});
+            for (const uint16_t key : std::views::reverse(chord))
+                queue_.push_back({key, false});
+        }
+    }
+    changed_.notify_all();
+    return {};
+}
+
+base::Result<void> Typist::type(std::string_view text) {
+    if (text.size() > kMaxWaiting)
+        return base::fail("too much to type");
+    return add(TRY(keys_for_text(text)));
+}
+
+base::Result<void> Typist::press(std::string_view chord) { return add({TRY(parse_chord(chord))}); }
+
+void Typist::forget() {
+    const std::lock_guard lock(mutex_);
+    std::erase_if(queue_, [](const vmm::KeyEvent& event) { return event.pressed; });
+}
+
+size_t Typist::waiting() const {
+    const std::lock_guard lock(mutex_);
+    return queue_.size();
+}
+
+void Typist::work() {
+    std::unique_lock lock(mutex_);
+    while (!ended_) {
+        if (queue_.empty()) {
+            changed_.wait(lock, [&] { return ended_ || !queue_.empty(); });
+            continue;
+        }
+        const vmm::KeyEvent event = queue_.front();
+        lock.unlock();
+        send_(event);
+        lock.lock();
+        // The front is still this event unless forget() took it away as a key not yet pressed.
+        if (!queue_.empty() && queue_.front().scan_code == event.scan_code &&
+            queue_.front().pressed == event.pressed)
+            queue_.pop_front();
+        changed_.wait_for(lock, kEventTime, [&] { return ended_; });
+    }
+}
+
+} // namespace player

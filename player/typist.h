@@ -1,0 +1,45 @@
+// Presses keys at a pace a guest's keyboard driver keeps up with, on a thread of its own.
+#pragma once
+#include "vmm/base/result.h"
+#include "vmm/bus/ports.h"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <string_view>
+#include <thread>
+
+namespace player {
+
+class Typist {
+  public:
+    using Send = std::function<void(const vmm::KeyEvent&)>;
+
+    explicit Typist(Send send) : send_(std::move(send)), thread_([this] { work(); }) {}
+    ~Typist();
+    Typist(const Typist&) = delete;
+    Typist& operator=(const Typist&) = delete;
+
+    // Queue and return at once. Errors: an unknown key or character (nothing is typed then), or far too much
+    // waiting already.
+    base::Result<void> type(std::string_view text);
+    base::Result<void> press(std::string_view chord);
+
+    // Forgets what has not been typed yet; keys that are down come up.
+    void forget();
+    [[nodiscard]] size_t waiting() const; // key events still to come
+
+  private:
+    base::Result<void> add(const std::vector<std::vector<uint16_t>>& chords);
+    void work();
+
+    Send send_;
+    mutable std::mutex mutex_;
+    std::condition_variable changed_;
+    std::deque<vmm::KeyEvent> queue_;
+    bool ended_ = false;
+    std::thread thread_; // last: starts when everything above exists
+};
+
+} // namespace player
