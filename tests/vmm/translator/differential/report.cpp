@@ -72,6 +72,30 @@ std::string mnemonic_at(const Case& test, uint32_t eip) {
     return lines.empty() ? "" : lines.back().text.substr(0, lines.back().text.find(' '));
 }
 
+bool is_extension(const Case& test, uint32_t eip) {
+    const std::vector<uint8_t> code = test.assemble();
+    const uint32_t offset = eip - test.initial.eip;
+    if (offset >= code.size())
+        return false;
+    ZydisDecoder decoder;
+    ZydisDecoderInit(&decoder, test.code16() ? ZYDIS_MACHINE_MODE_LEGACY_16 : ZYDIS_MACHINE_MODE_LEGACY_32,
+                     test.code16() ? ZYDIS_STACK_WIDTH_16 : ZYDIS_STACK_WIDTH_32);
+    ZydisDecodedInstruction instruction;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoder, nullptr, &code[offset], code.size() - offset,
+                                                    &instruction)))
+        return false;
+    switch (instruction.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_BASE:
+    case ZYDIS_ISA_EXT_X87:
+    case ZYDIS_ISA_EXT_MMX:
+    case ZYDIS_ISA_EXT_SSE:
+    case ZYDIS_ISA_EXT_SSE2:
+        return false;
+    default:
+        return true;
+    }
+}
+
 std::string describe(const Case& test, const Outcome& expected, const std::vector<std::string>& differences) {
     const Registers& initial = test.initial;
     const std::vector<uint8_t> code = test.assemble();

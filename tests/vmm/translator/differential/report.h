@@ -19,4 +19,7 @@ uint32_t memory_operand_bytes(const Case& test, uint32_t eip);
 // The last instruction's mnemonic, to count failures by.
 std::string mnemonic_at(const Case& test, uint32_t eip);
 
+// Whether the bytes at `eip` are an instruction of an extension beyond SSE2.
+bool is_extension(const Case& test, uint32_t eip);
+
 } // namespace differential
