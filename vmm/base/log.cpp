@@ -20,8 +20,8 @@ bool log_enabled(LogLevel level) {
 
 void log_line(LogLevel level, std::string_view text) {
     static constexpr const char* kNames[] = {"debug", "info", "warning"};
-    std::fprintf(stderr, "encore: %s: %.*s\n", kNames[static_cast<int>(level)],
-                 static_cast<int>(text.size()), text.data());
+    std::fprintf(stderr, "encore: %s: %.*s\n", kNames[static_cast<int>(level)], static_cast<int>(text.size()),
+                 text.data());
 }
 
 } // namespace base
