@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint64_t kRamBytes = 16u << 20;
 constexpr uint32_t kGdtBytes = 0x100;
+constexpr size_t kMostLogged = 400;
 constexpr uint32_t kFlat = 0xFFFFF;
 
 uint64_t flat(uint32_t access) { return descriptor(0, kFlat, access, 0xC); }
@@ -129,9 +130,8 @@ Guest::Guest(BlockMode mode) {
     engine->set_interrupt_source(this);
     engine->set_fault_intercept([this](const Fault& fault) {
         const std::string text = describe(fault, engine->cpu().state().eip);
-        if (!faults.empty())
-            faults += ' ';
-        faults += text;
+        if (faults.size() < kMostLogged)
+            faults += (faults.empty() ? "" : " ") + text;
         last_fault_ = text;
         return !deliver_;
     });
@@ -251,7 +251,8 @@ void Guest::io_write(uint16_t port, unsigned, uint32_t value) {
         irq_ = static_cast<int>(value & 0xFF);
         break;
     case kPortLog:
-        log += fmt::format("{:02x}", value & 0xFF);
+        if (log.size() < kMostLogged)
+            log += fmt::format("{:02x}", value & 0xFF);
         break;
     case kPortDma:
         memory->write(dma_address, dma_bytes.data(), dma_bytes.size());

@@ -49,7 +49,7 @@ GuestResult<void> Cpu::sti() {
     switch (interrupt_flag(state_)) {
     case InterruptFlag::Real:
         if ((state_.eflags & eflags::kIf) == 0)
-            state_.interrupt_shadow = 1;
+            state_.interrupt_shadow = kShadowSti;
         state_.eflags |= eflags::kIf;
         return {};
     case InterruptFlag::Virtual:

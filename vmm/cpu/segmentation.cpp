@@ -77,7 +77,7 @@ GuestResult<void> Cpu::load_segment(SegReg segment, uint16_t selector) {
         state_.segment(segment) = data.to_segment(selector);
     }
     if (segment == SegReg::Ss)
-        state_.interrupt_shadow = 1;
+        state_.interrupt_shadow = kShadowMovSs;
     return {};
 }
 

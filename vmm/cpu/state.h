@@ -64,6 +64,10 @@ struct alignas(64) FxArea {
     std::array<uint8_t, 512> bytes{};
 };
 
+// What holds interrupts off for one instruction. MOV SS and POP SS also hold off debug exceptions (SDM Vol.
+// 3A 6.8.3).
+inline constexpr uint8_t kShadowSti = 1, kShadowMovSs = 2;
+
 struct CpuState {
     std::array<uint32_t, 8> gpr{}; // by Reg
     uint32_t eip = 0;
@@ -82,7 +86,7 @@ struct CpuState {
     uint64_t tsc_offset = 0; // guest TSC = host TSC + offset
     uint8_t cpl = 0;
     uint8_t halted = 0;
-    uint8_t interrupt_shadow = 0; // set by STI / MOV SS / POP SS until the next instruction is done
+    uint8_t interrupt_shadow = 0; // kShadow..., until the next instruction is done
     uint8_t nmi_blocked = 0;
     uint8_t shutdown = 0; // triple fault
     FxArea fx;

@@ -59,8 +59,9 @@ void check(CpuState& state, base::StateArchive& archive) {
     state.cr0 = (state.cr0 & kCr0Defined) | cr0::kEt;
     state.dr[6] = (state.dr[6] & 0x0000E00F) | 0xFFFF0FF0;
     state.dr[7] = (state.dr[7] & 0xFFFF23FF) | 0x00000400;
-    for (uint8_t* flag : {&state.halted, &state.interrupt_shadow, &state.nmi_blocked, &state.shutdown})
+    for (uint8_t* flag : {&state.halted, &state.nmi_blocked, &state.shutdown})
         *flag = *flag != 0 ? 1 : 0;
+    state.interrupt_shadow = std::min(state.interrupt_shadow, kShadowMovSs);
 
     uint32_t mxcsr = 0;
     std::memcpy(&mxcsr, &state.fx.bytes[kMxcsrOffset], sizeof mxcsr);

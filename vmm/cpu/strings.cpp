@@ -131,7 +131,7 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
         if (repeated && (budget == 0 || (budget != kMaxElementsPerCall && should_stop != 0)))
             return false;
         uint32_t done = 1;
-        const uint32_t wanted = repeated ? std::min(count, budget) : 1;
+        const uint32_t wanted = repeated && should_stop == 0 ? std::min(count, budget) : 1;
 
         switch (op) {
         case StringOp::Ins: {

@@ -137,6 +137,8 @@ class BlockTranslator {
     void lower_call_relative();
     void lower_call_indirect();
     void lower_return();
+    [[nodiscard]] bool indirect_can_exceed() const; // near indirect targets may lie beyond CS.limit
+    void check_indirect_target(uint8_t reg);
     void load_branch_operand(); // r/m of near indirect CALL/JMP into r10d
 
     // -- lower_system.cpp ---------------------------------------------------------------------------

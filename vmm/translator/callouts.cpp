@@ -88,6 +88,13 @@ uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
 
 // -- stack --------------------------------------------------------------------------------------------
 
+// Data breakpoints on what now lies at the top of the stack.
+void note_stack_access(EngineCore& core, uint32_t bytes, bool write) {
+    const CpuState& c = core.rt->cpu;
+    const uint32_t top = c.segment(SegReg::Ss).big() ? c.gpr[4] : c.gpr[4] & 0xFFFF;
+    core.note_data_access(c.segment(SegReg::Ss).base + top, bytes, write);
+}
+
 // Mid-instruction unless kEndsInstruction says that nothing follows: then code that the push itself
 // overwrote must not run on.
 uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
@@ -96,9 +103,7 @@ uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
     auto done = rt.engine->cpu->push(value, static_cast<Width>(width));
     if (!done)
         return scope.fault(done.error());
-    const CpuState& c = rt.cpu;
-    const uint32_t top = c.segment(SegReg::Ss).big() ? c.gpr[4] : c.gpr[4] & 0xFFFF;
-    rt.engine->note_data_access(c.segment(SegReg::Ss).base + top, width, true);
+    note_stack_access(*rt.engine, width, true);
     return (packed & kEndsInstruction) ? scope.done() : scope.go_on();
 }
 
@@ -124,7 +129,10 @@ uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
     auto image = rt.engine->cpu->pushf_image(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
-    return scope.result(rt.engine->cpu->push(*image, static_cast<Width>(width)));
+    auto done = rt.engine->cpu->push(*image, static_cast<Width>(width));
+    if (done)
+        note_stack_access(*rt.engine, width, true);
+    return scope.result(done);
 }
 
 uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
@@ -144,12 +152,17 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
 
 uint32_t push_all(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    return scope.result(rt.engine->cpu->pusha(static_cast<Width>(width)));
+    auto done = rt.engine->cpu->pusha(static_cast<Width>(width));
+    if (done)
+        note_stack_access(*rt.engine, 8 * width, true);
+    return scope.result(done);
 }
 
 uint32_t pop_all(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    return scope.result(rt.engine->cpu->popa(static_cast<Width>(width)));
+    note_stack_access(*rt.engine, 8 * width, false);
+    auto done = rt.engine->cpu->popa(static_cast<Width>(width));
+    return scope.result(done);
 }
 
 uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
@@ -199,16 +212,35 @@ uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
 
 // -- strings and ports --------------------------------------------------------------------------------
 
+// Data breakpoints of the one element that was done.
+void note_string_access(EngineCore& core, uint32_t packed, const CpuState& before) {
+    const auto op = static_cast<StringOp>(packed & 15);
+    const uint32_t bytes = (packed >> 8) & 15;
+    const uint32_t mask = ((packed >> 12) & 0xFF) == 16 ? 0xFFFF : 0xFFFFFFFF;
+    if (((packed >> 4) & 15) != 0 && (before.gpr[1] & mask) == 0)
+        return;
+    if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
+        core.note_data_access(before.seg[((packed >> 20) & 7) % kSegmentCount].base + (before.gpr[6] & mask),
+                              bytes, false);
+    if (op != StringOp::Outs && op != StringOp::Lods)
+        core.note_data_access(before.segment(SegReg::Es).base + (before.gpr[7] & mask), bytes,
+                              op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
+}
+
 uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
     CalloutScope scope(rt);
     EngineCore& core = *rt.engine;
-    core.string_stop = (rt.cpu.eflags & eflags::kTf) != 0;
+    const bool watched = core.running_key.has(ModeKey::kDebug);
+    core.string_stop = watched || (rt.cpu.eflags & eflags::kTf) != 0;
+    const CpuState before = watched ? rt.cpu : CpuState{};
     auto finished = core.cpu->string_instruction(
         static_cast<StringOp>(packed & 15), static_cast<Repeat>((packed >> 4) & 15),
         static_cast<Width>((packed >> 8) & 15), (packed >> 12) & 0xFF,
         static_cast<SegReg>((packed >> 20) & 7), rt.next_eip, core.string_stop);
     if (!finished)
         return scope.fault(finished.error());
+    if (watched)
+        note_string_access(core, packed, before);
     core.interrupt_line_changed();
     if (!*finished || scope.must_leave())
         return scope.leave(); // eip is already right: this instruction again, or the next

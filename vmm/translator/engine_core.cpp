@@ -455,7 +455,7 @@ Engine::Stop EngineCore::run() {
             rt->window_base = base;
             write_gs_base(base);
         }
-        if (key.has(ModeKey::kDebug) && !(c.eflags & eflags::kRf)) {
+        if (key.has(ModeKey::kDebug) && !(c.eflags & eflags::kRf) && c.interrupt_shadow != kShadowMovSs) {
             const uint32_t address = c.segment(SegReg::Cs).base + c.eip;
             uint32_t hits = 0;
             for (unsigned i = 0; i < 4; ++i)
@@ -469,7 +469,8 @@ Engine::Stop EngineCore::run() {
             }
         }
         step_suppressed = false;
-        breakpoint_hits = 0;
+        breakpoint_hits = held_hits;
+        held_hits = 0;
         Block* block = current_block();
         if (block == nullptr) {
             link_from = ~0u;
@@ -490,11 +491,14 @@ Engine::Stop EngineCore::run() {
         }
         if (linkable && from_indirect)
             contexts.set(*context, c.eip, block->entry);
-        if (key.has(ModeKey::kDebug))
-            c.eflags &= ~eflags::kRf;
         link_from = ~0u;
         from_indirect = false;
-        c.interrupt_shadow = 0; // the key has it: this block is the one instruction
+        // RF and the shadow last for one instruction: the shadow is in the key, so this block is that one. Both
+        // come back if the block is left before it has done anything.
+        const uint32_t first_eip = c.eip, resume_flag = c.eflags & eflags::kRf;
+        const uint8_t shadow = c.interrupt_shadow;
+        c.eflags &= ~eflags::kRf;
+        c.interrupt_shadow = 0;
         rt->exit_reason = ~0u;
         enter(*block);
         switch (static_cast<ExitReason32>(rt->exit_reason)) {
@@ -514,13 +518,20 @@ Engine::Stop EngineCore::run() {
             raise(pending_fault);
             continue;
         case ExitReason32::Poll:
-            ++counters.polls;
-            continue;
         case ExitReason32::Retry:
-            ++counters.retries;
+            ++(rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? counters.polls : counters.retries);
+            if (c.eip == first_eip) {
+                c.eflags |= resume_flag;
+                c.interrupt_shadow = shadow;
+                held_hits = 0;
+            }
             continue;
         default:
             VERIFY(!"translated code left without a reason");
+        }
+        if (c.interrupt_shadow == kShadowMovSs) {
+            held_hits = breakpoint_hits;
+            continue;
         }
         if (!step_suppressed && (key.has(ModeKey::kTrapFlag) || breakpoint_hits != 0)) {
             constexpr uint32_t kSingleStep = 1u << 14; // DR6.BS

@@ -102,6 +102,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     bool contexts_stale = false;
     bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)
     uint32_t breakpoint_hits = 0; // DR6 bits
+    uint32_t held_hits = 0;       // those of a MOV SS, for after the next instruction
     bool was_paging = false;
     Fault pending_fault{};
     ModeKey running_key{};

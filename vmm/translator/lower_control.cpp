@@ -35,6 +35,7 @@ void BlockTranslator::lower_jump_conditional() {
 void BlockTranslator::lower_jump_indirect() {
     poll();
     load_branch_operand();
+    check_indirect_target(kScratch2);
     e_->mov32(kScratch0, kScratch2);
     exit_indirect();
 }
@@ -47,6 +48,16 @@ void BlockTranslator::load_branch_operand() {
     } else {
         e_->load(kScratch2, memory_operand(), bytes);
     }
+}
+
+bool BlockTranslator::indirect_can_exceed() const {
+    return key_.cs_limit < (insn_->operand_bytes == 4 ? 0xFFFFFFFFu : 0xFFFFu);
+}
+
+// #GP(0) before anything is committed when the target in `reg` (r10) lies beyond CS.limit.
+void BlockTranslator::check_indirect_target(uint8_t reg) {
+    if (indirect_can_exceed())
+        check_limit(static_cast<unsigned>(SegReg::Cs), reg, 1);
 }
 
 // LOOP, LOOPE, LOOPNE, JCXZ, JECXZ. None touches flags, so the counter is tested with JRCXZ.
@@ -122,6 +133,7 @@ void BlockTranslator::lower_call_relative() {
 void BlockTranslator::lower_call_indirect() {
     poll();
     load_branch_operand();
+    check_indirect_target(kScratch2);
     if (flat_stack()) {
         push_imm(insn_->next_eip(), insn_->operand_bytes);
     } else { // the general push uses every scratch register
@@ -143,7 +155,12 @@ void BlockTranslator::lower_call_indirect() {
 void BlockTranslator::lower_return() {
     const unsigned bytes = insn_->operand_bytes;
     const uint32_t release = insn_->immediate_bytes != 0 ? insn_->immediate & 0xFFFF : 0;
-    if (flat_stack()) {
+    if (indirect_can_exceed()) { // the target is checked before ESP moves
+        pop_to(kScratch2, bytes, false);
+        check_indirect_target(kScratch2);
+        release_stack(bytes + release);
+        e_->mov32(kScratch0, kScratch2);
+    } else if (flat_stack()) {
         e_->load(kScratch0, {.base = kGuestEsp}, bytes);
         e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes + release)});
     } else {

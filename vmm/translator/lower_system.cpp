@@ -477,7 +477,7 @@ void BlockTranslator::lower_software_interrupt() {
         trap(3, EventKind::Int3OrInto);
         break;
     case ZYDIS_MNEMONIC_INT1:
-        trap(1, EventKind::Int3OrInto);
+        trap(1, EventKind::Exception); // SDM Vol. 2A "INT n": INT1 checks no gate DPL
         break;
     case ZYDIS_MNEMONIC_INTO: {
         const uint32_t skip = e_->jump_if(1, e_->address()); // JNO
