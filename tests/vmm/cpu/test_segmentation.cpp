@@ -104,7 +104,7 @@ TEST_CASE("segments: stack segment checks, shadow and accessed bit", "[cpu]") {
     CHECK(load(kFree) == "ok");
     CHECK(g.access_byte(kFree) == 0x93);
     CHECK(g.seg(SegReg::Ss).attributes == 0xC09300);
-    CHECK(g.state.interrupt_shadow == 1);
+    CHECK(g.state.interrupt_shadow == kShadowMovSs);
 }
 
 TEST_CASE("segments: an LDT selector reads the LDT and keeps TI in error codes", "[cpu]") {
