@@ -25,7 +25,8 @@ void CodeCache::set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss) {
 }
 
 Block* CodeCache::find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key) {
-    for (Block* block = buckets_[hash(backing, offset, eip, key.bits)]; block != nullptr; block = block->hash_next)
+    for (Block* block = buckets_[hash(backing, offset, eip, key.bits)]; block != nullptr;
+         block = block->hash_next)
         if (block->backing == backing && block->offset == offset && block->eip == eip && block->key == key)
             return block;
     return nullptr;

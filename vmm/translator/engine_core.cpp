@@ -493,8 +493,8 @@ Engine::Stop EngineCore::run() {
             contexts.set(*context, c.eip, block->entry);
         link_from = ~0u;
         from_indirect = false;
-        // RF and the shadow last for one instruction: the shadow is in the key, so this block is that one. Both
-        // come back if the block is left before it has done anything.
+        // RF and the shadow last for one instruction: the shadow is in the key, so this block is that one.
+        // Both come back if the block is left before it has done anything.
         const uint32_t first_eip = c.eip, resume_flag = c.eflags & eflags::kRf;
         const uint8_t shadow = c.interrupt_shadow;
         c.eflags &= ~eflags::kRf;
@@ -519,7 +519,8 @@ Engine::Stop EngineCore::run() {
             continue;
         case ExitReason32::Poll:
         case ExitReason32::Retry:
-            ++(rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? counters.polls : counters.retries);
+            ++(rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? counters.polls
+                                                                            : counters.retries);
             if (c.eip == first_eip) {
                 c.eflags |= resume_flag;
                 c.interrupt_shadow = shadow;
