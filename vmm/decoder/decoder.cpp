@@ -193,11 +193,13 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
         status = ZydisDecoderDecodeOperands(&decoder, &context, &z, operands, z.operand_count);
     if (!ZYAN_SUCCESS(status)) {
         out.length = 1;
+        out.examined = static_cast<uint8_t>(available);
+        out.too_long = status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
         out.bytes[0] = bytes[0];
         out.lowering = Lowering::Undefined;
         return true;
     }
-    out.length = z.length;
+    out.length = out.examined = z.length;
     std::memcpy(out.bytes, bytes.data(), z.length);
     out.mnemonic = static_cast<uint16_t>(z.mnemonic);
     out.opcode = z.opcode;

@@ -78,6 +78,8 @@ struct MemoryOperand {
 struct GuestInstruction {
     uint32_t eip = 0; // of its first byte
     uint8_t length = 0;
+    uint8_t examined = 0;  // bytes the answer depends on: `length`, or more for what did not decode
+    bool too_long = false; // more than 15 bytes: #GP(0) (SDM Vol. 3A 6.15 "Interrupt 13")
     uint8_t bytes[15]{};
     Lowering lowering = Lowering::Undefined;
     uint16_t mnemonic = 0; // ZydisMnemonic

@@ -1,0 +1,174 @@
+// x87 and SSE: who is allowed to run, what exceptions arrive as, and that nothing of the host shows.
+#include "tests/guest/guest.h"
+
+using namespace vmm;
+using namespace vmm::guest;
+
+GUEST32(x87, "fld1\n hlt");
+GUEST32(wait, "fwait\n hlt");
+GUEST32(mmx, "paddb mm0, mm1\n hlt");
+GUEST32(sse, "addps xmm0, xmm1\n hlt");
+GUEST_TEST("fpu: TS, EM and MP decide who faults, and how", "[fpu]") {
+    const auto outcome = [&](const Snippet& code, uint32_t bits, uint32_t cr4 = cr4::kOsfxsr) {
+        g.state.cr0 = (g.state.cr0 & ~(cr0::kTs | cr0::kEm | cr0::kMp)) | bits;
+        g.state.cr4 = cr4;
+        g.state.eip = kCode;
+        return g.run(code);
+    };
+    CHECK(outcome(x87, 0) == "hlt");
+    CHECK(outcome(x87, cr0::kTs) == "#7 at 10000");
+    CHECK(outcome(x87, cr0::kEm) == "#7 at 10000");
+    CHECK(outcome(wait, cr0::kTs) == "hlt");
+    CHECK(outcome(wait, cr0::kMp) == "hlt");
+    CHECK(outcome(wait, cr0::kEm) == "hlt");
+    CHECK(outcome(wait, cr0::kTs | cr0::kMp) == "#7 at 10000");
+    CHECK(outcome(mmx, cr0::kTs) == "#7 at 10000");
+    CHECK(outcome(mmx, cr0::kEm) == "#6 at 10000");
+    CHECK(outcome(mmx, cr0::kEm | cr0::kTs) == "#6 at 10000");
+    CHECK(outcome(sse, 0) == "hlt");
+    CHECK(outcome(sse, cr0::kTs) == "#7 at 10000");
+    CHECK(outcome(sse, cr0::kEm) == "#6 at 10000");
+    CHECK(outcome(sse, 0, 0) == "#6 at 10000");
+    CHECK(outcome(sse, cr0::kTs, 0) == "#6 at 10000");
+}
+GUEST32(clts_set, R"(
+    mov eax, cr0
+    or eax, 8
+    mov cr0, eax
+    clts
+    fld1
+    mov cr0, eax
+    fld1
+)");
+GUEST_TEST("fpu: CLTS and setting TS act on the next instruction of the same block", "[fpu]") {
+    CHECK(g.run(clts_set) == "#7 at 10010");
+}
+
+GUEST32(divide, R"(
+    fnstcw [0x40000]
+    and word ptr [0x40000], 0xfffb
+    fldcw [0x40000]
+    fldz
+    fld1
+    .org 0x40, 0x90
+    fdiv st(0), st(1)          # zero divide, unmasked: pending
+    mov ebx, 1
+    .org 0x50, 0x90
+    fld1                       # reported here
+    hlt
+)");
+GUEST_TEST("fpu: an unmasked x87 exception is #MF at the next waiting instruction", "[fpu]") {
+    CHECK(g.run(divide) == "#16 at 10050");
+    CHECK(g.ebx() == 1);
+}
+GUEST32(environment, R"(
+    .org 0x20, 0x90
+    fld dword ptr [0x40100]
+    fnstenv [0x40000]
+    fxsave [0x40200]
+    fldenv [0x40000]
+    fnsave [0x40080]
+    hlt
+)");
+GUEST_TEST("fpu: FNSTENV, FXSAVE and FNSAVE show guest addresses only", "[fpu]") {
+    g.put32(0x40100, 0x3F800000);
+    CHECK(g.run(environment) == "hlt");
+    for (uint32_t at : {0x40000u, 0x40080u}) {
+        CAPTURE(at);
+        const uint32_t ip = g.get32(at + 12), dp = g.get32(at + 20);
+        CHECK((ip == 0x10020 || ip == 0));
+        CHECK((dp == 0x40100 || dp == 0));
+    }
+    CHECK((g.get32(0x40208) == 0x10020 || g.get32(0x40208) == 0));
+    CHECK((g.get32(0x40210) == 0x40100 || g.get32(0x40210) == 0));
+    CHECK(g.get32(0x4020C) == 0);
+    CHECK(g.get32(0x40214) == 0);
+}
+GUEST32(leak, R"(
+    fnsave [0x40000]
+    frstor [0x40000]
+    fnstenv [0x40080]
+    fxsave [0x40200]
+    fxrstor [0x40200]
+    fxsave [0x40400]
+    hlt
+)");
+GUEST_TEST("fpu: before any x87 instruction the pointers are empty", "[fpu]") {
+    CHECK(g.run(leak) == "hlt");
+    for (uint32_t at :
+         {0x4000Cu, 0x40014u, 0x4008Cu, 0x40094u, 0x40208u, 0x4020Cu, 0x40210u, 0x40214u, 0x40408u}) {
+        CAPTURE(at);
+        CHECK(g.get32(at) < 0x11000);
+    }
+}
+GUEST32(simd, R"(
+    mov dword ptr ds:[0x40000], 0x1d80    # zero divide unmasked
+    ldmxcsr [0x40000]
+    .org 0x40, 0x90
+    divps xmm0, xmm1
+    hlt
+)");
+GUEST_TEST("fpu: an unmasked SIMD exception is #XM, or #UD without CR4.OSXMMEXCPT", "[fpu]") {
+    for (unsigned i = 0; i < 4; ++i)
+        g.state.fx.bytes[160 + 4 * i + 3] = 0x3F;
+    CHECK(g.run(simd) == "#19 at 10040");
+    g.state.cr4 &= ~cr4::kOsxmmexcpt;
+    CHECK(g.run() == "#6 at 10040");
+}
+GUEST32(bad_mxcsr, "mov dword ptr ds:[0x40000], 0x11f80\n ldmxcsr [0x40000]");
+GUEST32(misaligned, "movaps xmm0, [0x40001]");
+GUEST_TEST("fpu: reserved MXCSR bits and misaligned operands are #GP(0)", "[fpu]") {
+    CHECK(g.run(bad_mxcsr) == "#13(0000) at 1000a");
+    g.state.eip = kCode;
+    CHECK(g.run(misaligned) == "#13(0000) at 10000");
+}
+GUEST32(fpu_loop, R"(
+    fldz
+    mov ecx, 1000
+1:  fld1
+    faddp st(1), st(0)
+    movd mm7, ecx
+    emms
+    dec ecx
+    jnz 2f
+    hlt
+2:  fld1
+    fld1
+    fcompp
+    fnstsw ax
+    sahf
+    jne 1b
+    fninit
+    inc ebx
+    jmp 1b
+)");
+GUEST_TEST("fpu: the register stack works in loops with MMX", "[fpu]") {
+    CHECK(g.run(fpu_loop) == "hlt");
+    CHECK(g.ebx() == 999);
+}
+GUEST32(fpu_faults, R"(
+    fldpi
+    movaps xmm3, xmm0
+    ud2
+    int3
+    pushfd
+    popfd
+    cpuid
+    fstp tbyte ptr [0x40000]
+    movups [0x40010], xmm3
+    hlt
+)");
+GUEST32(skip_two, "add dword ptr [esp], 2\n iretd");
+GUEST32(just_iret, "iretd");
+GUEST_TEST("fpu: state is whole across exceptions", "[fpu]") {
+    for (unsigned i = 0; i < 16; ++i)
+        g.state.fx.bytes[160 + i] = static_cast<uint8_t>(0x30 + i);
+    g.handler(6, skip_two);
+    g.handler(3, just_iret);
+    g.deliver_faults();
+    CHECK(g.run(fpu_faults) == "hlt");
+    CHECK(g.get32(0x40004) == 0xC90FDAA2);
+    CHECK(g.get16(0x40008) == 0x4000);
+    CHECK(g.get32(0x40010) == 0x33323130);
+    CHECK(g.get32(0x4001C) == 0x3F3E3D3C);
+}

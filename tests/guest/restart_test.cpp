@@ -1,0 +1,254 @@
+// Faults in the middle of instructions leave nothing behind, so that they can be restarted; strings keep what
+// they have done.
+#include "tests/guest/guest.h"
+
+using namespace vmm;
+using namespace vmm::guest;
+
+// Data page 40000h present, 41000h not; the stack at 43000h grows into 42000h.
+static void hole(Guest& g) {
+    g.paging();
+    g.page(0x41000, 0);
+    g.engine->state_replaced();
+}
+
+// Faults at kCode on page 41000h with everything as before, then runs once the page is there.
+static void restarts(Guest& g, const Snippet& code, bool write) {
+    hole(g);
+    g.load(code);
+    g.fill(0x40000, 0x5A, 0x1000);
+    const auto before = g.state.gpr;
+    const uint32_t flags = g.state.eflags = 0xCD7 & ~eflags::kDf;
+    const auto x87 = g.state.fx.bytes;
+    CHECK(g.run() == (write ? "#14(0002)@41000 at 10000" : "#14(0000)@41000 at 10000"));
+    CHECK(g.state.gpr == before);
+    CHECK((g.state.eflags & ~eflags::kRf) == flags);
+    CHECK(std::equal(x87.begin() + 32, x87.begin() + 288, g.state.fx.bytes.begin() + 32));
+    CHECK(std::equal(x87.begin(), x87.begin() + 5, g.state.fx.bytes.begin()));
+    for (uint32_t at = 0x40FF0; at < 0x41000; ++at)
+        CHECK(g.get8(at) == 0x5A);
+    g.page(0x41000, 0x41007);
+    CHECK(g.run() == "hlt");
+}
+
+GUEST32(r_push, "push eax\n hlt");
+GUEST32(r_pop, "pop eax\n hlt");
+GUEST32(r_pop_mem, "pop dword ptr [0x40ffe]\n hlt");
+GUEST32(r_push_mem, "push dword ptr [0x40ffe]\n hlt");
+GUEST32(r_pusha, "pusha\n hlt");
+GUEST32(r_popa, "popa\n hlt");
+GUEST32(r_call, "call 1f\n 1: hlt");
+GUEST32(r_call_mem, "call dword ptr [0x40ffe]\n hlt");
+GUEST32(r_call_esp, "call dword ptr [esp + 0xffe]\n hlt");
+GUEST32(r_xchg, "xchg eax, [0x40ffe]\n hlt");
+GUEST32(r_xadd, "lock xadd [0x40ffe], ecx\n hlt");
+GUEST32(r_cmpxchg, "lock cmpxchg [0x40ffe], ecx\n hlt");
+GUEST32(r_cmpxchg8b, "lock cmpxchg8b [0x40ffc]\n hlt");
+GUEST32(r_add, "add dword ptr [0x40ffd], 1\n hlt");
+GUEST32(r_adc, "adc [0x40ffd], eax\n hlt");
+GUEST32(r_shl, "shl dword ptr [0x40ffd], 3\n hlt");
+GUEST32(r_bts, "bts dword ptr [0x40ffd], 3\n hlt");
+GUEST32(r_fstp, "fstp qword ptr [0x40ffc]\n hlt");
+GUEST32(r_fstp80, "fstp tbyte ptr [0x40ffa]\n hlt");
+GUEST32(r_fistp, "fistp qword ptr [0x40ffc]\n hlt");
+GUEST32(r_fnsave, "fnsave [0x40fd0]\n hlt");
+GUEST32(r_fnstenv, "fnstenv [0x40ff0]\n hlt");
+GUEST32(r_movups, "movups [0x40ff8], xmm0\n hlt");
+GUEST32(r_movs, "movsd\n hlt");
+GUEST32(r_stos, "stosd\n hlt");
+GUEST32(r_enter, "enter 16, 3\n hlt");
+GUEST32(r_sgdt, "sgdt [0x40ffc]\n hlt");
+GUEST32(r_imul, "imul eax, [0x40ffd], 7\n hlt");
+GUEST32(r_div, "div dword ptr [0x40ffd]\n hlt");
+GUEST32(r_leave, "leave\n hlt");
+GUEST32(r_ret, "ret 8\n hlt");
+GUEST32(r_lss, "lss esp, [0x40ffc]\n hlt");
+GUEST32(r_bound, "bound eax, [0x40ffc]\n hlt");
+GUEST32(r_xlat, "xlatb\n hlt");
+GUEST32(r_cmov, "cmovo eax, [0x40ffd]\n hlt");
+GUEST32(r_set, "mov [0x40fff], ax\n hlt");
+
+GUEST_TEST("restart: PUSH and CALL across a missing page", "[restart]") {
+    for (const Snippet& code : {r_push, r_call, r_pusha, r_enter}) {
+        g.state.eip = kCode;
+        g.esp() = 0x41002;
+        g.ebp() = 0x43000;
+        restarts(g, code, true);
+    }
+}
+GUEST_TEST("restart: POP, LEAVE and RET across a missing page", "[restart]") {
+    g.esp() = 0x40FFE;
+    restarts(g, r_pop, false);
+    CHECK(g.esp() == 0x41002);
+    g.esp() = 0x40FE4;
+    g.state.eip = kCode;
+    restarts(g, r_popa, false);
+    g.state.eip = kCode;
+    g.ebp() = 0x40FFD;
+    restarts(g, r_leave, false);
+    CHECK(g.esp() == 0x41001);
+    g.state.eip = kCode;
+    g.esp() = 0x40FFE;
+    hole(g);
+    g.load(r_ret);
+    CHECK(g.run() == "#14(0000)@41000 at 10000");
+    CHECK(g.esp() == 0x40FFE);
+}
+GUEST_TEST("restart: POP to memory and PUSH from memory", "[restart]") {
+    restarts(g, r_pop_mem, true);
+    CHECK(g.esp() == kKernelStack + 4);
+    g.state.eip = kCode;
+    g.esp() = kKernelStack;
+    restarts(g, r_push_mem, false);
+    CHECK(g.esp() == kKernelStack - 4);
+}
+GUEST_TEST("restart: indirect CALL whose pointer lies on a missing page", "[restart]") {
+    hole(g);
+    CHECK(g.run(r_call_mem) == "#14(0000)@41000 at 10000");
+    CHECK(g.esp() == kKernelStack);
+    g.esp() = 0x40000;
+    g.load(r_call_esp);
+    CHECK(g.run() == "#14(0000)@41000 at 10000");
+    CHECK(g.esp() == 0x40000);
+}
+GUEST_TEST("restart: read-modify-write instructions", "[restart]") {
+    for (const Snippet& code : {r_xchg, r_xadd, r_cmpxchg, r_cmpxchg8b, r_add, r_adc, r_shl, r_bts, r_set}) {
+        g.state.eip = kCode;
+        restarts(g, code, true);
+    }
+}
+GUEST_TEST("restart: loads", "[restart]") {
+    for (const Snippet& code : {r_imul, r_cmov}) {
+        g.state.eip = kCode;
+        restarts(g, code, false);
+    }
+    g.state.eip = kCode;
+    g.ebx() = 0x41000;
+    g.eax() = 0;
+    restarts(g, r_xlat, false);
+    hole(g);
+    g.state.eip = kCode;
+    CHECK(g.run(r_lss) == "#14(0000)@41000 at 10000");
+    g.state.eip = kCode;
+    CHECK(g.run(r_bound) == "#14(0000)@41000 at 10000");
+    g.state.eip = kCode;
+    CHECK(g.run(r_div) == "#14(0000)@41000 at 10000");
+}
+GUEST_TEST("restart: x87 and SSE stores leave the register stack alone", "[restart]") {
+    for (const Snippet& code : {r_fstp, r_fstp80, r_fistp, r_fnsave, r_fnstenv, r_movups, r_sgdt}) {
+        g.state.eip = kCode;
+        g.state.fx.bytes[4] = 0xFF; // abridged tag word: all valid
+        for (unsigned i = 0; i < 8; ++i) {
+            g.state.fx.bytes[32 + 16 * i + 7] = 0x80; // 1.0
+            g.state.fx.bytes[32 + 16 * i + 8] = 0xFF;
+            g.state.fx.bytes[32 + 16 * i + 9] = 0x3F;
+        }
+        restarts(g, code, true);
+    }
+}
+GUEST_TEST("restart: single string elements", "[restart]") {
+    g.esi() = 0x50000;
+    g.edi() = 0x40FFE;
+    restarts(g, r_movs, true);
+    CHECK(g.edi() == 0x41002);
+    CHECK(g.esi() == 0x50004);
+    g.state.eip = kCode;
+    g.edi() = 0x40FFD;
+    restarts(g, r_stos, true);
+    g.state.eip = kCode;
+    g.esi() = 0x40FFE;
+    g.edi() = 0x50000;
+    restarts(g, r_movs, false);
+}
+
+GUEST32(rep_movs, "rep movsb\n hlt");
+GUEST32(rep_movsd, "rep movsd\n hlt");
+GUEST32(rep_stos, "rep stosd\n hlt");
+GUEST32(rep_scas, "repne scasb\n hlt");
+GUEST32(rep_cmps, "repe cmpsb\n hlt");
+GUEST_TEST("string: REP MOVS stops exactly at the missing page and goes on", "[string]") {
+    for (const bool source_missing : {false, true}) {
+        hole(g);
+        g.state.eip = kCode;
+        g.esi() = source_missing ? 0x40F00 : 0x50000;
+        g.edi() = source_missing ? 0x50000 : 0x40F00;
+        g.ecx() = 0x200;
+        g.fill(g.esi(), 0x77, 0x200);
+        const uint32_t esi = g.esi(), edi = g.edi();
+        g.load(rep_movs);
+        CHECK(g.run() == (source_missing ? "#14(0000)@41000 at 10000" : "#14(0002)@41000 at 10000"));
+        CHECK(g.ecx() == 0x100);
+        CHECK(g.esi() == esi + 0x100);
+        CHECK(g.edi() == edi + 0x100);
+        g.page(0x41000, 0x41007);
+        CHECK(g.run() == "hlt");
+        CHECK(g.ecx() == 0);
+        CHECK(g.get8(edi + 0x1FF) == 0x77);
+    }
+}
+GUEST_TEST("string: an element that straddles the missing page is not half done", "[string]") {
+    hole(g);
+    g.esi() = 0x50000;
+    g.edi() = 0x40FF2;
+    g.ecx() = 8;
+    g.fill(0x50000, 0x77, 64);
+    g.fill(0x40FF0, 0x11, 16);
+    CHECK(g.run(rep_movsd) == "#14(0002)@41000 at 10000");
+    CHECK(g.ecx() == 5);
+    CHECK(g.edi() == 0x40FFE);
+    CHECK(g.get8(0x40FFD) == 0x77);
+    CHECK(g.get8(0x40FFE) == 0x11);
+}
+GUEST_TEST("string: backwards into a missing page", "[string]") {
+    g.paging();
+    g.page(0x40000, 0);
+    g.state.eflags |= eflags::kDf;
+    g.edi() = 0x41008;
+    g.ecx() = 10;
+    g.eax() = 0xAABBCCDD;
+    CHECK(g.run(rep_stos) == "#14(0002)@40ffc at 10000");
+    CHECK(g.ecx() == 7);
+    CHECK(g.edi() == 0x40FFC);
+    CHECK(g.get32(0x41000) == 0xAABBCCDD);
+    CHECK((g.state.eflags & eflags::kDf) != 0);
+}
+GUEST_TEST("string: SCAS and CMPS keep the flags of the last element done", "[string]") {
+    hole(g);
+    g.fill(0x40F00, 0x20, 0x100);
+    g.edi() = 0x40F80;
+    g.ecx() = 0x1000;
+    g.eax() = 0x10;
+    CHECK(g.run(rep_scas) == "#14(0000)@41000 at 10000");
+    CHECK(g.ecx() == 0x1000 - 0x80);
+    CHECK((g.state.eflags & (eflags::kCf | eflags::kZf)) == eflags::kCf);
+    g.fill(0x50000, 0x20, 0x200);
+    g.esi() = 0x50000;
+    g.edi() = 0x40F00;
+    g.ecx() = 0x200;
+    g.state.eip = kCode;
+    CHECK(g.run(rep_cmps) == "#14(0000)@41000 at 10000");
+    CHECK(g.ecx() == 0x100);
+    CHECK((g.state.eflags & eflags::kZf) != 0);
+}
+GUEST_TEST("string: overlapping REP MOVSB repeats what it wrote", "[string]") {
+    g.put8(0x40000, 0x99);
+    g.esi() = 0x40000;
+    g.edi() = 0x40001;
+    g.ecx() = 5000;
+    CHECK(g.run(rep_movs) == "hlt");
+    CHECK(g.get8(0x40000 + 5000) == 0x99);
+    CHECK(g.get8(0x40000 + 5001) == 0);
+}
+GUEST32(rep_16, ".byte 0x67\n rep stosb\n hlt");
+GUEST_TEST("string: 16-bit addressing wraps DI and counts CX", "[string]") {
+    g.edi() = 0xABCDFFFE;
+    g.ecx() = 0x12340004;
+    g.eax() = 0x77;
+    g.fill(0, 0, 16);
+    CHECK(g.run(rep_16) == "hlt");
+    CHECK(g.edi() == 0xABCD0002);
+    CHECK(g.ecx() == 0x12340000);
+    CHECK(g.get8(0xFFFF) == 0x77);
+    CHECK(g.get8(1) == 0x77);
+    CHECK(g.get8(2) == 0);
+}
