@@ -71,6 +71,7 @@ class BlockTranslator {
     [[nodiscard]] HostMemory slot() const { return {.displacement = slot_address_}; }
     void side_point(uint32_t eip);
     void poll();
+    [[nodiscard]] bool polls_for_next() const;
     void callout(Callout which);                         // r8d, r9d already loaded
     void callout(Callout which, uint32_t a, uint32_t b); // constants
     void callout_b(Callout which, uint32_t b);           // r8d already loaded
@@ -179,8 +180,9 @@ class BlockTranslator {
     bool force_callouts_ = false; // this instruction's memory goes through call-outs
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
-    int sti_poll_at_ = -1; // index of the instruction after which to poll for a pending interrupt
-    bool ended_ = false;   // control does not fall out of the last lowering
+    int sti_poll_at_ = -1;      // index of the instruction after which to poll for a pending interrupt
+    bool polled_early_ = false; // the previous instruction polled for this one
+    bool ended_ = false;        // control does not fall out of the last lowering
     std::vector<PendingExit> exits_;
     std::vector<uint32_t> landings_;
     std::vector<SidePoint> points_;

@@ -12,7 +12,7 @@ class CalloutScope {
     // Must the block be left at the next instruction boundary?
     [[nodiscard]] bool must_leave() const {
         return core_.code_changed || core_.flush_requested || core_.contexts_stale || core_.intercepted ||
-               rt_.poll_pointer == core_.trap_page_;
+               core_.poll_armed();
     }
 
     // The instruction is not finished yet: back into the block.

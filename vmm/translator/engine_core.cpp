@@ -16,8 +16,6 @@ namespace vmm {
 
 namespace {
 
-constexpr uint32_t kRuntimeBytes = 64 * 1024; // Runtime, and mapped room for the limit check's harmless load
-static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
 
 } // namespace
@@ -69,7 +67,7 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt);
     install_callouts(rt);
-    rt.poll_pointer = rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
+    rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
     core->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
         self->drop_code_pages(self->root_identity(), first, count);
@@ -131,6 +129,22 @@ void EngineCore::raise(const Fault& fault) {
         return;
     }
     cpu->raise(fault);
+}
+
+void EngineCore::arm_poll() {
+    if (poll_armed())
+        return;
+    const std::lock_guard lock(poll_mutex_);
+    if (!poll_armed_.exchange(true))
+        mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_NONE);
+}
+
+void EngineCore::disarm_poll() {
+    if (!poll_armed())
+        return;
+    const std::lock_guard lock(poll_mutex_);
+    if (poll_armed_.exchange(false))
+        mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_READ | PROT_WRITE);
 }
 
 void EngineCore::interrupt_line_changed() {
@@ -420,7 +434,7 @@ Engine::Stop EngineCore::run() {
     bool from_indirect = false;
     constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
     for (;;) {
-        poll_pointer().store(reinterpret_cast<uint64_t>(&rt->slot), std::memory_order_release);
+        disarm_poll();
         if (stop_requested.exchange(false))
             return Engine::Stop::Requested;
         if (attention.exchange(false) && boundary_hook) {

@@ -13,6 +13,7 @@
 #include <bitset>
 #include <csignal>
 #include <memory>
+#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -49,10 +50,9 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void raise(const Fault& fault);
 
     // -- what call-outs and the handler use ----------------------------------------------------------
-    void arm_poll() { poll_pointer().store(trap_page_, std::memory_order_release); }
-    std::atomic<uint64_t>& poll_pointer() {
-        return reinterpret_cast<std::atomic<uint64_t>&>(rt->poll_pointer);
-    }
+    void arm_poll(); // any thread
+    void disarm_poll();
+    [[nodiscard]] bool poll_armed() const { return poll_armed_.load(std::memory_order_acquire); }
     void interrupt_line_changed();
     [[nodiscard]] bool interrupt_pending() const {
         return interrupts_ != nullptr && interrupts_->interrupt_pending();
@@ -95,6 +95,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::function<bool(const Fault&)> intercept;
     InterruptSource* interrupts_ = nullptr;
     std::atomic<bool> stop_requested{false}, attention{false};
+    std::mutex poll_mutex_; // keeps poll_armed_ and the page's protection in step
+    std::atomic<bool> poll_armed_{false};
 
     bool intercepted = false;
     bool code_changed = false; // translated code died: leave the block at the next chance
@@ -128,7 +130,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::vector<uint32_t> local_supervisor_code_;
 
     uint32_t uncached_backing_ = 0;
-    uint64_t trap_page_ = 0;                // PROT_NONE: armed polls
+    uint64_t trap_page_ = 0;                // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0;        // PROT_NONE: bases of null FS/GS
     std::array<uint64_t, 2> limit_traps_{}; // PROT_NONE: where limit violations load from
     std::vector<uint8_t> signal_stack_;

@@ -27,7 +27,7 @@ void BlockTranslator::lower_jump_conditional() {
         e_->patch_rel32(skip, e_->address());
         return;
     }
-    if (insn_->target <= insn_->eip)
+    if (insn_->target <= insn_->eip && !polled_early_)
         poll();
     exit_direct(insn_->target, condition);
 }

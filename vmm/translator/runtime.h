@@ -36,10 +36,7 @@ struct Runtime {
     uint32_t exit_argument = 0;
     uint32_t next_eip = 0;
     uint32_t interrupt_flag = 0; // EFLAGS.IF while translated code runs (0 or 1)
-    // A poll loads this pointer and reads through it; it points at a PROT_NONE page when someone wants
-    // the vCPU's attention. Written by any thread.
-    uint64_t poll_pointer = 0;
-    // Likewise, but only read after STI: armed while INTR is up.
+    // Read through after STI; points at a PROT_NONE page while INTR is up.
     uint64_t sti_poll_pointer = 0;
     // Where FS/GS bases are read from: the base field, or a PROT_NONE page while the register is null.
     uint64_t fs_base_pointer = 0, gs_base_pointer = 0;
@@ -52,6 +49,12 @@ struct Runtime {
     uint64_t callouts[kMaxCallouts]{};
     alignas(64) uint8_t slot[kSlotBytes]{};
 };
+
+// Runtime's own mapping: the structure, room for the limit check's harmless load, and last the poll page. A
+// poll is one load from that page; it is PROT_NONE while someone wants the vCPU's attention.
+inline constexpr uint32_t kRuntimeBytes = 64 * 1024;
+inline constexpr int32_t kPollPage = kRuntimeBytes - 4096;
+static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 
 inline constexpr int32_t kRtGpr = offsetof(CpuState, gpr);
 inline constexpr int32_t kRtEip = offsetof(CpuState, eip);

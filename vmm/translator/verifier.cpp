@@ -186,6 +186,8 @@ class BlockVerifier {
                 displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) &&
                 (!write || writable_field(displacement)))
                 return;
+            if (plain && displacement == kPollPage && !write)
+                return;
             if (m.index == ZYDIS_REGISTER_R11 && m.scale == 8 && !write && displacement >= 0 &&
                 displacement < static_cast<int64_t>(kLimitTrapStride * kSegmentCount))
                 return;
@@ -235,8 +237,8 @@ class BlockVerifier {
             o[1].mem.base != ZYDIS_REGISTER_R15)
             return false;
         const int64_t at = o[1].mem.disp.value;
-        return at == ENCORE_RT(poll_pointer) || at == ENCORE_RT(sti_poll_pointer) ||
-               at == ENCORE_RT(fs_base_pointer) || at == ENCORE_RT(gs_base_pointer);
+        return at == ENCORE_RT(sti_poll_pointer) || at == ENCORE_RT(fs_base_pointer) ||
+               at == ENCORE_RT(gs_base_pointer);
     }
 
     // ESI and EDI must have been biased right before.
