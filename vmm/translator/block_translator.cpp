@@ -129,7 +129,7 @@ void BlockTranslator::compare_eip(uint32_t eip, uint32_t miss) {
 }
 
 void BlockTranslator::emit_body() {
-    ended_ = false;
+    ended_ = polled_early_ = false;
     for (index_ = 0; index_ < count_; ++index_) {
         insn_ = &instructions_[index_];
         side_point(insn_->eip);
@@ -140,7 +140,11 @@ void BlockTranslator::emit_body() {
                           cache_.needs_callout(backing_, static_cast<uint16_t>((kPageSize - page_room_) +
                                                                                (insn_->eip - start_eip_)));
         slot_write_pending_ = false;
+        const bool early_poll = polls_for_next();
+        if (early_poll)
+            poll();
         lower();
+        polled_early_ = early_poll;
         if (sti_poll_at_ == static_cast<int>(index_) && !ended_) {
             side_point(insn_->next_eip());
             e_->load64(kScratch0, rt(ENCORE_RT(sti_poll_pointer)));
@@ -183,9 +187,21 @@ void BlockTranslator::emit_exits() {
     }
 }
 
-void BlockTranslator::poll() {
-    e_->load64(kScratch0, rt(ENCORE_RT(poll_pointer)));
-    e_->load32(kScratch0, {.base = kScratch0});
+void BlockTranslator::poll() { e_->load32(kScratch0, rt(kPollPage)); }
+
+// May the poll of the conditional jump that comes next be made before this instruction, so that the host can
+// fuse the two? Not when something in the block jumps straight to that jump: such a loop would never poll.
+bool BlockTranslator::polls_for_next() const {
+    if (index_ + 1 >= count_ || force_callouts_)
+        return false;
+    const GuestInstruction& next = instructions_[index_ + 1];
+    if (next.lowering != Lowering::JumpConditional || next.target > next.eip || next.target > key_.cs_limit ||
+        (insn_->lowering != Lowering::Identity && insn_->lowering != Lowering::IncDec))
+        return false;
+    for (unsigned i = 0; i < count_; ++i)
+        if (instructions_[i].target == next.eip)
+            return false;
+    return true;
 }
 
 void BlockTranslator::callout(Callout which) {

@@ -106,6 +106,7 @@ class BlockTranslator {
 
     // -- lower_identity.cpp -------------------------------------------------------------------------
     void lower_identity();
+    void lower_stack_adjustment();
     void lower_simd();
     void lower_x87();
     void emit_simd();

@@ -27,7 +27,36 @@ HostOpcode BlockTranslator::opcode_of(bool general) const {
             .lock = insn_->lock};
 }
 
-void BlockTranslator::lower_identity() { emit_identity(opcode_of(true)); }
+void BlockTranslator::lower_identity() {
+    const GuestInstruction& i = *insn_;
+    const bool immediate_group = i.map == 0 && (i.opcode == 0x81 || i.opcode == 0x83);
+    if (immediate_group && i.mod == 3 && i.rm == kEspNumber && i.operand_bytes == 4 &&
+        (i.reg == 0 || i.reg == 5))
+        lower_stack_adjustment();
+    else
+        emit_identity(opcode_of(true));
+}
+
+// ADD ESP, imm and SUB ESP, imm: every function's frame. The flags are computed beside the chain that carries
+// ESP.
+void BlockTranslator::lower_stack_adjustment() {
+    const auto value = insn_->immediate_bytes == 1
+                           ? static_cast<int32_t>(static_cast<int8_t>(insn_->immediate))
+                           : static_cast<int32_t>(insn_->immediate);
+    const bool add = insn_->reg == 0;
+    constexpr uint8_t kAdd = 0, kCmp = 7;
+    const auto delta =
+        static_cast<int32_t>(add ? static_cast<uint32_t>(value) : 0u - static_cast<uint32_t>(value));
+    e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = delta});
+    e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, kGuestEsp);
+    e_->dword(static_cast<uint32_t>(value));
+    e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+}
+
+// These may leave their destination alone, and with it the window in ESP's upper half.
+static bool may_keep_destination(const GuestInstruction& i) {
+    return i.map == 1 && (i.opcode == 0xB1 || i.opcode == 0xBC || i.opcode == 0xBD); // CMPXCHG, BSF, BSR
+}
 
 void BlockTranslator::emit_identity(HostOpcode op) {
     const GuestInstruction& i = *insn_;
@@ -61,8 +90,8 @@ void BlockTranslator::emit_identity(HostOpcode op) {
         e_->immediate(i.immediate, i.immediate_bytes);
         esp_written = esp_written || (esp_in_rm && i.rm_gpr == 4 && i.rm_written);
         if (esp_written) {
-            // CMPXCHG, BSF and BSR may leave the destination alone, and with it the window in the upper half.
-            e_->mov32(kGuestEsp, kGuestEsp);
+            if (may_keep_destination(i))
+                e_->mov32(kGuestEsp, kGuestEsp);
             rebias_esp();
         }
         return;
@@ -93,7 +122,8 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     e_->op_mem(op, reg, memory);
     e_->immediate(i.immediate, i.immediate_bytes);
     if (esp_written) {
-        e_->mov32(kGuestEsp, kGuestEsp);
+        if (may_keep_destination(i))
+            e_->mov32(kGuestEsp, kGuestEsp);
         rebias_esp();
     }
     finish_memory();

@@ -109,8 +109,9 @@ class BlockVerifier {
     [[nodiscard]] bool is_rebias() const {
         const auto& o = current_.operands;
         return current_.z.mnemonic == ZYDIS_MNEMONIC_LEA && o[0].reg.value == ZYDIS_REGISTER_R12 &&
-               o[1].mem.base == ZYDIS_REGISTER_R12 && o[1].mem.index == ZYDIS_REGISTER_R14 &&
-               o[1].mem.scale == 1 && o[1].mem.disp.value == 0;
+               (o[1].mem.base == ZYDIS_REGISTER_R12 ||
+                (o[1].mem.base == ZYDIS_REGISTER_R9 && older_is_lea_r9d())) &&
+               o[1].mem.index == ZYDIS_REGISTER_R14 && o[1].mem.scale == 1 && o[1].mem.disp.value == 0;
     }
 
     // mov r12d, r12d
@@ -119,6 +120,12 @@ class BlockVerifier {
         return current_.z.mnemonic == ZYDIS_MNEMONIC_MOV && o[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
                o[1].type == ZYDIS_OPERAND_TYPE_REGISTER && o[0].reg.value == ZYDIS_REGISTER_R12D &&
                o[1].reg.value == ZYDIS_REGISTER_R12D;
+    }
+
+    // lea r9d, [r12 + x] two instructions back: ESP's new value, zero-extended.
+    [[nodiscard]] bool older_is_lea_r9d() const {
+        return older_.host != 0 && older_.z.mnemonic == ZYDIS_MNEMONIC_LEA &&
+               older_.operands[0].reg.value == ZYDIS_REGISTER_R9D;
     }
 
     void check_register_write(const ZydisDecodedOperand& operand) {
