@@ -199,6 +199,12 @@ void EngineCore::page_remapped(uint32_t physical_page) {
     contexts_stale = true;
 }
 
+void EngineCore::all_remapped() {
+    linear->flush();
+    windows->revoke_all();
+    flush_requested = contexts_stale = true;
+}
+
 void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length) {
     if (cache->invalidate_range(backing, offset, length))
         code_changed = true;

@@ -76,6 +76,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void debug_registers_changed() override {}
     // MemoryObserver
     void page_remapped(uint32_t physical_page) override;
+    void all_remapped() override;
     void code_written(uint32_t backing, uint32_t offset, uint32_t length) override;
     // CodeSource
     const uint8_t* next_page(uint32_t& backing) override;
