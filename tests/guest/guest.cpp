@@ -254,6 +254,9 @@ void Guest::io_write(uint16_t port, unsigned, uint32_t value) {
         if (log.size() < kMostLogged)
             log += fmt::format("{:02x}", value & 0xFF);
         break;
+    case kPortA20:
+        memory->set_a20((value & 1) != 0);
+        break;
     case kPortDma:
         memory->write(dma_address, dma_bytes.data(), dma_bytes.size());
         break;

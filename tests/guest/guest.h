@@ -33,6 +33,7 @@ inline constexpr uint16_t kKernelCs = 0x08, kKernelDs = 0x10, kUserCs = 0x1B, kU
 // Ports of the fixture.
 inline constexpr uint8_t kPortIrq = 0xE0; // OUT: raises INTR with vector AL
 inline constexpr uint8_t kPortLog = 0xE1; // OUT: appends to Guest::log
+inline constexpr uint8_t kPortA20 = 0xE3; // OUT: A20 gate = bit 0 of AL
 inline constexpr uint8_t kPortDma = 0xE2; // OUT: a device writes Guest::dma_bytes to Guest::dma_address
 
 uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t access, uint32_t flags);

@@ -241,6 +241,43 @@ GUEST_TEST("paging: two address spaces with different code at one linear address
     CHECK(g.ebx() == 60);
 }
 
+GUEST32(a20_gate, R"(
+    mov eax, [0x140000]
+    mov ecx, eax
+    xor eax, eax
+    out 0xe3, al
+    mov ebx, [0x140000]
+    call guest_a20_gate_first + 0x1000
+    inc eax
+    out 0xe3, al
+    mov edx, [0x140000]
+    hlt
+    .org 0x1000, 0x90
+    ret
+)");
+GUEST_TEST("paging: the A20 gate folds addresses at once, for data already touched", "[paging]") {
+    g.put32(0x40000, 0xA);
+    g.put32(0x140000, 0xB);
+    CHECK(g.run(a20_gate) == "hlt");
+    CHECK(g.ecx() == 0xB);
+    CHECK(g.ebx() == 0xA);
+    CHECK(g.edx() == 0xB);
+}
+GUEST32(a20_code, R"(
+    mov esi, 0x150000
+    call esi
+    xor eax, eax
+    out 0xe3, al
+    call esi
+    hlt
+)");
+GUEST_TEST("paging: the A20 gate changes which code an address runs", "[paging]") {
+    g.bytes(0x150000, {0x43, 0xC3});            // inc ebx; ret
+    g.bytes(0x50000, {0x83, 0xC3, 0x10, 0xC3}); // add ebx, 10h; ret
+    CHECK(g.run(a20_code) == "hlt");
+    CHECK(g.ebx() == 0x11);
+}
+
 GUEST32(enable_paging, R"(
     mov eax, 0x20000
     mov cr3, eax
