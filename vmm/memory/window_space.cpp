@@ -64,8 +64,12 @@ void* WindowSpace::address(unsigned slot, uint32_t page, uint32_t count) const {
 }
 
 bool WindowSpace::map(unsigned slot, uint32_t page, uint32_t count, uint32_t backing, Protection protection) {
+    // A page mapped alone is about to be touched; of a longer run only a few pages may ever be.
+    constexpr uint32_t kSurelyTouched = 2;
+    const int populate = count <= kSurelyTouched ? MAP_POPULATE : 0;
     return done(map_pages(address(slot, page, count), uint64_t{count} << kPageShift, bits(protection),
-                          MAP_SHARED | MAP_FIXED, fd_, uint64_t{backing} << kPageShift) != MAP_FAILED);
+                          MAP_SHARED | MAP_FIXED | populate, fd_,
+                          uint64_t{backing} << kPageShift) != MAP_FAILED);
 }
 
 bool WindowSpace::protect(unsigned slot, uint32_t page, uint32_t count, Protection protection) {

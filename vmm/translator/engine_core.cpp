@@ -475,6 +475,11 @@ Engine::Stop EngineCore::run() {
             rt->window_base = base;
             write_gs_base(base);
         }
+        if (refill_.pending && c.cpl == 3) {
+            refill_.pending = false;
+            if (c.eip == refill_.eip)
+                (void)windows->resolve(refill_.linear, refill_.write ? AccessKind::Write : AccessKind::Read);
+        }
         if (key.has(ModeKey::kDebug) && !(c.eflags & eflags::kRf) && c.interrupt_shadow != kShadowMovSs) {
             const uint32_t address = c.segment(SegReg::Cs).base + c.eip;
             uint32_t hits = 0;
@@ -535,6 +540,11 @@ Engine::Stop EngineCore::run() {
             break;
         case ExitReason32::Fault:
             ++counters.faults;
+            if (pending_fault.vector == Vector::PageFault && c.cpl == 3) {
+                constexpr uint32_t kWriteFault = 2;
+                refill_ = {true, (pending_fault.error_code & kWriteFault) != 0, c.eip,
+                           pending_fault.linear_address};
+            }
             raise(pending_fault);
             continue;
         case ExitReason32::Poll:

@@ -99,6 +99,12 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::mutex poll_mutex_; // keeps poll_armed_ and the page's protection in step
     std::atomic<bool> poll_armed_{false};
 
+    // The last page fault delivered to ring 3: once the guest has returned to that instruction, its page is
+    // mapped without waiting for the host's fault.
+    struct Refill {
+        bool pending = false, write = false;
+        uint32_t eip = 0, linear = 0;
+    } refill_;
     bool intercepted = false;
     bool code_changed = false; // translated code died: leave the block at the next chance
     bool flush_requested = false;
