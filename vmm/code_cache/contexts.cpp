@@ -57,12 +57,17 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
     if (current_ != nullptr && matches(*current_))
         return *current_;
     ++tick_;
+    // A system call and its return alternate between two contexts: remember where each was.
+    Context*& recent = recent_[(window ^ key.bits ^ key.bits >> 8) % recent_.size()];
+    if (recent != nullptr && matches(*recent)) {
+        recent->last_used = tick_;
+        return *(current_ = recent);
+    }
     Context* oldest = &contexts_[0];
     for (Context& context : contexts_) {
         if (matches(context)) {
             context.last_used = tick_;
-            current_ = &context;
-            return context;
+            return *(current_ = recent = &context);
         }
         if (!context.live || (oldest->live && context.last_used < oldest->last_used))
             oldest = &context;
@@ -73,8 +78,7 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
     oldest->last_used = tick_;
     oldest->live = true;
     reset(*oldest);
-    current_ = oldest;
-    return *oldest;
+    return *(current_ = recent = oldest);
 }
 
 void Contexts::drop_pages(uint64_t window, uint32_t first, uint32_t count) {

@@ -59,6 +59,7 @@ class Contexts {
     uint32_t indirect_miss_ = 0, return_empty_ = 0;
     uint64_t tick_ = 0;
     Context* current_ = nullptr;
+    std::array<Context*, 16> recent_{};
 };
 
 } // namespace vmm

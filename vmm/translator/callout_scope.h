@@ -36,6 +36,13 @@ class CalloutScope {
     [[nodiscard]] uint32_t done_with_mode() {
         return must_leave() || compute_mode_key(rt_.cpu) != core_.running_key ? next() : go_on();
     }
+    // Likewise, when the only change can be one data segment register's.
+    [[nodiscard]] uint32_t done_with_segment(unsigned reg) {
+        if (reg == static_cast<unsigned>(SegReg::Ss))
+            return done_with_mode();
+        return must_leave() || classify_segment(rt_.cpu, reg) != core_.running_key.segment(reg) ? next()
+                                                                                                : go_on();
+    }
     [[nodiscard]] uint32_t fault(const Fault& fault) {
         core_.raise(fault);
         return leave();

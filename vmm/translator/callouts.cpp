@@ -176,7 +176,7 @@ uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
 uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
     CalloutScope scope(rt);
     auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(selector));
-    return done ? scope.done_with_mode() : scope.fault(done.error());
+    return done ? scope.done_with_segment(segment) : scope.fault(done.error());
 }
 
 uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
@@ -194,7 +194,7 @@ uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     if (!done)
         return scope.fault(done.error());
     rt.cpu.gpr[4] = moved;
-    return scope.done_with_mode();
+    return scope.done_with_segment(segment);
 }
 
 uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {

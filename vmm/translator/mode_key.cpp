@@ -2,7 +2,7 @@
 
 namespace vmm {
 
-static SegmentClass classify(const CpuState& cpu, unsigned index) {
+SegmentClass classify_segment(const CpuState& cpu, unsigned index) {
     const Segment& s = cpu.seg[index];
     const bool extra = index >= static_cast<unsigned>(SegReg::Fs);
     if (!s.usable)
@@ -57,7 +57,7 @@ ModeKey compute_mode_key(const CpuState& cpu) {
     if (cpu.interrupt_shadow)
         bits |= ModeKey::kOneInstruction;
     for (unsigned i = 0; i < kSegmentCount; ++i)
-        bits |= static_cast<uint32_t>(classify(cpu, i)) << (ModeKey::kSegmentShift + 2 * i);
+        bits |= static_cast<uint32_t>(classify_segment(cpu, i)) << (ModeKey::kSegmentShift + 2 * i);
     key.bits = bits;
     key.cs_limit = cpu.segment(SegReg::Cs).limit;
     return key;

@@ -40,5 +40,6 @@ struct ModeKey {
 };
 
 ModeKey compute_mode_key(const CpuState& cpu);
+SegmentClass classify_segment(const CpuState& cpu, unsigned reg);
 
 } // namespace vmm
