@@ -30,7 +30,8 @@ menuentry "Encore boot test on VGA" --hotkey=v {{
     initrd /boot/initrd.gz
 }}
 """
-VGA_ARGUMENTS = "vga=normal"
+# Without nomodeset the kernel's bochs driver may take the screen to graphics before the dialog shows.
+VGA_ARGUMENTS = "vga=normal nomodeset"
 
 
 class Unavailable(Exception):
