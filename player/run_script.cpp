@@ -3,16 +3,32 @@
 #include "player/key_names.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fmt/format.h>
+#include <unordered_set>
 
 namespace player {
 namespace {
 
 constexpr auto kScreenInterval = std::chrono::milliseconds(100);
+// A finished picture: more colours than a text console has, and still for longer than a program takes between
+// two steps of building its screen.
+constexpr auto kPictureInterval = std::chrono::milliseconds(500),
+               kPictureStill = std::chrono::milliseconds(2500);
+constexpr size_t kManyColours = 64;
 constexpr size_t kMaxUnmatched = 64u << 10; // serial text a match may reach back
 
 bool is_expectation(ScriptStep::Kind kind) {
-    return kind == ScriptStep::Kind::ExpectSerial || kind == ScriptStep::Kind::ExpectScreen;
+    return kind == ScriptStep::Kind::ExpectSerial || kind == ScriptStep::Kind::ExpectScreen ||
+           kind == ScriptStep::Kind::ExpectPicture;
+}
+
+bool has_many_colours(const std::vector<uint32_t>& pixels) {
+    std::unordered_set<uint32_t> colours;
+    for (const uint32_t pixel : pixels)
+        if (colours.insert(pixel & 0xFFFFFF).second && colours.size() >= kManyColours)
+            return true;
+    return false;
 }
 
 } // namespace
@@ -39,7 +55,12 @@ base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps,
     script.type_after_ = type_after;
     for (ScriptStep& step : steps) {
         Step ready;
-        if (is_expectation(step.kind)) {
+        if (step.kind == ScriptStep::Kind::ExpectPicture) {
+            int end = 0;
+            if (std::sscanf(step.text.c_str(), "%5ux%5u%n", &ready.width, &ready.height, &end) != 2 ||
+                static_cast<size_t>(end) != step.text.size())
+                return base::fail(fmt::format("a picture's size is written 640x480, not '{}'", step.text), 2);
+        } else if (is_expectation(step.kind)) {
             auto regex = std::make_unique<regex_t>();
             const int failed = ::regcomp(regex.get(), step.text.c_str(), REG_EXTENDED | REG_NEWLINE);
             if (failed != 0) {
@@ -82,6 +103,25 @@ bool RunScript::serial_matches(Session& session, const regex_t& regex) {
     return true;
 }
 
+bool RunScript::picture_stands(Session& session, const Step& step) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - screen_looked_at_ < kPictureInterval)
+        return false;
+    screen_looked_at_ = now;
+    const auto machine = session.machine();
+    if (!machine->text_screen().empty())
+        return false;
+    vmm::Picture picture = machine->picture();
+    if (picture.width < step.width || picture.height < step.height)
+        return false;
+    if (picture.pixels != picture_) {
+        picture_ = std::move(picture.pixels);
+        picture_since_ = now;
+        return false;
+    }
+    return now - picture_since_ >= kPictureStill && has_many_colours(picture_);
+}
+
 bool RunScript::step_done(Session& session, const Step& step) {
     const auto now = std::chrono::steady_clock::now();
     switch (step.step.kind) {
@@ -92,6 +132,8 @@ bool RunScript::step_done(Session& session, const Step& step) {
             return false;
         screen_looked_at_ = now;
         return ::regexec(step.regex.get(), session.machine()->text_screen().c_str(), 0, nullptr, 0) == 0;
+    case ScriptStep::Kind::ExpectPicture:
+        return picture_stands(session, step);
     case ScriptStep::Kind::Type:
     case ScriptStep::Kind::Keys:
         break;
@@ -127,6 +169,8 @@ std::string RunScript::waiting_for() const {
         return fmt::format("'{}' on the serial line", step.text);
     case ScriptStep::Kind::ExpectScreen:
         return fmt::format("'{}' on the screen", step.text);
+    case ScriptStep::Kind::ExpectPicture:
+        return fmt::format("a picture of at least {} that stands still", step.text);
     case ScriptStep::Kind::Type:
     case ScriptStep::Kind::Keys:
         break;

@@ -10,9 +10,9 @@
 namespace player {
 
 struct ScriptStep {
-    enum class Kind : uint8_t { ExpectSerial, ExpectScreen, Type, Keys };
+    enum class Kind : uint8_t { ExpectSerial, ExpectScreen, ExpectPicture, Type, Keys };
     Kind kind = Kind::ExpectSerial;
-    std::string text;
+    std::string text; // ExpectPicture: "640x480", the smallest size that will do
 };
 
 // In TEXT of the command line: \n \t \b \e \\ .
@@ -45,11 +45,13 @@ class RunScript {
     };
     struct Step {
         ScriptStep step;
+        uint32_t width = 0, height = 0; // ExpectPicture
         std::unique_ptr<regex_t, FreeRegex> regex;
     };
     RunScript() = default;
     bool step_done(Session& session, const Step& step);
     bool serial_matches(Session& session, const regex_t& regex);
+    bool picture_stands(Session& session, const Step& step);
 
     std::vector<Step> steps_;
     size_t next_ = 0;
@@ -58,6 +60,8 @@ class RunScript {
     uint64_t serial_position_ = 0;
     std::string serial_; // what no step has consumed
     bool serial_changed_ = true;
+    std::vector<uint32_t> picture_; // the last one looked at, and since when it has not changed
+    std::chrono::steady_clock::time_point picture_since_{};
 };
 
 } // namespace player

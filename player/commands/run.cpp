@@ -25,8 +25,8 @@ struct Options {
     std::string memory, overlay;
     bool headless = false, full_screen = false;
     std::string screenshot, serial, control;
-    std::vector<std::string> expect, expect_screen, type, keys;
-    std::vector<ScriptStep> steps; // those four in the order they were given
+    std::vector<std::string> expect, expect_screen, expect_picture, type, keys;
+    std::vector<ScriptStep> steps; // those five in the order they were given
     double timeout = 0, type_after = 0;
 };
 
@@ -214,7 +214,8 @@ base::Result<> Runner::conclude(Why why) {
         if (!written)
             notice(written.error().message);
     }
-    const bool expecting = !options_.expect.empty() || !options_.expect_screen.empty();
+    const bool expecting =
+        !options_.expect.empty() || !options_.expect_screen.empty() || !options_.expect_picture.empty();
     switch (why) {
     case Why::Matched:
     case Why::Closed:
@@ -248,6 +249,7 @@ base::Result<std::vector<ScriptStep>> ordered_steps(const CLI::App& app, const O
     };
     Source sources[] = {{"--expect", ScriptStep::Kind::ExpectSerial, options.expect},
                         {"--expect-screen", ScriptStep::Kind::ExpectScreen, options.expect_screen},
+                        {"--expect-picture", ScriptStep::Kind::ExpectPicture, options.expect_picture},
                         {"--type", ScriptStep::Kind::Type, options.type},
                         {"--keys", ScriptStep::Kind::Keys, options.keys}};
     std::vector<ScriptStep> steps;
@@ -295,6 +297,8 @@ void add_options(CLI::App& app, Options& options) {
     step("--expect", options.expect, "Wait for this (extended regular expression) on the serial line",
          "REGEX");
     step("--expect-screen", options.expect_screen, "Wait for this on the text screen", "REGEX");
+    step("--expect-picture", options.expect_picture,
+         "Wait until the screen shows graphics of at least this size that stand still", "WxH");
     step("--type", options.type, "Type this (US keyboard; \\n is Enter)", "TEXT");
     step("--keys", options.keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
 }
@@ -304,7 +308,7 @@ void add_options(CLI::App& app, Options& options) {
 Command run_command(CLI::App& root) {
     auto options = std::make_shared<Options>();
     CLI::App* app = root.add_subcommand(
-        "run", "Play a bundle. --expect, --expect-screen, --type and --keys may be repeated and are carried "
+        "run", "Play a bundle. --expect..., --type and --keys may be repeated and are carried "
                "out in the order given; when the last of them is an expectation, its match ends the run");
     add_options(*app, *options);
     return {app, [options, app]() -> base::Result<> {
