@@ -225,6 +225,7 @@ void Machine::Impl::sleep_halted() {
         return;
     const uint64_t deadline = platform->clock.next_deadline();
     const uint64_t now = platform->clock.now();
+    waker->set(HostClock::time_point::max()); // this thread keeps the time itself
     std::unique_lock lock(mutex);
     const auto happened = [&] { return kicks.load() != seen || want != Want::Run; };
     if (deadline == kNever)
