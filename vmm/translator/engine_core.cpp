@@ -11,6 +11,8 @@
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 namespace vmm {
 
@@ -19,6 +21,17 @@ namespace {
 constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
 
 } // namespace
+
+// Does every page of the range fault when read?
+static bool inaccessible(uint64_t first, uint64_t bytes) {
+    for (uint64_t page = first; page < first + bytes; page += kPageSize) {
+        char byte;
+        const iovec to{&byte, 1}, from{reinterpret_cast<void*>(page), 1};
+        if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) >= 0 || errno != EFAULT)
+            return false;
+    }
+    return true;
+}
 
 base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory, IoBus& io,
                                                              EngineConfig config) {
@@ -44,10 +57,13 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
             (reinterpret_cast<uint64_t>(low) + 8 * kLimitTrapIndexes[i]) & ~uint64_t{kPageSize - 1};
         void* trap = mmap(reinterpret_cast<void*>(first), kLimitTrapBytes, PROT_NONE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-        if (trap != reinterpret_cast<void*>(first))
+        // AddressSanitizer has reserved this part of the address space in the same way.
+        const bool reserved = trap == MAP_FAILED && errno == EEXIST && inaccessible(first, kLimitTrapBytes);
+        if (trap != reinterpret_cast<void*>(first) && !reserved)
             return base::fail(std::string("cannot reserve address space for limit checks: ") +
                               std::strerror(errno));
         core->limit_traps_[i] = first;
+        core->limit_trap_owned_[i] = !reserved;
     }
 
     // Backing may still grow by as much as GuestMemory allows; the page after all of it stands for uncached
@@ -86,9 +102,9 @@ EngineCore::~EngineCore() {
         memory->set_observer(nullptr);
     if (trap_page_ != 0)
         munmap(reinterpret_cast<void*>(trap_page_), 2 * kPageSize);
-    for (uint64_t trap : limit_traps_)
-        if (trap != 0)
-            munmap(reinterpret_cast<void*>(trap), kLimitTrapBytes);
+    for (unsigned i = 0; i < limit_traps_.size(); ++i)
+        if (limit_trap_owned_[i])
+            munmap(reinterpret_cast<void*>(limit_traps_[i]), kLimitTrapBytes);
     if (rt != nullptr) {
         rt->~Runtime();
         munmap(rt, kRuntimeBytes);

@@ -140,6 +140,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     uint64_t trap_page_ = 0;                // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0;        // PROT_NONE: bases of null FS/GS
     std::array<uint64_t, 2> limit_traps_{}; // PROT_NONE: where limit violations load from
+    std::array<bool, 2> limit_trap_owned_{};
     std::vector<uint8_t> signal_stack_;
 
     struct Counters {
