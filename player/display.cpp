@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bitset>
 #include <cmath>
+#include <cstdlib>
 #include <fmt/format.h>
 #include <mutex>
 
@@ -100,6 +101,10 @@ base::Result<void> Display::Impl::open(const Options& options) {
         return base::fail(fmt::format("no screen to show a window on ({}); use --headless to run without one",
                                       SDL_GetError()));
     initialised = true;
+    // SDL would rather show a window to nobody than fail; only someone who asks for that by name gets it.
+    const std::string_view driver = SDL_GetCurrentVideoDriver();
+    if (std::getenv("SDL_VIDEODRIVER") == nullptr && (driver == "offscreen" || driver == "dummy"))
+        return base::fail("no screen to show a window on; use --headless to run without one");
     window.reset(SDL_CreateWindow(session.title().c_str(), SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED,
                                   kFirstWidth, kFirstHeight,
                                   SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI));

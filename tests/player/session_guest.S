@@ -1,0 +1,131 @@
+# A guest for session tests: one boot sector that says on COM1 what it finds, then obeys keys.
+#   sector 1 begins with 'P' on a fresh disk: "pristine"; with 'D': "dirty"
+#   w  writes 'D' there: "written" or "write error"     q  turns the machine off
+#   r  resets it                                        others: "key N" with the scan code in hex
+# The screen is white on blue, with "session guest" on it.
+    .code16
+    .globl _start
+_start:
+    xorw %ax, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw %ax, %ss
+    movw $0x7c00, %sp
+    movb %dl, drive
+    movw $0x0003, %ax           # int 10h: 80x25 text
+    int $0x10
+    movw $0x0600, %ax           # clear to white on blue
+    movb $0x1f, %bh
+    xorw %cx, %cx
+    movw $0x184f, %dx
+    int $0x10
+    movw $screen_text, %si
+1:  lodsb
+    testb %al, %al
+    jz 2f
+    movb $0x0e, %ah
+    xorw %bx, %bx
+    int $0x10
+    jmp 1b
+2:  movb $0x42, %ah
+    call disk
+    movw $pristine, %si
+    cmpb $'P', buffer
+    je 3f
+    movw $dirty, %si
+3:  call say
+next:
+    xorb %ah, %ah
+    int $0x16
+    cmpb $'w', %al
+    je write
+    cmpb $'q', %al
+    je off
+    cmpb $'r', %al
+    je reset
+    movb %ah, %bl
+    movw $key, %si
+    call say
+    movb %bl, %al
+    shrb $4, %al
+    call hex
+    movb %bl, %al
+    call hex
+    movw $newline, %si
+    call say
+    jmp next
+
+write:
+    movb $'D', buffer
+    movb $0x43, %ah
+    call disk
+    movw $written, %si
+    jnc 1f
+    movw $write_error, %si
+1:  call say
+    jmp next
+
+off:
+    movw $0x5307, %ax           # APM: all devices off
+    movw $1, %bx
+    movw $3, %cx
+    int $0x15
+    jmp next
+
+reset:
+    movb $0x06, %al
+    movw $0xcf9, %dx
+    outb %al, %dx
+1:  hlt
+    jmp 1b
+
+disk:                           # AH = 42h read, 43h write: sector 1, through extended int 13h
+    xorb %al, %al
+    movb drive, %dl
+    movw $packet, %si
+    int $0x13
+    ret
+
+hex:
+    andb $15, %al
+    addb $'0', %al
+    cmpb $'9', %al
+    jbe send
+    addb $('a' - '9' - 1), %al
+send:                           # AL to COM1
+    pushw %ax
+    movw $0x3fd, %dx
+1:  inb %dx, %al
+    testb $0x20, %al
+    jz 1b
+    popw %ax
+    movw $0x3f8, %dx
+    outb %al, %dx
+    ret
+
+say:
+    lodsb
+    testb %al, %al
+    jz 1f
+    call send
+    jmp say
+1:  ret
+
+    .balign 4
+packet:
+    .byte 16, 0
+    .word 1, buffer, 0
+    .quad 1
+drive:       .byte 0
+screen_text: .asciz "session guest"
+pristine:    .asciz "pristine\r\n"
+dirty:       .asciz "dirty\r\n"
+written:     .asciz "written\r\n"
+write_error: .asciz "write error\r\n"
+key:         .asciz "key "
+newline:     .asciz "\r\n"
+    .org 510
+    .byte 0x55, 0xaa
+buffer:
+    .ascii "P"
+    .org 1 << 20                # the rest of a 1 MiB disk

@@ -1,0 +1,136 @@
+// A session's life as a person or script sees it: the real executable, a signed bundle, a small real guest.
+#include "tests/player/session_desk.h"
+
+using namespace session_test;
+
+namespace {
+
+// The guest must find its disk as the publisher made it.
+void check_pristine(Desk& desk) {
+    CHECK(desk.run("run x.encore --headless --expect pristine --timeout 60") == 0);
+    CHECK(desk.bundle_untouched());
+    CHECK(desk.leftovers() == 0);
+}
+
+} // namespace
+
+TEST_CASE("session: what the guest wrote is gone after it turned itself off", "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --serial serial.txt --expect pristine --type w --expect written "
+                   "--keys r --expect dirty --type q --timeout 60") == 0);
+    CHECK(desk.says("pristine\r\nwritten\r\ndirty\r\n")); // a reset keeps what was written
+    check_pristine(desk);
+}
+
+TEST_CASE("session: signals end it cleanly and leave nothing", "[session]") {
+    Desk desk;
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
+        fs::remove(desk.path + "/serial.txt");
+        const pid_t child = desk.start({"--headless", "--serial", "serial.txt", "--expect", "pristine",
+                                        "--type", "w", "--expect", "never"});
+        REQUIRE(eventually([&] { return desk.says("written"); }));
+        CHECK(desk.finish(child, signal) == 130);
+        CHECK(desk.leftovers() == 0);
+    }
+    check_pristine(desk);
+}
+
+TEST_CASE("session: kill -9 at any moment leaves nothing behind", "[session]") {
+    Desk desk;
+    for (int i = 0; i < 6; ++i) {
+        const pid_t child = desk.start({"--headless", "--serial", "serial.txt", "--expect", "pristine",
+                                        "--type", "w", "--expect", "never"});
+        std::this_thread::sleep_for(std::chrono::milliseconds(37 * i * i));
+        if (i == 5)
+            REQUIRE(eventually([&] { return desk.says("written"); }));
+        CHECK(desk.finish(child, SIGKILL) == -SIGKILL);
+    }
+    check_pristine(desk);
+}
+
+TEST_CASE("session: an expectation that does not come true is status 124 and says what was awaited",
+          "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --expect 'no(thing)+ like this' --timeout 3") == 124);
+    CHECK(desk.output.find("waiting for 'no(thing)+ like this' on the serial line") != std::string::npos);
+    CHECK(desk.output.find("session guest") != std::string::npos); // the screen
+    CHECK(desk.run("run x.encore --headless --expect pristine --type q --expect never --timeout 60") == 1);
+    CHECK(desk.output.find("ended while waiting for 'never'") != std::string::npos);
+    CHECK(desk.run("run x.encore --headless --expect-screen '^session +guest *$' --timeout 60") == 0);
+    CHECK(desk.run("run x.encore --headless --type-after 2 --type q --timeout 60") == 0);
+}
+
+TEST_CASE("session: wrong words on the command line are status 2 and nothing runs", "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --expect '('") == 2);
+    CHECK(desk.run("run x.encore --headless --keys ctrl-nosuch") == 2);
+    CHECK(desk.run("run x.encore --headless --type '\\x'") == 2);
+    CHECK(desk.run("run x.encore --headless --memory lots") == 2);
+    CHECK(desk.run("run x.encore --headless --expect-picture big") == 2);
+    CHECK(desk.run("run x.encore --headless --kernel-append quiet") == 2);
+    CHECK(desk.run("run x.encore --headless --memory 1M") == 7);
+    CHECK(desk.run("run x.encore --headless --cdrom missing.iso") == 1);
+    CHECK(desk.output.find("missing.iso") != std::string::npos);
+}
+
+TEST_CASE("session: unsigned, tampered, untrusted and expired bundles do not run", "[session]") {
+    Desk desk;
+    const std::string how = " --headless --serial serial.txt --expect pristine --timeout 60";
+    REQUIRE(desk.run("pack r.toml -o u.encore --unsigned") == 0);
+    CHECK(desk.run("run u.encore" + how) == 3);
+    std::string changed = desk.read("x.encore");
+    changed[700] = static_cast<char>(changed[700] ^ 1); // in the manifest
+    desk.write("t.encore", changed);
+    CHECK(desk.run("run t.encore" + how) == 4);
+    REQUIRE(desk.run("keygen --name Other --out o") == 0);
+    REQUIRE(desk.run("pack r.toml -o o.encore --key o.key --cert o.crt") == 0);
+    CHECK(desk.run("run o.encore" + how) == 5);
+    CHECK(desk.run("run r.toml" + how) == 8);
+    CHECK_FALSE(fs::exists(desk.path + "/serial.txt"));
+    CHECK_FALSE(fs::exists(desk.path + "/cache"));
+}
+
+TEST_CASE("session: damage found while running ends it with the member's name", "[session]") {
+    Desk desk;
+    std::string changed = desk.read("x.encore");
+    // A byte of the packed boot sector: tar puts the first chunk right after its member's header.
+    size_t member = changed.find("blobs/chunks.0");
+    while (member != std::string::npos && changed.compare(member + 257, 5, "ustar") != 0)
+        member = changed.find("blobs/chunks.0", member + 1); // the manifest names it too
+    REQUIRE(member != std::string::npos);
+    changed[member + 512 + 40] = static_cast<char>(changed[member + 512 + 40] ^ 0x10);
+    desk.write("t.encore", changed);
+    const int status = desk.run("run t.encore --headless --serial serial.txt --expect pristine --timeout 30");
+    CHECK(status == 4);
+    CHECK(desk.output.find("disk0") != std::string::npos);
+    CHECK_FALSE(desk.says("pristine"));
+}
+
+TEST_CASE("session: when no more can be written the guest gets an error and runs on", "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --overlay 0M --expect pristine --type w --expect 'write error' "
+                   "--type a --expect 'key 1e' --timeout 60") == 0);
+    CHECK(desk.output.find("written as much as it may") != std::string::npos);
+}
+
+TEST_CASE("session: the publisher may end it at a reset, or start afresh at power-off", "[session]") {
+    {
+        Desk desk("[policy]\nreset_ends_session = true\n");
+        CHECK(
+            desk.run("run x.encore --headless --serial serial.txt --expect pristine --type r --timeout 60") ==
+            0);
+        CHECK(desk.read("serial.txt") == "pristine\r\n");
+    }
+    Desk desk("[policy]\npower_off_ends_session = false\n");
+    CHECK(desk.run("run x.encore --headless --serial serial.txt --expect pristine --type w --expect written "
+                   "--type q --expect pristine --timeout 60") == 0);
+}
+
+TEST_CASE("session: a screenshot is a PNG of the guest's screen", "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --expect pristine --screenshot s.png --timeout 60") == 0);
+    const std::string png = desk.read("s.png");
+    REQUIRE(png.size() > 100);
+    CHECK(png.substr(0, 8) == "\x89PNG\r\n\x1a\n");
+    CHECK(png.substr(16, 8) == std::string("\0\0\x02\xd0\0\0\x01\x90", 8)); // 720 x 400
+}

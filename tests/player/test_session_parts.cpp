@@ -1,0 +1,295 @@
+// The parts of a session one by one.
+#include "player/key_names.h"
+#include "player/overlay_port.h"
+#include "player/png_writer.h"
+#include "player/run_script.h"
+#include "player/scan_codes.h"
+#include "player/session_storage.h"
+#include "player/typist.h"
+
+#include <catch2/catch.hpp>
+#include <fcntl.h>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+#include <sys/file.h>
+#include <sys/wait.h>
+#include <zlib.h>
+
+using namespace player;
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Folder {
+    Folder() {
+        std::string name = fs::temp_directory_path() / "encore-parts-XXXXXX";
+        REQUIRE(::mkdtemp(name.data()));
+        path = name;
+    }
+    ~Folder() { fs::remove_all(path); }
+    std::string path;
+};
+
+class MemoryPort final : public vmm::BlockPort {
+  public:
+    explicit MemoryPort(std::vector<uint8_t> content) : bytes(std::move(content)) {}
+    uint64_t size_bytes() const override { return bytes.size(); }
+    bool read_only() const override { return true; }
+    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
+        std::copy_n(bytes.begin() + static_cast<ptrdiff_t>(offset), to.size(), to.begin());
+        return {};
+    }
+    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return base::fail("read-only"); }
+    base::Result<void> flush() override { return {}; }
+    std::vector<uint8_t> bytes;
+};
+
+std::vector<uint8_t> noise(size_t size) {
+    std::mt19937 random(7);
+    std::vector<uint8_t> bytes(size);
+    for (uint8_t& byte : bytes)
+        byte = static_cast<uint8_t>(random());
+    return bytes;
+}
+
+} // namespace
+
+TEST_CASE("overlay: reads and writes of any shape are those of a plain disk, and the disk below stays",
+          "[overlay]") {
+    Folder folder;
+    auto storage = SessionStorage::open(folder.path);
+    REQUIRE(storage);
+    const size_t size = 5 * kOverlayChunk + 1536; // the last chunk is not whole
+    auto base = std::make_shared<MemoryPort>(noise(size));
+    const std::vector<uint8_t> before = base->bytes;
+    std::vector<uint8_t> expected = before;
+    auto budget = std::make_shared<OverlayBudget>(1ull << 30);
+    {
+        OverlayPort port(base, std::move(*(*storage)->create_file()), budget, {});
+        std::mt19937 random(11);
+        for (int i = 0; i < 400; ++i) {
+            const size_t offset = random() % size;
+            const size_t length = random() % std::min<size_t>(size - offset, 3 * kOverlayChunk) + 1;
+            if (i % 2 == 0) {
+                std::vector<uint8_t> data(length);
+                for (uint8_t& byte : data)
+                    byte = static_cast<uint8_t>(random());
+                REQUIRE(port.write(offset, data));
+                std::copy(data.begin(), data.end(), expected.begin() + static_cast<ptrdiff_t>(offset));
+            } else {
+                std::vector<uint8_t> got(length);
+                REQUIRE(port.read(offset, got));
+                REQUIRE(
+                    std::equal(got.begin(), got.end(), expected.begin() + static_cast<ptrdiff_t>(offset)));
+            }
+        }
+        CHECK(budget->used() <= 6 * kOverlayChunk); // never more than the disk
+        std::vector<uint8_t> beyond(16);
+        CHECK_FALSE(port.read(size - 8, beyond));
+        CHECK_FALSE(port.write(size - 8, beyond));
+        CHECK_FALSE(port.write(~uint64_t{0} - 4, beyond));
+    }
+    CHECK(base->bytes == before);
+    CHECK(budget->used() == 0);
+}
+
+TEST_CASE("overlay: beyond the budget writes fail, what was there stays readable", "[overlay]") {
+    Folder folder;
+    auto storage = SessionStorage::open(folder.path);
+    REQUIRE(storage);
+    auto base = std::make_shared<MemoryPort>(noise(4 * kOverlayChunk));
+    int notices = 0;
+    OverlayPort port(base, std::move(*(*storage)->create_file()),
+                     std::make_shared<OverlayBudget>(kOverlayChunk), [&](const std::string&) { ++notices; });
+    const std::vector<uint8_t> ones(512, 1);
+    CHECK(port.write(0, ones));
+    CHECK_FALSE(port.write(kOverlayChunk, ones));
+    CHECK_FALSE(port.write(2 * kOverlayChunk, ones));
+    CHECK(notices == 1);
+    CHECK(port.write(1024, ones)); // in a chunk that is there already
+    std::vector<uint8_t> got(512);
+    REQUIRE(port.read(kOverlayChunk, got));
+    CHECK(std::equal(got.begin(), got.end(), base->bytes.begin() + kOverlayChunk));
+    REQUIRE(port.read(0, got));
+    CHECK(got == ones);
+}
+
+TEST_CASE("overlay: a full host disk is a write error with a plain notice, and passes", "[overlay]") {
+    // The file is a descriptor that cannot be written, which is what a failing disk looks like from here.
+    Folder folder;
+    auto base = std::make_shared<MemoryPort>(noise(2 * kOverlayChunk));
+    std::string said;
+    auto budget = std::make_shared<OverlayBudget>(1ull << 30);
+    OverlayPort port(base, base::UniqueFd(::open("/dev/full", O_RDWR | O_CLOEXEC)), budget,
+                     [&](const std::string& text) { said = text; });
+    const std::vector<uint8_t> ones(512, 1);
+    CHECK_FALSE(port.write(0, ones));
+    CHECK(said.find("free some space") != std::string::npos);
+    CHECK(budget->used() == 0);
+    std::vector<uint8_t> got(512);
+    REQUIRE(port.read(0, got));
+    CHECK(std::equal(got.begin(), got.end(), base->bytes.begin()));
+}
+
+TEST_CASE("storage: nameless files leave nothing; named ones go with their session", "[storage]") {
+    Folder folder;
+    const auto entries = [&] {
+        size_t count = 0;
+        for (const auto& entry : fs::directory_iterator(folder.path + "/encore/sessions"))
+            count += entry.path().filename() != ".lock";
+        return count;
+    };
+    {
+        auto storage = SessionStorage::open(folder.path);
+        REQUIRE(storage);
+        auto file = (*storage)->create_file();
+        REQUIRE(file);
+        CHECK(::write(file->get(), "x", 1) == 1);
+        CHECK(entries() == 0);
+    }
+    {
+        auto storage = SessionStorage::open(folder.path, SessionStorage::Files::Named);
+        REQUIRE(storage);
+        REQUIRE((*storage)->create_file());
+        CHECK(entries() == 1);
+        auto other = SessionStorage::open(folder.path); // a live session's folder is not stale
+        REQUIRE(other);
+        CHECK(entries() == 1);
+    }
+    CHECK(entries() == 0);
+}
+
+TEST_CASE("storage: what a killed session left is removed by the next one", "[storage]") {
+    Folder folder;
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto storage = SessionStorage::open(folder.path, SessionStorage::Files::Named);
+        ::_exit(storage && (*storage)->create_file() ? 42 : 1); // no destructor runs, as with kill -9
+    }
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    REQUIRE(WEXITSTATUS(status) == 42);
+    const std::string sessions = folder.path + "/encore/sessions";
+    fs::create_directory(sessions + "/half-made"); // killed between making the folder and locking it
+    std::ofstream(folder.path + "/precious") << "x";
+    fs::create_directory_symlink(folder.path, sessions + "/link");
+    auto count = [&] { return std::distance(fs::directory_iterator(sessions), fs::directory_iterator()); };
+    CHECK(count() == 4);
+    auto next = SessionStorage::open(folder.path);
+    REQUIRE(next);
+    CHECK(count() == 2); // its lock, and a link that is nobody's session
+    CHECK(fs::exists(folder.path + "/precious"));
+}
+
+TEST_CASE("scan codes: every key of a US keyboard has one, and only one", "[keys]") {
+    std::map<uint16_t, uint32_t> seen;
+    for (uint32_t usage = 0x04; usage <= 0x67; ++usage) {
+        const uint16_t code = scan_code_for_usage(usage);
+        INFO(usage);
+        CHECK(code != 0);
+        if (usage != 0x32) // non-US #: the same key as backslash
+            CHECK(seen.emplace(code, usage).second);
+    }
+    for (uint32_t usage = 0xE0; usage <= 0xE7; ++usage)
+        CHECK(seen.emplace(scan_code_for_usage(usage), usage).second);
+    CHECK(scan_code_for_usage(0) == 0);
+    CHECK(scan_code_for_usage(0xE8) == 0);
+    CHECK(scan_code_for_usage(~0u) == 0);
+    // Microsoft's table, samples of each region.
+    CHECK(scan_code_for_usage(0x04) == 0x1E);   // a
+    CHECK(scan_code_for_usage(0x1D) == 0x2C);   // z
+    CHECK(scan_code_for_usage(0x27) == 0x0B);   // 0
+    CHECK(scan_code_for_usage(0x45) == 0x58);   // F12
+    CHECK(scan_code_for_usage(0x46) == 0xE037); // Print
+    CHECK(scan_code_for_usage(0x48) == 0xE11D); // Pause
+    CHECK(scan_code_for_usage(0x50) == 0xE04B); // left
+    CHECK(scan_code_for_usage(0x58) == 0xE01C); // keypad Enter
+    CHECK(scan_code_for_usage(0x62) == 0x52);   // keypad 0
+    CHECK(scan_code_for_usage(0x64) == 0x56);   // the key left of Z in Europe
+    CHECK(scan_code_for_usage(0x87) == 0x73);   // Ro
+    CHECK(scan_code_for_usage(0xE6) == 0xE038); // right Alt
+    CHECK(scan_code_with_modifiers(0xE11D, true, false) == 0xE046);
+    CHECK(scan_code_with_modifiers(0xE037, false, true) == 0x54);
+    CHECK(scan_code_with_modifiers(0x1E, true, true) == 0x1E);
+}
+
+TEST_CASE("keys: chords and texts by name", "[keys]") {
+    CHECK(*parse_chord("ctrl-alt-delete") == std::vector<uint16_t>{0x1D, 0x38, 0xE053});
+    CHECK(*parse_chord("Alt-F4") == std::vector<uint16_t>{0x38, 0x3E});
+    CHECK(*parse_chord("a") == std::vector<uint16_t>{0x1E});
+    for (const char* wrong : {"", "-", "ctrl-", "-a", "ctrl--a", "hyper-x", "?"})
+        CHECK_FALSE(parse_chord(wrong));
+    const auto keys = *keys_for_text("aA1!\n-_ ~\\|/?");
+    CHECK(keys == std::vector<std::vector<uint16_t>>{{0x1E},
+                                                     {0x2A, 0x1E},
+                                                     {0x02},
+                                                     {0x2A, 0x02},
+                                                     {0x1C},
+                                                     {0x0C},
+                                                     {0x2A, 0x0C},
+                                                     {0x39},
+                                                     {0x2A, 0x29},
+                                                     {0x2B},
+                                                     {0x2A, 0x2B},
+                                                     {0x35},
+                                                     {0x2A, 0x35}});
+    for (char c = ' '; c <= '~'; ++c)
+        CHECK(keys_for_text(std::string(1, c)));
+    CHECK_FALSE(keys_for_text("\xc3\xa4"));
+    CHECK(*unescape("a\\n\\\\n\\t") == "a\n\\n\t");
+    CHECK_FALSE(unescape("a\\"));
+    CHECK_FALSE(unescape("\\q"));
+}
+
+TEST_CASE("typist: every key that goes down comes up, in order; forgetting leaves none down", "[keys]") {
+    std::mutex mutex;
+    std::vector<std::pair<uint16_t, bool>> sent;
+    Typist typist([&](const vmm::KeyEvent& event) {
+        const std::lock_guard lock(mutex);
+        sent.emplace_back(event.scan_code, event.pressed);
+    });
+    REQUIRE(typist.press("ctrl-c"));
+    REQUIRE(typist.type("A"));
+    while (typist.waiting() != 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    CHECK(sent == std::vector<std::pair<uint16_t, bool>>{{0x1D, true},
+                                                         {0x2E, true},
+                                                         {0x2E, false},
+                                                         {0x1D, false},
+                                                         {0x2A, true},
+                                                         {0x1E, true},
+                                                         {0x1E, false},
+                                                         {0x2A, false}});
+    CHECK_FALSE(typist.type(std::string(100000, 'a')));
+    sent.clear();
+    REQUIRE(typist.type(std::string(200, 'a')));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    typist.forget();
+    while (typist.waiting() != 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const std::lock_guard lock(mutex);
+    REQUIRE_FALSE(sent.empty());
+    CHECK_FALSE(sent.back().second);
+}
+
+TEST_CASE("png: rows unpack to the picture's colours", "[png]") {
+    vmm::Picture picture{2, 2, {0xFF0000, 0x00FF00, 0x0000FF, 0xFF123456}};
+    const auto png = encode_png(picture);
+    REQUIRE(png);
+    // Signature 8, IHDR 25, then IDAT: length, type, data.
+    REQUIRE(png->size() > 41);
+    const uint32_t length = uint32_t{(*png)[35]} << 8 | (*png)[36];
+    std::vector<uint8_t> rows(14);
+    uLongf size = rows.size();
+    REQUIRE(::uncompress(rows.data(), &size, png->data() + 41, length) == Z_OK);
+    CHECK(rows == std::vector<uint8_t>{0, 255, 0, 0, 0, 255, 0, 0, 0, 0, 255, 0x12, 0x34, 0x56});
+    CHECK_FALSE(encode_png({}));
+    CHECK_FALSE(encode_png({100, 100, {1, 2, 3}}));
+    Folder folder;
+    CHECK(write_png(picture, folder.path + "/a.png"));
+    CHECK(fs::file_size(folder.path + "/a.png") == png->size());
+    CHECK_FALSE(write_png(picture, folder.path + "/no/a.png"));
+    CHECK(std::distance(fs::directory_iterator(folder.path), fs::directory_iterator()) == 1);
+}

@@ -1,0 +1,192 @@
+// The window on a real X server (Xvfb), driven by xdotool as a person would.
+#include "tests/player/session_desk.h"
+
+#include <X11/Xlib.h>
+#include <X11/Xutil.h>
+#include <map>
+
+using namespace session_test;
+
+namespace {
+
+struct Place {
+    int x = 0, y = 0, width = 0, height = 0;
+};
+
+// An X server of this test's own, with a window manager, which going full screen takes.
+class XServer {
+  public:
+    explicit XServer(const std::string& folder) {
+        int ready[2];
+        REQUIRE(::pipe(ready) == 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            const std::string fd = std::to_string(ready[1]);
+            const int log = ::open((folder + "/xvfb.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+            ::dup2(log, 1);
+            ::dup2(log, 2);
+            ::execlp("Xvfb", "Xvfb", "-displayfd", fd.c_str(), "-screen", "0", "2000x1200x24", "-nolisten",
+                     "tcp", nullptr);
+            ::_exit(127);
+        }
+        ::close(ready[1]);
+        char digits[16] = {};
+        const ssize_t got = ::read(ready[0], digits, sizeof digits - 1);
+        ::close(ready[0]);
+        REQUIRE(got > 0); // is xvfb installed?
+        name = ":" + std::to_string(std::atoi(digits));
+        ::XSetErrorHandler([](Display*, XErrorEvent*) { return 0; }); // windows come and go while we look
+        display = ::XOpenDisplay(name.c_str());
+        REQUIRE(display != nullptr);
+        manager_ = ::fork();
+        if (manager_ == 0) {
+            ::setenv("DISPLAY", name.c_str(), 1);
+            ::setenv("HOME", folder.c_str(), 1);
+            const int log = ::open((folder + "/openbox.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+            ::dup2(log, 1);
+            ::dup2(log, 2);
+            ::execlp("openbox", "openbox", "--sm-disable", nullptr);
+            ::_exit(127);
+        }
+        const Atom check = ::XInternAtom(display, "_NET_SUPPORTING_WM_CHECK", False);
+        REQUIRE(eventually([&] {
+            XTextProperty property{};
+            const bool there = ::XGetTextProperty(display, DefaultRootWindow(display), &property, check) != 0;
+            if (property.value != nullptr)
+                ::XFree(property.value);
+            return there;
+        }));
+    }
+    ~XServer() {
+        if (display != nullptr)
+            ::XCloseDisplay(display);
+        for (const pid_t pid : {manager_, pid_}) {
+            ::kill(pid, SIGTERM);
+            ::waitpid(pid, nullptr, 0);
+        }
+    }
+    XServer(const XServer&) = delete;
+
+    bool tool(const std::string& arguments) {
+        return std::system(("DISPLAY=" + name + " xdotool " + arguments + " > /dev/null 2>&1").c_str()) == 0;
+    }
+    // The share of the screen's pixels, in the given rectangle, that have this colour.
+    double share(unsigned long colour, int x, int y, int width, int height) {
+        XImage* image = ::XGetImage(display, DefaultRootWindow(display), x, y, static_cast<unsigned>(width),
+                                    static_cast<unsigned>(height), AllPlanes, ZPixmap);
+        if (image == nullptr) // not all of it on the screen
+            return 0;
+        int count = 0;
+        for (int row = 0; row < height; ++row)
+            for (int column = 0; column < width; ++column)
+                count += (XGetPixel(image, column, row) & 0xFFFFFF) == colour;
+        XDestroyImage(image);
+        return static_cast<double>(count) / (width * height);
+    }
+    // What xdotool answers.
+    std::string ask(const std::string& arguments) const {
+        std::string answer;
+        FILE* pipe = ::popen(("DISPLAY=" + name + " xdotool " + arguments + " 2>/dev/null").c_str(), "r");
+        REQUIRE(pipe != nullptr);
+        for (int c; (c = std::fgetc(pipe)) != EOF;)
+            answer.push_back(static_cast<char>(c));
+        ::pclose(pipe);
+        return answer.substr(0, answer.find_last_not_of('\n') + 1);
+    }
+    // Where the player's window is, and its title.
+    bool find_window(Place& at, std::string& title) {
+        window = ask("search --onlyvisible --name '^Session guest'");
+        if (window.empty() || window.find('\n') != std::string::npos)
+            return false;
+        title = ask("getwindowname " + window);
+        const Window id = std::stoul(window);
+        XWindowAttributes attributes{};
+        Window child{};
+        if (::XGetWindowAttributes(display, id, &attributes) == 0 ||
+            ::XTranslateCoordinates(display, id, DefaultRootWindow(display), 0, 0, &at.x, &at.y, &child) == 0)
+            return false;
+        at.width = attributes.width;
+        at.height = attributes.height;
+        return true;
+    }
+
+    std::string name;
+    Display* display = nullptr;
+    std::string window; // its id
+
+  private:
+    pid_t pid_ = -1, manager_ = -1;
+};
+
+constexpr int kScreenWidth = 2000, kScreenHeight = 1200;
+constexpr unsigned long kBlue = 0x0000AA; // the guest's background: VGA colour 1
+
+} // namespace
+
+TEST_CASE("window: shows the guest, scales it, passes keys, and its end leaves nothing", "[window]") {
+    Desk desk;
+    XServer x(desk.path);
+    const pid_t child = desk.start({"--serial", "serial.txt", "--control", "c"}, x.name);
+    Place at;
+    std::string title;
+    bool shown = eventually([&] { return desk.says("pristine") && x.find_window(at, title); });
+    CHECK(shown);
+    if (shown) {
+        CHECK(
+            eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }, 10));
+        CHECK(
+            eventually([&] { return x.find_window(at, title) && at.width == 720 && at.height == 400; }, 10));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, at.width, at.height) > 0.95; }, 10));
+        const std::string window = x.window;
+        x.tool("windowfocus --sync " + window);
+        CHECK(x.tool("key F10"));
+        CHECK(eventually([&] { return desk.says("key 44"); }, 10));
+        CHECK(x.tool("key Left"));
+        CHECK(eventually([&] { return desk.says("key 4b"); }, 10));
+        // Twice as large fills the window; another shape keeps the picture's and is black beside it.
+        CHECK(x.tool("windowsize --sync " + window + " 1440 800"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1440; }, 10));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, 1440, 800) > 0.95; }, 10));
+        CHECK(x.tool("windowsize --sync " + window + " 1120 400"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1120; }, 10));
+        CHECK(eventually([&] { return x.share(0, at.x, at.y, 200, 400) == 1.0; }, 10));
+        CHECK(eventually([&] { return x.share(kBlue, at.x + 200, at.y, 720, 400) > 0.95; }, 10));
+        CHECK(x.share(0, at.x + 920, at.y, 200, 400) == 1.0);
+        // The whole screen and back.
+        CHECK(x.tool("key ctrl+alt+f"));
+        CHECK(eventually(
+            [&] {
+                return x.find_window(at, title) && at.width == kScreenWidth && at.height == kScreenHeight;
+            },
+            10));
+        CHECK(eventually([&] { return x.share(kBlue, 0, 45, kScreenWidth, 1110) > 0.9; }, 10));
+        CHECK_FALSE(desk.says("key 21")); // the chord's F was not the guest's
+        CHECK(x.tool("key ctrl+alt+f"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width < kScreenWidth; }, 10));
+        // A click gives the mouse to a guest that takes movement only; the chord takes it back.
+        CHECK(x.tool(fmt::format("mousemove {} {} click 1", at.x + 300, at.y + 200)));
+        CHECK(eventually(
+            [&] { return x.find_window(at, title) && title.find("Ctrl+Alt+G") != std::string::npos; }, 10));
+        CHECK(x.tool("key ctrl+alt+g"));
+        CHECK(
+            eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }, 10));
+        CHECK(x.tool("key w"));
+        CHECK(eventually([&] { return desk.says("written"); }, 10));
+        CHECK(x.tool("key ctrl+alt+q"));
+        CHECK(desk.finish(child) == 0);
+    } else {
+        CHECK(desk.read("out.txt").empty());
+        desk.finish(child, SIGKILL);
+    }
+    CHECK(desk.leftovers() == 0);
+    CHECK(desk.bundle_untouched());
+    CHECK(desk.run("run x.encore --headless --expect pristine --timeout 60") == 0);
+}
+
+TEST_CASE("window: without a screen the error says what to do", "[window]") {
+    Desk desk;
+    const pid_t child = desk.start({"--serial", "serial.txt"}, ":987");
+    CHECK(desk.finish(child) == 1);
+    CHECK(desk.says("--headless", "out.txt"));
+    CHECK_FALSE(desk.says("pristine"));
+}
