@@ -168,7 +168,6 @@ class Session {
     void check(const Side& side, const Case& test, const Outcome& expected) {
         if (agrees(side, test, expected))
             return;
-        ++failures_;
         Outcome native;
         const auto fails = [&](const Case& candidate) {
             {
@@ -177,6 +176,18 @@ class Session {
             }
             return !agrees(side, candidate, native);
         };
+        // A side descheduled past its watchdog on a busy machine looks like a mismatch once: three repeats
+        // tell.
+        constexpr unsigned kRepeats = 3;
+        unsigned seen = 0;
+        for (unsigned i = 0; i < kRepeats; ++i)
+            seen += fails(test) ? 1 : 0;
+        if (seen == 0) {
+            fmt::print("case {} in mode {} disagreed once and not again in {} repeats: not counted\n",
+                       test.index, side.name, kRepeats);
+            return;
+        }
+        ++failures_;
         const Case smallest = shrink(test, fails);
         const bool again = fails(smallest);
         const std::vector<std::string> differences = compare(smallest, native, actual_);
