@@ -19,13 +19,14 @@ PARTITION_START = 2048  # sectors; the gap before it holds GRUB's core image
 PARTITION_MIB = 64
 MIB = 1 << 20
 
-# The test chooses an entry by its hotkey, so the menu waits for ever and the keyboard is part of the test.
+# The test chooses an entry by its hotkey, so the menu waits for ever and the keyboard is part of the test. GRUB's own
+# keys (c, e, v for down) are no hotkeys.
 GRUB_MENU = """set timeout=-1
 menuentry "Encore boot test on serial" --hotkey=s {{
     linux /boot/linux console=ttyS0 priority=low
     initrd /boot/initrd.gz
 }}
-menuentry "Encore boot test on VGA" --hotkey=v {{
+menuentry "Encore boot test on VGA" --hotkey=g {{
     linux /boot/linux priority=low {vga}
     initrd /boot/initrd.gz
 }}

@@ -281,3 +281,19 @@ GUEST_TEST("smc: flags live across a store into code", "[smc]") {
     CHECK(g.eax() == 0x5544);
     CHECK(g.ecx() == 0x0101);
 }
+
+GUEST32(smc_pop, R"(
+    push 0x90909090
+    push 0x33
+    mov edx, esp
+    pop dword ptr ds:[0x10041]
+    sub edx, esp
+    .org 0x40, 0x90
+    mov eax, 0x11
+    hlt
+)");
+GUEST_TEST("smc: POP into the code that follows it releases the stack once", "[smc]") {
+    CHECK(g.run(smc_pop) == "hlt");
+    CHECK(g.eax() == 0x33);
+    CHECK(static_cast<int32_t>(g.edx()) == -4);
+}

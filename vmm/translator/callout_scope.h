@@ -12,12 +12,14 @@ class CalloutScope {
     // Must the block be left at the next instruction boundary?
     [[nodiscard]] bool must_leave() const {
         return core_.code_changed || core_.flush_requested || core_.contexts_stale || core_.intercepted ||
-               core_.poll_armed();
+               core_.interrupt_due || core_.poll_armed();
     }
 
     // The instruction is not finished yet: back into the block.
     [[nodiscard]] uint32_t go_on() {
         core_.scatter_flags();
+        if (core_.interrupt_due) // mid-instruction (a device's memory was read): at the next poll, then
+            core_.arm_poll();
         return kGoOn;
     }
     // Out to the dispatcher; cpu.eip is where to go on.

@@ -34,12 +34,13 @@ uint32_t raise_vector(Runtime& rt, uint32_t vector, uint32_t with_code) {
 struct Access {
     explicit Access(uint32_t packed)
         : flags(packed & 15), segment(static_cast<SegReg>((packed >> 4) & 7)), bytes((packed >> 8) & 0x3FF),
-          bit_register((packed >> 18) & 7), address16((packed >> 21) & 1) {}
+          bit_register((packed >> 18) & 7), address16((packed >> 21) & 1), released((packed >> 22) & 7) {}
     uint32_t flags;
     SegReg segment;
     uint32_t bytes;
     unsigned bit_register;
     bool address16;
+    uint32_t released;
 };
 
 uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
@@ -83,6 +84,11 @@ uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
             rt.engine->linear->write_bytes(rt.slot_linear, rt.slot, access.bytes, rt.engine->privilege());
         !done)
         return scope.fault(done.error());
+    if (access.released != 0) {
+        // Here and not after the call-out, which may leave the block: the instruction is over with it.
+        const unsigned width = rt.cpu.segment(SegReg::Ss).big() ? 4 : 2;
+        set_gpr(rt.cpu, static_cast<unsigned>(Reg::Esp), rt.cpu.reg(Reg::Esp) + access.released, width);
+    }
     return scope.done();
 }
 

@@ -69,11 +69,13 @@ enum class BcdOperation : uint8_t { Daa, Das, Aaa, Aas, Aam, Aad, Salc };
 // Packed argument of SlotPrepare/SlotCommit.
 struct SlotAccess {
     static constexpr uint32_t kRead = 1, kWrite = 2, kAligned16 = 4, kBitString = 8;
-    // bits 0-3 flags, 4-6 segment, 8-17 bytes, 18-20 general register of a bit string, 21 16-bit addressing
+    // bits 0-3 flags, 4-6 segment, 8-17 bytes, 18-20 general register of a bit string, 21 16-bit addressing,
+    // 22-24 bytes of stack that the commit releases (POP to memory)
     static uint32_t pack(uint32_t flags, unsigned segment, unsigned bytes, unsigned bit_register = 0,
                          bool address16 = false) {
         return flags | segment << 4 | bytes << 8 | bit_register << 18 | uint32_t{address16} << 21;
     }
+    static uint32_t releasing(uint32_t packed, unsigned stack_bytes) { return packed | stack_bytes << 22; }
 };
 
 using CalloutFunction = uint32_t (*)(Runtime& rt, uint32_t a, uint32_t b);

@@ -167,7 +167,7 @@ void EngineCore::interrupt_line_changed() {
     if (!interrupt_pending())
         return;
     rt->sti_poll_pointer = trap_page_;
-    arm_poll();
+    interrupt_due = (rt->cpu.eflags & eflags::kIf) != 0;
 }
 
 void EngineCore::cr3_loaded() {
@@ -457,6 +457,7 @@ Engine::Stop EngineCore::run() {
     constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
     for (;;) {
         disarm_poll();
+        interrupt_due = false;
         if (stop_requested.exchange(false))
             return Engine::Stop::Requested;
         if (attention.exchange(false) && boundary_hook) {

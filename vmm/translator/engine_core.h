@@ -53,7 +53,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void arm_poll(); // any thread
     void disarm_poll();
     [[nodiscard]] bool poll_armed() const { return poll_armed_.load(std::memory_order_acquire); }
-    void interrupt_line_changed();
+    void interrupt_line_changed(); // vCPU thread; IF as in cpu.eflags
     [[nodiscard]] bool interrupt_pending() const {
         return interrupts_ != nullptr && interrupts_->interrupt_pending();
     }
@@ -106,7 +106,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
         uint32_t eip = 0, linear = 0;
     } refill_;
     bool intercepted = false;
-    bool code_changed = false; // translated code died: leave the block at the next chance
+    bool interrupt_due = false; // INTR rose during a call-out: cheaper to say here than by the poll page
+    bool code_changed = false;  // translated code died: leave the block at the next chance
     bool flush_requested = false;
     bool contexts_stale = false;
     bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)

@@ -128,13 +128,14 @@ void BlockTranslator::lower_pop() {
         force_callouts_ = true;
         callout(Callout::PopPeek, 0, bytes); // into the very slot that is then written out
         (void)memory_operand();
+        slot_packed_ = SlotAccess::releasing(slot_packed_, bytes);
         finish_memory();
     } else {
         pop_to(kScratch2, bytes, false);
         e_->store(memory_operand(), kScratch2, bytes);
+        release_stack(bytes);
     }
     insn_ = &instructions_[index_];
-    release_stack(bytes);
 }
 
 void BlockTranslator::lower_push_segment() {
