@@ -114,13 +114,14 @@ class Piix4Pm : public PciDevice, public IoHandler {
     }
 
     uint32_t io_read(uint16_t port, unsigned size) override {
-        const unsigned offset = port - claimed_base_;
-        uint32_t value = 0;
-        for (unsigned i = 0; i < size; ++i)
-            value |=
-                static_cast<uint32_t>(read_register((offset + i) & ~3u) >> (8 * ((offset + i) & 3)) & 0xFF)
-                << (8 * i);
-        return value;
+        // Each register is read once: bytes of a running timer read one by one would not belong together.
+        const unsigned offset = port - claimed_base_, first = offset & ~3u;
+        uint64_t registers = read_register(first);
+        if (offset + size > first + 4 && first + 4 < kPmBytes)
+            registers |= uint64_t{read_register(first + 4)} << 32;
+        const uint64_t value = registers >> (8 * (offset & 3));
+        return size >= 4 ? static_cast<uint32_t>(value)
+                         : static_cast<uint32_t>(value & ((uint64_t{1} << (8 * size)) - 1));
     }
 
     void io_write(uint16_t port, unsigned size, uint32_t value) override {

@@ -69,7 +69,10 @@ class Ps2Controller final : public Device, public IoHandler {
     }
 
     uint32_t io_read(uint16_t port, unsigned /*size*/) override {
-        return port == kDataPort ? read_data() : status();
+        if (port == kDataPort)
+            return read_data();
+        fill_output(); // who polls need not wait for the timer to be served
+        return status();
     }
 
     void io_write(uint16_t port, unsigned /*size*/, uint32_t value) override {

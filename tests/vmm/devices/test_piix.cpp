@@ -132,6 +132,29 @@ TEST_CASE("piix4 pm: the timer counts 24 bits at 3.579545 MHz", "[devices]") {
     CHECK(pc.in(9, 1) == (1'000'000 * kTimerHz >> 8 & 0xFF));
 }
 
+TEST_CASE("piix4 pm: the running timer never reads less than it did", "[devices]") {
+    const auto memory = GuestMemory::create(ChipsetFixture::kRam).value();
+    Platform platform({}, *memory);
+    const std::unique_ptr<Device> host = make_i440fx(platform), isa = make_piix3_isa(platform),
+                                  pm = make_piix4_pm(platform);
+    const auto config_write = [&](uint8_t offset, unsigned size, uint32_t value) {
+        platform.io.write(0xCF8, 4, ChipsetFixture::address(1, 3, offset));
+        platform.io.write(0xCFC, size, value);
+    };
+    config_write(0x40, 4, kBase | 1);
+    config_write(0x80, 1, 1);
+    platform.clock.start();
+    uint32_t last = 0;
+    unsigned backwards = 0;
+    for (unsigned i = 0; i < 200'000; ++i) {
+        const uint32_t ticks = platform.io.read(kBase + 8, 4);
+        backwards += ticks < last;
+        last = ticks;
+    }
+    CHECK(last > 0);
+    CHECK(backwards == 0);
+}
+
 TEST_CASE("piix4 pm: timer overflow sets its status and interrupts when enabled", "[devices]") {
     SouthBridge pc;
     pc.enable_pm();
