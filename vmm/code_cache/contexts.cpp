@@ -58,7 +58,9 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
         return *current_;
     ++tick_;
     // A system call and its return alternate between two contexts: remember where each was.
-    Context*& recent = recent_[(window ^ key.bits ^ key.bits >> 8) % recent_.size()];
+    constexpr uint64_t kMix = 0x9E3779B97F4A7C15;
+    Context*& recent = recent_[((window ^ uint64_t{key.bits} << 32) * kMix) >> 60];
+    static_assert(std::tuple_size_v<decltype(recent_)> == 16);
     if (recent != nullptr && matches(*recent)) {
         recent->last_used = tick_;
         return *(current_ = recent);

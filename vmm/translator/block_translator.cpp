@@ -9,8 +9,9 @@ namespace vmm {
 
 using namespace host;
 
-BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt)
-    : cache_(cache), stubs_(stubs),
+BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
+                                 const SegmentCache& segments)
+    : cache_(cache), stubs_(stubs), segments_(segments),
       slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
@@ -331,7 +332,7 @@ void BlockTranslator::lower() {
         lower_push_segment();
         break;
     case Lowering::PopSegment:
-        callout(Callout::PopSegment, (insn_->opcode >> 3) & 7, insn_->operand_bytes);
+        lower_pop_segment();
         break;
     case Lowering::PushAll:
         callout(Callout::PushAll, 0, insn_->operand_bytes);
@@ -340,10 +341,10 @@ void BlockTranslator::lower() {
         callout(Callout::PopAll, 0, insn_->operand_bytes);
         break;
     case Lowering::PushFlags:
-        callout(Callout::PushFlags, 0, insn_->operand_bytes);
+        lower_push_flags();
         break;
     case Lowering::PopFlags:
-        callout(Callout::PopFlags, 0, insn_->operand_bytes);
+        lower_pop_flags();
         break;
     case Lowering::Leave:
         lower_leave();

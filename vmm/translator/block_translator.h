@@ -10,6 +10,7 @@
 #include "vmm/decoder/decoder.h"
 #include "vmm/translator/callouts.h"
 #include "vmm/translator/emitter.h"
+#include "vmm/translator/segment_cache.h"
 #include "vmm/translator/stubs.h"
 
 #include <array>
@@ -43,7 +44,7 @@ struct TranslateOptions {
 
 class BlockTranslator {
   public:
-    BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt);
+    BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt, const SegmentCache& segments);
 
     // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
     // entirely because its second page faults (source.next_page said so).
@@ -145,6 +146,11 @@ class BlockTranslator {
 
     // -- lower_system.cpp ---------------------------------------------------------------------------
     void lower_move_segment();
+    [[nodiscard]] bool ring0_stub(unsigned reg) const; // may a stub load this segment register?
+    void call_stub(uint32_t stub, uint32_t argument);
+    void lower_pop_segment();
+    void lower_push_flags();
+    void lower_pop_flags();
     void lower_load_far_pointer();
     void lower_far(bool call);
     void lower_string();
@@ -166,6 +172,7 @@ class BlockTranslator {
 
     CodeCache& cache_;
     const Stubs& stubs_;
+    const SegmentCache& segments_;
     Emitter* e_ = nullptr;
     ModeKey key_;
     TranslateOptions options_;

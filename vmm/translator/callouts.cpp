@@ -182,7 +182,10 @@ uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
 uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
     CalloutScope scope(rt);
     auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(selector));
-    return done ? scope.done_with_segment(segment) : scope.fault(done.error());
+    if (!done)
+        return scope.fault(done.error());
+    rt.engine->remember_segment(segment);
+    return scope.done_with_segment(segment);
 }
 
 uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
@@ -200,6 +203,7 @@ uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     if (!done)
         return scope.fault(done.error());
     rt.cpu.gpr[4] = moved;
+    rt.engine->remember_segment(segment);
     return scope.done_with_segment(segment);
 }
 
@@ -286,10 +290,18 @@ uint32_t cli(Runtime& rt, uint32_t, uint32_t) {
     return scope.result(rt.engine->cpu->cli());
 }
 
-uint32_t sti(Runtime& rt, uint32_t, uint32_t) {
+// `straight_on`: the next instruction is in the same block and cannot be interrupted before it is done, so
+// with nothing waiting the shadow need not be kept.
+uint32_t sti(Runtime& rt, uint32_t straight_on, uint32_t) {
     CalloutScope scope(rt);
     auto done = rt.engine->cpu->sti();
-    return done ? scope.done_with_mode() : scope.fault(done.error());
+    if (!done)
+        return scope.fault(done.error());
+    if (straight_on != 0 && !scope.must_leave() && !rt.engine->interrupt_pending()) {
+        rt.cpu.interrupt_shadow = 0;
+        return scope.go_on();
+    }
+    return scope.done_with_mode();
 }
 
 // -- transfers: the Cpu moves EIP -------------------------------------------------------------------------
@@ -403,8 +415,10 @@ uint32_t table_load(Runtime& rt, uint32_t which, uint32_t width) {
     const auto limit = get<uint16_t>(rt);
     const auto base = get<uint32_t>(rt, 2);
     Cpu& cpu = *rt.engine->cpu;
-    return scope.result(which == 0 ? cpu.lgdt(limit, base, static_cast<Width>(width))
-                                   : cpu.lidt(limit, base, static_cast<Width>(width)));
+    auto done = which == 0 ? cpu.lgdt(limit, base, static_cast<Width>(width))
+                           : cpu.lidt(limit, base, static_cast<Width>(width));
+    rt.engine->segments.follow(rt.cpu);
+    return scope.result(done);
 }
 
 uint32_t table_store(Runtime& rt, uint32_t which, uint32_t) {
@@ -436,8 +450,11 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
         return scope.done();
     };
     switch (static_cast<SelectorOperation>(packed & 0xFF)) {
-    case SelectorOperation::Lldt:
-        return scope.result(cpu.lldt(selector));
+    case SelectorOperation::Lldt: {
+        auto done = cpu.lldt(selector);
+        rt.engine->segments.follow(c);
+        return scope.result(done);
+    }
     case SelectorOperation::Ltr:
         return scope.result(cpu.ltr(selector));
     case SelectorOperation::Lmsw: {

@@ -6,6 +6,7 @@
 #include "vmm/base/verify.h"
 #include "vmm/translator/fpu_state.h"
 #include "vmm/translator/host_window.h"
+#include "vmm/translator/ring0_stubs.h"
 #include "vmm/translator/verifier.h"
 
 #include <cerrno>
@@ -78,10 +79,12 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     CodeMemory& code = core->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
     core->stubs = emit_stubs(emitter);
+    TRY(core->segments.create());
+    emit_ring0_stubs(emitter, core->stubs);
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
-    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt);
+    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments);
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
@@ -122,13 +125,14 @@ uint64_t EngineCore::root_identity() const {
 void EngineCore::gather_flags() {
     uint32_t& flags = rt->cpu.eflags;
     flags = (flags & ~(kHostTrapFlagsKept | eflags::kIf)) |
-            (static_cast<uint32_t>(rt->host_flags) & kHostTrapFlagsKept) | rt->interrupt_flag << 9;
+            (static_cast<uint32_t>(rt->host_flags) & kHostTrapFlagsKept) | rt->interrupt_flag;
 }
 
 void EngineCore::scatter_flags() {
     const CpuState& c = rt->cpu;
     rt->host_flags = (c.eflags & kHostTrapFlagsKept) | eflags::kFixed1 | eflags::kIf;
-    rt->interrupt_flag = (c.eflags >> 9) & 1;
+    rt->interrupt_flag = c.eflags & eflags::kIf;
+    rt->other_flags = c.eflags & kOtherFlags;
     const auto base_pointer = [&](SegReg reg) {
         const Segment& segment = c.segment(reg);
         return segment.usable ? reinterpret_cast<uint64_t>(&segment.base) : null_segment_page_;
@@ -167,6 +171,7 @@ void EngineCore::interrupt_line_changed() {
     if (!interrupt_pending())
         return;
     rt->sti_poll_pointer = trap_page_;
+    rt->interrupt_waiting = kInterruptWaiting;
     interrupt_due = (rt->cpu.eflags & eflags::kIf) != 0;
 }
 
@@ -224,6 +229,22 @@ void EngineCore::all_remapped() {
 void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length) {
     if (cache->invalidate_range(backing, offset, length))
         code_changed = true;
+}
+
+// For the next time: what `reg`, loaded at ring 0 just now, was loaded from.
+void EngineCore::remember_segment(unsigned reg) {
+    const CpuState& c = rt->cpu;
+    if (c.cpl != 0 || !c.protected_mode() || reg == static_cast<unsigned>(SegReg::Ss))
+        return;
+    constexpr uint16_t kIndexBits = 0xFFF8, kTableBit = 4, kNullMask = 0xFFFC;
+    const uint16_t selector = c.seg[reg].selector;
+    // A null selector reads no descriptor; the table's first one, which is not used, serves for comparing.
+    const bool null = (selector & kNullMask) == 0, local = !null && (selector & kTableBit) != 0;
+    const uint32_t linear_address =
+        null ? c.gdtr.base : (local ? c.ldtr.base : c.gdtr.base) + (selector & kIndexBits);
+    uint64_t bytes = 0;
+    if (linear->read_bytes(linear_address, &bytes, sizeof bytes, Privilege::Supervisor))
+        segments.remember(c, reg, linear_address, bytes, null_segment_page_);
 }
 
 void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write) {
@@ -437,13 +458,13 @@ Block* EngineCore::current_block() {
     return block != nullptr ? block : translate_here(address, entry, offset, key, global);
 }
 
-void EngineCore::enter(Block& block) {
-    running = &block;
+void EngineCore::enter(uint32_t code) {
+    running = true;
     ++counters.exits;
     scatter_flags();
-    stubs.enter(rt, block.body);
+    stubs.enter(rt, code);
     gather_flags();
-    running = nullptr;
+    running = false;
 }
 
 Engine::Stop EngineCore::run() {
@@ -453,7 +474,7 @@ Engine::Stop EngineCore::run() {
     intercepted = false;
     uint64_t window = 0;
     uint32_t link_from = ~0u; // link of the last exit, to be patched once its target is known
-    bool from_indirect = false;
+    bool from_indirect = false, after_callout = false;
     constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
     for (;;) {
         disarm_poll();
@@ -471,6 +492,7 @@ Engine::Stop EngineCore::run() {
             return Engine::Stop::Shutdown;
         const bool pending = interrupt_pending();
         rt->sti_poll_pointer = pending ? trap_page_ : reinterpret_cast<uint64_t>(&rt->slot);
+        rt->interrupt_waiting = pending ? kInterruptWaiting : 0;
         if (pending && (c.eflags & eflags::kIf) && !c.interrupt_shadow) {
             ++counters.interrupts;
             cpu->external_interrupt(interrupts_->acknowledge_interrupt());
@@ -485,6 +507,7 @@ Engine::Stop EngineCore::run() {
                 link_from = ~0u;
             apply_pending();
         }
+        segments.follow(c);
         const ModeKey key = compute_mode_key(c);
         running_key = key;
         if (const uint64_t base = windows->select(); base != window) {
@@ -513,26 +536,37 @@ Engine::Stop EngineCore::run() {
         step_suppressed = false;
         breakpoint_hits = held_hits;
         held_hits = 0;
-        Block* block = current_block();
-        if (block == nullptr) {
-            link_from = ~0u;
-            continue;
-        }
-        select_context(key);
         const bool linkable = config.block_mode == BlockMode::Linked && !key.has(kAlone);
-        if (linkable && link_from != ~0u && link_from < cache->links.size()) {
-            Link& link = cache->links[link_from];
-            const bool same_page = link.from != nullptr && link.from->backing == block->backing;
-            if (link.from != nullptr && link.from->key == key) {
-                const bool reachable = same_page || !c.paging() || (link.from->global && block->global);
-                if (block->second_backing != kNoPage || !reachable)
-                    cache->link_through_table(link);
-                else
-                    cache->link(link, *block);
-            }
+        uint32_t code = 0;
+        // Back from a call-out that transferred, say a system call: what an indirect jump may use without
+        // asking, so may this.
+        if (linkable && after_callout) {
+            select_context(key);
+            code = context->table[c.eip & 0xFFFF];
         }
-        if (linkable && from_indirect)
-            contexts.set(*context, c.eip, block->entry);
+        if (code == 0 || code == stubs.indirect_miss) {
+            Block* block = current_block();
+            if (block == nullptr) {
+                link_from = ~0u;
+                continue;
+            }
+            select_context(key);
+            if (linkable && link_from != ~0u && link_from < cache->links.size()) {
+                Link& link = cache->links[link_from];
+                const bool same_page = link.from != nullptr && link.from->backing == block->backing;
+                if (link.from != nullptr && link.from->key == key) {
+                    const bool reachable = same_page || !c.paging() || (link.from->global && block->global);
+                    if (block->second_backing != kNoPage || !reachable)
+                        cache->link_through_table(link);
+                    else
+                        cache->link(link, *block);
+                }
+            }
+            if (linkable && (from_indirect || after_callout))
+                contexts.set(*context, c.eip, block->entry);
+            code = block->body;
+        }
+        after_callout = false;
         link_from = ~0u;
         from_indirect = false;
         // RF and the shadow last for one instruction: the shadow is in the key, so this block is that one.
@@ -542,7 +576,7 @@ Engine::Stop EngineCore::run() {
         c.eflags &= ~eflags::kRf;
         c.interrupt_shadow = 0;
         rt->exit_reason = ~0u;
-        enter(*block);
+        enter(code);
         switch (static_cast<ExitReason32>(rt->exit_reason)) {
         case ExitReason32::Link:
             ++counters.links;
@@ -554,6 +588,7 @@ Engine::Stop EngineCore::run() {
             break;
         case ExitReason32::Callout:
             ++counters.callout_exits;
+            after_callout = true;
             break;
         case ExitReason32::Fault:
             ++counters.faults;

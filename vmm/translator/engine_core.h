@@ -31,7 +31,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Block* current_block();
     Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global);
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
-    void enter(Block& block);
+    void enter(uint32_t code);
     void apply_pending(); // flushes asked for while translated code was on the stack
     [[nodiscard]] uint64_t root_identity() const;
     void select_context(const ModeKey& key);
@@ -60,11 +60,13 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     [[nodiscard]] Privilege privilege() const {
         return rt->cpu.cpl == 3 ? Privilege::User : Privilege::Supervisor;
     }
+    void remember_segment(unsigned reg);
     void note_data_access(uint32_t linear, uint32_t bytes, bool write); // data breakpoints
 
     // -- signals -------------------------------------------------------------------------------------
     bool handle_signal(int signal, siginfo_t* info, void* context); // false: not ours
     void handle_page_fault(ucontext_t& uc, Block* block, uint64_t address);
+    void stub_fault(ucontext_t& uc, uint64_t address);
     void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
     void window_fault(ucontext_t& uc, Block& block, uint32_t linear);
     void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip);
@@ -90,6 +92,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::unique_ptr<CodeCache> cache;
     Contexts contexts;
     Stubs stubs;
+    SegmentCache segments;
     std::unique_ptr<BlockTranslator> translator;
 
     std::function<void()> boundary_hook;
@@ -117,8 +120,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Fault pending_fault{};
     ModeKey running_key{};
     Context* context = nullptr;
-    Block* running = nullptr;
-    Fault fetch_fault{}; // set by next_page when it answers null
+    bool running = false; // in translated code
+    Fault fetch_fault{};  // set by next_page when it answers null
     uint32_t fetch_next_linear = 0;
     std::array<uint8_t, 32> fetch_bytes{};
     std::vector<uint8_t> uncached_page;

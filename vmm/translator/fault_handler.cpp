@@ -104,6 +104,9 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::Mmio:
         retry_with_callout(uc, block, eip);
         return;
+    case WindowFault::Outcome::HostFailure: // the dispatcher has been told to stop
+        leave_from_handler(uc, ExitReason32::Retry, eip);
+        return;
     case WindowFault::Outcome::CodeWrite:
         break;
     }
@@ -118,6 +121,21 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     }
     cache->invalidate_page(fault.backing);
     memory->set_code(fault.backing, false);
+}
+
+// The one access to the guest outside blocks: a stub compares a descriptor. Its caller is on the shadow
+// stack.
+void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
+    auto& gregs = uc.uc_mcontext.gregs;
+    const uint64_t call = *reinterpret_cast<const uint64_t*>(gregs[REG_RSP]) - 1;
+    Block* block = cache->find_host(call);
+    VERIFY(block != nullptr && address - rt->window_base < (uint64_t{1} << 32));
+    const WindowFault fault =
+        windows->resolve(static_cast<uint32_t>(address - rt->window_base), AccessKind::Read);
+    if (fault.outcome == WindowFault::Outcome::Mapped)
+        return;
+    gregs[REG_RSP] += 8;
+    retry_with_callout(uc, *block, cache->guest_eip(*block, call));
 }
 
 void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t address) {
@@ -170,11 +188,15 @@ bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
     auto& uc = *static_cast<ucontext_t*>(context);
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
-    if (!cache->memory().contains(host) || running == nullptr)
+    if (!cache->memory().contains(host) || !running)
         return false;
     ++counters.host_faults;
     Block* block = cache->find_host(host);
     const long trap = gregs[REG_TRAPNO];
+    if (signal == SIGSEGV && trap == kTrapPage && host >= stubs.ring0_first && host < stubs.ring0_end) {
+        stub_fault(uc, static_cast<uint64_t>(gregs[REG_CR2]));
+        return true;
+    }
     if (signal == SIGSEGV && trap == kTrapPage) {
         handle_page_fault(uc, block, static_cast<uint64_t>(gregs[REG_CR2]));
         return true;

@@ -23,7 +23,10 @@ void BlockTranslator::lower_move_segment() {
             e_->movzx16(kScratch0, host_reg(i.rm));
         else
             e_->load16(kScratch0, memory_operand());
-        callout_b(Callout::LoadSegment, i.reg);
+        if (ring0_stub(i.reg))
+            call_stub(stubs_.load_segment[i.reg], segments_.table(i.reg, key_.segment(i.reg)));
+        else
+            callout_b(Callout::LoadSegment, i.reg);
         return;
     }
     if (i.mod == 3) {
@@ -38,6 +41,49 @@ void BlockTranslator::lower_move_segment() {
     e_->load16(kScratch2, rt(rt_segment_selector(i.reg)));
     e_->store16(memory, kScratch2);
     finish_memory();
+}
+
+bool BlockTranslator::ring0_stub(unsigned reg) const {
+    return reg != static_cast<unsigned>(SegReg::Ss) && !force_callouts_ && key_.has(ModeKey::kRing0) &&
+           key_.has(ModeKey::kProtected) && !key_.has(ModeKey::kV86);
+}
+
+// A stub that may turn into a call-out. r8d and r10d are the caller's.
+void BlockTranslator::call_stub(uint32_t stub, uint32_t argument) {
+    e_->store32_imm(rt(kRtEip), insn_->eip);
+    e_->store32_imm(rt(ENCORE_RT(next_eip)), insn_->next_eip());
+    e_->mov32_imm(kScratch1, argument);
+    e_->call(stub);
+}
+
+void BlockTranslator::lower_pop_segment() {
+    const unsigned reg = (insn_->opcode >> 3) & 7, bytes = insn_->operand_bytes;
+    if (bytes != 4 || !flat_stack() || !ring0_stub(reg)) {
+        callout(Callout::PopSegment, reg, bytes);
+        return;
+    }
+    e_->load32(kScratch0, {.base = kGuestEsp});
+    e_->movzx16(kScratch0, kScratch0);
+    call_stub(stubs_.pop_segment[reg], segments_.table(reg, key_.segment(reg)));
+}
+
+void BlockTranslator::lower_push_flags() {
+    if (insn_->operand_bytes != 4 || !flat_stack() || key_.has(ModeKey::kV86)) {
+        callout(Callout::PushFlags, 0, insn_->operand_bytes);
+        return;
+    }
+    e_->call(stubs_.flags_image);
+    push_reg(kScratch2, 4);
+}
+
+void BlockTranslator::lower_pop_flags() {
+    if (insn_->operand_bytes != 4 || !flat_stack() || !key_.has(ModeKey::kRing0) ||
+        !key_.has(ModeKey::kProtected) || key_.has(ModeKey::kTrapFlag)) {
+        callout(Callout::PopFlags, 0, insn_->operand_bytes);
+        return;
+    }
+    e_->load32(kScratch2, {.base = kGuestEsp});
+    call_stub(stubs_.pop_flags, 0);
 }
 
 void BlockTranslator::lower_load_far_pointer() {
@@ -206,10 +252,24 @@ void BlockTranslator::lower_sti() {
         }
     }
     if (!inline_form) {
-        callout(Callout::Sti, 0, 0);
+        // Before a transfer that C++ or the return stub completes, with no poll in between.
+        bool completed_elsewhere = false;
+        if (options_.link && next < count_) {
+            switch (instructions_[next].lowering) {
+            case Lowering::Return:
+            case Lowering::InterruptReturn:
+            case Lowering::ReturnFar:
+            case Lowering::SystemCall:
+                completed_elsewhere = true;
+                break;
+            default:
+                break;
+            }
+        }
+        callout(Callout::Sti, completed_elsewhere ? 1 : 0, 0);
         return;
     }
-    e_->store32_imm(rt(ENCORE_RT(interrupt_flag)), 1);
+    e_->store32_imm(rt(ENCORE_RT(interrupt_flag)), eflags::kIf);
     sti_poll_at_ = static_cast<int>(next);
 }
 

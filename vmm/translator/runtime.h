@@ -25,6 +25,8 @@ inline constexpr uint32_t kLimitTrapStride = 4096;
 // What the scaled index can be on a violation: the high half of a negative difference, byte-swapped.
 inline constexpr uint64_t kLimitTrapIndexes[] = {0xFEFFFFFF, 0xFFFFFFFF};
 inline constexpr uint64_t kLimitTrapBytes = 8 * 4096;
+inline constexpr uint32_t kOtherFlags = ~(eflags::kHostHeld | eflags::kIf | eflags::kRf | eflags::kVm);
+inline constexpr uint32_t kInterruptWaiting = eflags::kFixed1; // a bit that no comparison of flags expects
 inline constexpr unsigned kMaxCallouts = 96;
 inline constexpr unsigned kSlotBytes = 576;
 
@@ -35,7 +37,9 @@ struct Runtime {
     uint32_t exit_reason = 0;
     uint32_t exit_argument = 0;
     uint32_t next_eip = 0;
-    uint32_t interrupt_flag = 0; // EFLAGS.IF while translated code runs (0 or 1)
+    uint32_t interrupt_flag = 0;    // EFLAGS.IF while translated code runs, in place
+    uint32_t other_flags = 2;       // EFLAGS but for kHostHeld, IF, RF and VM
+    uint32_t interrupt_waiting = 0; // kInterruptWaiting while INTR is up
     // Read through after STI; points at a PROT_NONE page while INTR is up.
     uint64_t sti_poll_pointer = 0;
     // Where FS/GS bases are read from: the base field, or a PROT_NONE page while the register is null.

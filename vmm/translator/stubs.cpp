@@ -29,14 +29,19 @@ void save(Emitter& e) {
     for (uint8_t i = 0; i < 8; ++i)
         e.op_mem({.opcode = 0x29, .map = 1}, i, rt(kXmm + 16 * i)); // movaps [m], xmm
     stmxcsr(e, kMxcsr);
+    // LDMXCSR takes some twenty cycles, and most guests leave the register as the host has it.
+    e.load32(kScratch3, rt(kMxcsr));
+    e.op_mem({.opcode = 0x3B}, kScratch3, rt(ENCORE_RT(host_mxcsr))); // cmp
+    const uint32_t equal = e.jump_if(4, e.address());
     ldmxcsr(e, ENCORE_RT(host_mxcsr));
+    e.patch_rel32(equal, e.address());
 }
 
 // The reverse; rsp goes back to the shadow stack.
 void restore(Emitter& e) {
     for (uint8_t i = 0; i < 8; ++i)
         e.op_mem({.opcode = 0x28, .map = 1}, i, rt(kXmm + 16 * i));
-    ldmxcsr(e, kMxcsr);
+    ldmxcsr(e, kMxcsr);                                       // always: C++ may have set its sticky flags
     e.op_mem({.opcode = 0xFF}, 6, rt(ENCORE_RT(host_flags))); // push
     e.byte(0x9D);                                             // popfq
     e.load64(kWindow, rt(ENCORE_RT(window_base)));
@@ -68,6 +73,7 @@ Stubs emit_stubs(Emitter& e) {
     e.store64(rt(ENCORE_RT(cpp_rsp)), kRsp);
     e.mov64(kScratch1, kRsi);
     restore(e);
+    e.load32(kScratch0, rt(kRtEip)); // a block's entry compares it
     e.jump_reg(kScratch1);
 
     stubs.leave = static_cast<uint32_t>(e.address());

@@ -16,6 +16,12 @@ struct Stubs {
     uint32_t indirect_miss = 0; // r8d: EIP
     uint32_t return_miss = 0;   // r8d: EIP; the shadow stack is out of step
     uint32_t leave_link = 0;    // r8d: EIP, r9d: link index
+    // ring0_stubs.h
+    uint32_t ring0_first = 0, ring0_end = 0;
+    uint32_t load_segment[kSegmentCount]{}; // r8d: selector, r9d: table of SegmentCache
+    uint32_t pop_segment[kSegmentCount]{};  // likewise; also takes 4 bytes off a flat stack
+    uint32_t flags_image = 0;               // answers in r10d
+    uint32_t pop_flags = 0;                 // r10d: image; takes 4 bytes off a flat stack
 };
 
 Stubs emit_stubs(Emitter& e);
