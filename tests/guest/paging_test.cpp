@@ -446,3 +446,79 @@ GUEST_TEST("paging: a guest that maps pages as it touches them", "[paging]") {
     CHECK(g.eax() == 64 * 65 / 2);
     CHECK(g.ebx() == 64);
 }
+
+// ESI is the stride. The handler (at 10100h) maps the page of CR2 to itself.
+GUEST32(touch_pages, R"(
+    mov ebx, 0x200000
+    mov ecx, 300
+    mov esi, 0x1000
+    xor edx, edx
+    mov edi, 4
+1:  mov eax, [ebx]
+    add edx, eax
+    mov [ebx + 4], edx
+    add ebx, esi
+    dec ecx
+    jnz 1b
+    mov ebx, 0x200000      # then many times within one page, and over all pages again
+    mov ecx, 1000
+    xor esi, 4
+    and esi, 4
+    dec edi
+    jz 2f
+    test edi, 1
+    jz 1b
+    mov esi, 0x1000
+    mov ecx, 300
+    jmp 1b
+2:  hlt
+    .org 0x100, 0x90
+    push eax
+    push ebx
+    mov eax, cr2
+    and eax, 0xfffff000
+    mov ebx, eax
+    shr ebx, 12
+    or eax, 7
+    mov [0x21000 + ebx * 4], eax
+    inc ebp
+    pop ebx
+    pop eax
+    add esp, 4
+    iretd
+)");
+GUEST32(to_mapper, "push 0x10100\n ret");
+GUEST_TEST("paging: a site that touches page after page sees the same as one that stays", "[paging]") {
+    g.paging();
+    for (uint32_t i = 0; i < 300; ++i) {
+        g.put32(0x200000 + i * kPageSize, i * 7 + 1);
+        g.page(0x200000 + i * kPageSize, 0);
+    }
+    g.deliver_faults();
+    g.handler(14, to_mapper);
+    g.ebp() = 0;
+    CHECK(g.run(touch_pages) == "hlt");
+    CHECK(g.ebp() == 300); // one fault a page, whoever carried the accesses out
+
+    // The same in C++.
+    std::vector<uint32_t> memory(300 * kPageSize / 4 + 4096);
+    for (uint32_t i = 0; i < 300; ++i)
+        memory[i * kPageSize / 4] = i * 7 + 1;
+    uint32_t at = 0, count = 300, stride = kPageSize, sum = 0, passes = 4;
+    for (;;) {
+        for (; count != 0; --count, at += stride) {
+            sum += memory[at / 4];
+            memory[at / 4 + 1] = sum;
+        }
+        at = 0, count = 1000, stride = (stride ^ 4) & 4;
+        if (--passes == 0)
+            break;
+        if (passes & 1)
+            stride = kPageSize, count = 300;
+    }
+    CHECK(g.edx() == sum);
+    bool same = true;
+    for (uint32_t i = 0; i < 300 * kPageSize; i += 4)
+        same = same && g.get32(0x200000 + i) == memory[i / 4];
+    CHECK(same);
+}

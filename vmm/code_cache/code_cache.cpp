@@ -205,4 +205,11 @@ void CodeCache::mark_callout(uint32_t backing, uint16_t offset) {
         sites.insert(at, offset);
 }
 
+void CodeCache::unmark_callout(uint32_t backing, uint16_t offset) {
+    auto& sites = page_or_new(backing).callout_sites;
+    const auto at = std::lower_bound(sites.begin(), sites.end(), offset);
+    if (at != sites.end() && *at == offset)
+        sites.erase(at);
+}
+
 } // namespace vmm

@@ -95,6 +95,7 @@ class CodeCache {
     CodePage& page_or_new(uint32_t backing);
     [[nodiscard]] bool needs_callout(uint32_t backing, uint16_t offset) const;
     void mark_callout(uint32_t backing, uint16_t offset);
+    void unmark_callout(uint32_t backing, uint16_t offset); // blocks made so far stay
 
     struct Statistics {
         uint64_t blocks = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0, links = 0;

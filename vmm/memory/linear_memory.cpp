@@ -22,6 +22,7 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
     if (entry.tag == page && (entry.allows & bit_of(access)) != 0)
         return entry.physical_page << kPageShift | (linear & (kPageSize - 1));
 
+    ++walks_;
     auto walked = page_walk(cpu_, memory_, linear, access, privilege);
     if (!walked) {
         // SDM Vol. 3A 4.10.4.1: a page fault invalidates the entry for its address.
@@ -35,6 +36,7 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
     if (walked->writable) // D is set: a write needs no walk
         entry.allows |= bit_of(AccessKind::Write);
     entry.large = walked->page_bytes != kPageSize;
+    any_large_ = any_large_ || entry.large;
     return walked->physical;
 }
 
@@ -83,12 +85,19 @@ GuestResult<void> LinearMemory::check_write(uint32_t linear, uint32_t length, Pr
 void LinearMemory::flush() {
     for (auto& side : tlb_)
         side.fill({});
+    any_large_ = false;
 }
 
 void LinearMemory::flush_page(uint32_t linear) {
     const uint32_t page = linear >> kPageShift;
     // INVLPG drops a whole large page (SDM Vol. 3A 4.10.4.1); 4 MiB covers both sizes.
     constexpr uint32_t kLargeShift = 10;
+    if (!any_large_) {
+        for (auto& side : tlb_)
+            if (Entry& entry = side[page % kEntries]; entry.tag == page)
+                entry = {};
+        return;
+    }
     for (auto& side : tlb_)
         for (Entry& entry : side)
             if (entry.tag == page || (entry.large && entry.tag >> kLargeShift == page >> kLargeShift))

@@ -59,6 +59,7 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
         if (access.address16)
             offset &= 0xFFFF;
     }
+    const uint64_t walks = core.linear->walks();
     const bool write = (access.flags & SlotAccess::kWrite) != 0;
     auto linear = core.cpu->linear_address(access.segment, offset, access.bytes,
                                            write ? AccessKind::Write : AccessKind::Read);
@@ -74,6 +75,7 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
             return scope.fault(done.error());
     rt.slot_linear = *linear;
     core.note_data_access(*linear, access.bytes, write);
+    core.note_executed_site(walks);
     return scope.go_on();
 }
 

@@ -247,6 +247,13 @@ void EngineCore::remember_segment(unsigned reg) {
         segments.remember(c, reg, linear_address, bytes, null_segment_page_);
 }
 
+void EngineCore::note_executed_site(uint64_t walks) {
+    if (const ColdSites::Site* site = cold_sites.executed(rt->cpu.eip, linear->walks() != walks)) {
+        cache->unmark_callout(site->backing, site->offset);
+        code_written(site->backing, site->offset, 1);
+    }
+}
+
 void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write) {
     const auto& dr = rt->cpu.dr;
     for (unsigned i = 0; i < 4; ++i) {

@@ -6,6 +6,7 @@
 #include "vmm/memory/linear_memory.h"
 #include "vmm/memory/windows.h"
 #include "vmm/translator/block_translator.h"
+#include "vmm/translator/cold_sites.h"
 #include "vmm/translator/engine.h"
 
 #include <array>
@@ -61,6 +62,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
         return rt->cpu.cpl == 3 ? Privilege::User : Privilege::Supervisor;
     }
     void remember_segment(unsigned reg);
+    // At the end of an access by call-out: `walks` page walks had been made before it.
+    void note_executed_site(uint64_t walks);
     void note_data_access(uint32_t linear, uint32_t bytes, bool write); // data breakpoints
 
     // -- signals -------------------------------------------------------------------------------------
@@ -68,6 +71,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void handle_page_fault(ucontext_t& uc, Block* block, uint64_t address);
     void stub_fault(ucontext_t& uc, uint64_t address);
     void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
+    [[nodiscard]] bool turns_cold(const Block& block, uint32_t eip, uint32_t address);
     void window_fault(ucontext_t& uc, Block& block, uint32_t linear);
     void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip);
 
@@ -93,6 +97,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Contexts contexts;
     Stubs stubs;
     SegmentCache segments;
+    ColdSites cold_sites;
     std::unique_ptr<BlockTranslator> translator;
 
     std::function<void()> boundary_hook;

@@ -84,6 +84,21 @@ void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip) 
     leave_from_handler(uc, ExitReason32::Retry, eip);
 }
 
+// See ColdSites. Only what lowers to a call-out for one operand, which is where executions are counted.
+bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
+    const uint32_t offset = block.offset + (eip - block.eip);
+    if (block.backing == uncached_backing_ || block.second_backing != kNoPage || offset >= kPageSize ||
+        !cold_sites.faulted(block.backing, static_cast<uint16_t>(offset), eip, address >> kPageShift))
+        return false;
+    GuestInstruction insn;
+    const uint8_t* code = memory->data() + (uint64_t{block.backing} << kPageShift);
+    if (!decode({code + offset, kPageSize - offset}, eip, block.key.has(ModeKey::kCode32), insn) ||
+        (insn.lowering != Lowering::Identity && insn.lowering != Lowering::MoveOffset))
+        return false;
+    cold_sites.calls_out(eip);
+    return true;
+}
+
 void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const uint32_t eip = cache->guest_eip(block, static_cast<uint64_t>(gregs[REG_RIP]));
@@ -91,8 +106,14 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     WindowFault fault = windows->resolve(address, write ? AccessKind::Write : AccessKind::Read);
     switch (fault.outcome) {
     case WindowFault::Outcome::Mapped:
+        if (turns_cold(block, eip, address))
+            retry_with_callout(uc, block, eip);
         return;
     case WindowFault::Outcome::GuestFault:
+        if (turns_cold(block, eip, address)) {
+            retry_with_callout(uc, block, eip);
+            return;
+        }
         // An operand that runs over 4 GiB breaks its segment's limit, which comes before paging.
         if (constexpr uint32_t kWidest = 512; address < kWidest / 32 || address >= -kWidest) {
             retry_with_callout(uc, block, eip);
@@ -103,9 +124,6 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
         return;
     case WindowFault::Outcome::Mmio:
         retry_with_callout(uc, block, eip);
-        return;
-    case WindowFault::Outcome::HostFailure: // the dispatcher has been told to stop
-        leave_from_handler(uc, ExitReason32::Retry, eip);
         return;
     case WindowFault::Outcome::CodeWrite:
         break;
