@@ -1,10 +1,12 @@
 // Where the writer takes a blob's content from: a file, memory, later disk importers and a running machine.
 #pragma once
+#include "appliance-format/merkle.h"
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -18,6 +20,11 @@ class BlobSource {
     virtual base::Result<> read(uint64_t offset, std::span<uint8_t> out) = 0;
     // The first offset >= `offset` that may not be zero; size() when only zeros follow.
     virtual uint64_t next_data(uint64_t offset) { return offset; }
+    // Where the bundle that the writer extends stores this chunk already, if it is known to: then it is
+    // neither read nor hashed. Zero chunks have a zero reference.
+    virtual base::Result<std::optional<ObjectRef>> stored(uint64_t /*offset*/, size_t /*length*/) {
+        return std::nullopt;
+    }
 };
 
 class FileSource final : public BlobSource {

@@ -45,6 +45,7 @@ struct BundleWriter::Job {
     std::span<const uint8_t> content;
     unsigned level = 0;
     bool zero = false;
+    std::optional<ObjectRef> stored; // known before reading
     signing::Hash hash{};
     std::vector<uint8_t> compressed; // empty: stored as it is, or known already
 };
@@ -76,7 +77,7 @@ class BundleWriter::Tree {
         for (size_t i = 0; i < children.size(); ++i)
             encode_ref(children[i], std::span<uint8_t, kRefBytes>(node.data() + i * kRefBytes, kRefBytes));
         children.clear();
-        Job job{.content = node, .level = level + 1, .compressed = {}};
+        Job job{.content = node, .level = level + 1, .stored = {}, .compressed = {}};
         writer_.prepare(job);
         return push(TRY(writer_.store(job)), level + 1);
     }
@@ -129,6 +130,8 @@ base::Result<> BundleWriter::report(WriterOptions::Phase phase, uint64_t done, u
 
 // Runs on any thread: only reads `known_`.
 void BundleWriter::prepare(Job& job) const {
+    if (job.stored)
+        return;
     job.zero = is_zero(job.content);
     if (job.zero)
         return;
@@ -156,6 +159,8 @@ void BundleWriter::prepare_all(std::vector<Job>& jobs) const {
 }
 
 base::Result<ObjectRef> BundleWriter::store(const Job& job) {
+    if (job.stored)
+        return *job.stored;
     if (job.zero)
         return ObjectRef{};
     Key key{job.hash, job.level};
@@ -185,8 +190,9 @@ base::Result<> BundleWriter::add_blob(const std::string& name, BlobSource& sourc
         for (; index < shape.chunks() && used + chunk <= buffer.size(); ++index) {
             const uint64_t offset = index * chunk;
             const size_t size = shape.object_size(0, index);
-            Job job{.content = {buffer.data() + used, size}, .level = 0, .compressed = {}};
-            if (source.next_data(offset) >= offset + size)
+            Job job{.content = {buffer.data() + used, size}, .level = 0, .stored = {}, .compressed = {}};
+            job.stored = TRY(source.stored(offset, size));
+            if (job.stored || source.next_data(offset) >= offset + size)
                 job.content = {}; // a hole: zero without reading
             else
                 TRY(source.read(offset, {buffer.data() + used, size}));
@@ -201,6 +207,10 @@ base::Result<> BundleWriter::add_blob(const std::string& name, BlobSource& sourc
     }
     manifest_.blobs.push_back({name, source.size(), chunk, TRY(tree.finish())});
     return {};
+}
+
+void BundleWriter::remove_blob(const std::string& name) {
+    std::erase_if(manifest_.blobs, [&](const BlobInfo& blob) { return blob.name == name; });
 }
 
 base::Result<> BundleWriter::write_archive(int fd, const std::string& json, const std::vector<uint8_t>& cms,

@@ -35,6 +35,8 @@ class BundleWriter {
     static base::Result<BundleWriter> extend(const Bundle& old, const std::string& path,
                                              WriterOptions options);
 
+    // Drops a blob nothing names any more. Its chunks stay in the packs they are in.
+    void remove_blob(const std::string& name);
     // `chunk` is a power of two, kMinChunk..kMaxChunk (kDiskChunk, kMemoryChunk). Names are used once.
     base::Result<> add_blob(const std::string& name, BlobSource& source, uint32_t chunk);
 

@@ -126,6 +126,8 @@ json scene_to_json(const Scene& scene) {
         out["picture"] = scene.picture;
     if (!scene.hot_pages.empty())
         out["hot_pages"] = scene.hot_pages;
+    if (!scene.video.empty())
+        out["video"] = scene.video;
     return out;
 }
 
@@ -137,6 +139,7 @@ base::Result<Scene> scene_from_json(const json& object) {
     scene.devices = TRY(text(object, "devices"));
     scene.picture = TRY(optional_text(object, "picture"));
     scene.hot_pages = TRY(optional_text(object, "hot_pages"));
+    scene.video = TRY(optional_text(object, "video"));
     scene.media = TRY(texts(object, "media", kMaxMedia));
     scene.cpu_features = TRY(texts(object, "cpu_features", 256));
     return scene;

@@ -67,6 +67,7 @@ struct Scene {
     std::string hot_pages;          // blob: u32 little-endian page numbers, in order of touch; empty: none
     std::vector<std::string> media; // blobs, one for each of Manifest::media, as of this scene
     std::vector<std::string> cpu_features; // what the guest was promised
+    std::string video{};                   // blob: video memory; empty: it is part of `devices`
     bool operator==(const Scene&) const = default;
 };
 

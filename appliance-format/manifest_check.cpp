@@ -119,7 +119,7 @@ base::Result<> check_scenes(const Manifest& m) {
             const BlobInfo* medium = m.find_blob(scene.media[i]);
             complete = complete && medium && medium->size == m.find_blob(m.media[i].blob)->size;
         }
-        for (const std::string* blob : {&scene.picture, &scene.hot_pages})
+        for (const std::string* blob : {&scene.picture, &scene.hot_pages, &scene.video})
             complete = complete && (blob->empty() || m.find_blob(*blob));
         for (const std::string& feature : scene.cpu_features)
             complete = complete && is_plain_text(feature, kMaxVersion, Lines::One);

@@ -44,12 +44,10 @@ vmm::BootDevice boot_device(format::MediaKind kind) {
 base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format::Bundle& bundle,
                                                                    const MachineChanges& changes) {
     const format::Manifest& manifest = bundle.manifest();
-    if (!manifest.start.empty())
-        return base::fail(fmt::format("{}: starts at a saved scene ('{}'), which needs a newer Encore",
-                                      bundle.path(), manifest.start),
-                          format::kUnsupported);
     std::unique_ptr<BundleMachine> machine(new BundleMachine(bundle));
     machine->memory_bytes_ = changes.memory_bytes.value_or(manifest.machine.memory);
+    machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
+                        !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
         return base::fail(fmt::format("{}: a machine can have 16M to 3G of memory, not {}M; give --memory",
                                       bundle.path(), machine->memory_bytes_ >> 20),
@@ -64,7 +62,7 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
                                       bundle.path(), ide, floppies, kMaxIde, kMaxFloppies),
                           format::kUnsupported);
     if (!manifest.boot.kernel.empty())
-        TRY(machine->load_kernel(changes));
+        TRY(machine->prepare_kernel(changes));
     else if (!changes.kernel_append.empty())
         return base::fail(
             fmt::format("{}: boots from its own media: there is no kernel command line to add to",
@@ -73,24 +71,36 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     return machine;
 }
 
-base::Result<void> BundleMachine::load_kernel(const MachineChanges& changes) {
+base::Result<void> BundleMachine::prepare_kernel(const MachineChanges& changes) {
     const format::BootInfo& boot = bundle_.manifest().boot;
     kernel_ = std::make_shared<vmm::KernelBoot>();
-    kernel_->kernel = TRY(TRY(bundle_.open_blob(boot.kernel)).read_all(kMaxKernel));
-    if (!boot.initrd.empty())
-        kernel_->initrd = TRY(TRY(bundle_.open_blob(boot.initrd)).read_all(kMaxInitrd));
+    kernel_->load = [kernel = TRY(bundle_.open_blob(boot.kernel)),
+                     initrd = boot.initrd.empty() ? std::optional<format::BlobReader>()
+                                                  : TRY(bundle_.open_blob(boot.initrd))](
+                        vmm::KernelBoot& into) -> base::Result<void> {
+        into.kernel = TRY(kernel.read_all(kMaxKernel));
+        if (initrd)
+            into.initrd = TRY(initrd->read_all(kMaxInitrd));
+        return {};
+    };
     kernel_->command_line = boot.cmdline;
     if (!changes.kernel_append.empty())
         kernel_->command_line += (boot.cmdline.empty() ? "" : " ") + changes.kernel_append;
     return {};
 }
 
-base::Result<vmm::MachineConfig> BundleMachine::configure(SessionStorage& storage,
-                                                          const std::shared_ptr<OverlayBudget>& budget,
-                                                          const OverlayPort::Notice& notice,
-                                                          const BlobPort::Failed& failed) const {
+base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage,
+                                                         const std::shared_ptr<OverlayBudget>& budget,
+                                                         const OverlayPort::Notice& notice,
+                                                         const BlobPort::Failed& failed,
+                                                         const format::Scene* scene) const {
     const format::Manifest& manifest = bundle_.manifest();
-    vmm::MachineConfig config;
+    if (kernel_ && kernel_->load && scene == nullptr) {
+        TRY(kernel_->load(*kernel_));
+        kernel_->load = nullptr;
+    }
+    ConfiguredMachine machine;
+    vmm::MachineConfig& config = machine.config;
     config.reset_ends_machine = manifest.policy.reset_ends_session;
     vmm::PlatformConfig& platform = config.platform;
     platform.ram_bytes = memory_bytes_;
@@ -107,14 +117,17 @@ base::Result<vmm::MachineConfig> BundleMachine::configure(SessionStorage& storag
         if (std::ranges::find(platform.boot_order, vmm::BootDevice::Cdrom) == platform.boot_order.end())
             platform.boot_order.push_back(vmm::BootDevice::Cdrom);
     }
-    for (const format::Medium& medium : manifest.media) {
-        std::shared_ptr<vmm::BlockPort> port =
-            std::make_shared<BlobPort>(TRY(bundle_.open_blob(medium.blob)), failed);
+    for (size_t i = 0; i < manifest.media.size(); ++i) {
+        const format::Medium& medium = manifest.media[i];
+        std::shared_ptr<vmm::BlockPort> port = std::make_shared<BlobPort>(
+            TRY(bundle_.open_blob(scene != nullptr ? scene->media[i] : medium.blob)), failed);
+        machine.overlays.emplace_back();
         if (medium.kind != format::MediaKind::Cdrom)
-            port = std::make_shared<OverlayPort>(std::move(port), TRY(storage.create_file()), budget, notice);
+            port = machine.overlays.back() =
+                std::make_shared<OverlayPort>(std::move(port), TRY(storage.create_file()), budget, notice);
         platform.media.push_back({medium_kind(medium.kind), std::move(port)});
     }
-    return config;
+    return machine;
 }
 
 } // namespace player

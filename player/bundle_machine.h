@@ -8,6 +8,7 @@
 #include "vmm/machine.h"
 
 #include <optional>
+#include <vector>
 
 namespace player {
 
@@ -18,24 +19,37 @@ struct MachineChanges {
     std::string kernel_append; // more for the kernel's command line
 };
 
+// A machine's configuration, and what the session keeps a hand on.
+struct ConfiguredMachine {
+    vmm::MachineConfig config;
+    // By place in the manifest's media; null where nothing can be written.
+    std::vector<std::shared_ptr<OverlayPort>> overlays;
+};
+
 class BundleMachine {
   public:
-    // Reads kernel and initrd. Errors: those of Bundle, kUnsupported for what this player cannot do yet.
+    // Reads kernel and initrd, unless the machine will start at a scene: then they are read when its guest
+    // restarts. Errors: those of Bundle, kUnsupported for what this player cannot do yet.
     static base::Result<std::unique_ptr<BundleMachine>> create(const appliance_format::Bundle& bundle,
                                                                const MachineChanges& changes);
 
-    // A configuration with fresh overlays. `notice` and `failed` are called from I/O threads.
-    base::Result<vmm::MachineConfig> configure(SessionStorage& storage,
-                                               const std::shared_ptr<OverlayBudget>& budget,
-                                               const OverlayPort::Notice& notice,
-                                               const BlobPort::Failed& failed) const;
+    // A configuration with fresh overlays, over the media as they were at `scene` (null: as packed). `notice`
+    // and `failed` are called from I/O threads.
+    base::Result<ConfiguredMachine> configure(SessionStorage& storage,
+                                              const std::shared_ptr<OverlayBudget>& budget,
+                                              const OverlayPort::Notice& notice,
+                                              const BlobPort::Failed& failed,
+                                              const appliance_format::Scene* scene) const;
+    // Whether the person's changes leave the machine what it was when its scenes were captured.
+    [[nodiscard]] bool fits_scenes() const { return !changed_; }
 
   private:
     explicit BundleMachine(const appliance_format::Bundle& bundle) : bundle_(bundle) {}
-    base::Result<void> load_kernel(const MachineChanges& changes);
+    base::Result<void> prepare_kernel(const MachineChanges& changes);
 
     const appliance_format::Bundle& bundle_;
     uint64_t memory_bytes_ = 0;
+    bool changed_ = false;
     std::shared_ptr<vmm::BlockPort> extra_cdrom_;
     std::shared_ptr<vmm::KernelBoot> kernel_;
 };

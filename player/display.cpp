@@ -51,6 +51,7 @@ struct Display::Impl {
     explicit Impl(Session& the_session) : session(the_session) {}
 
     Session& session;
+    std::function<void()> on_capture;
     bool initialised = false;
     std::unique_ptr<SDL_Window, DestroyWindow> window;
     std::unique_ptr<SDL_Renderer, DestroyRenderer> renderer;
@@ -90,10 +91,12 @@ struct Display::Impl {
     void follow_picture_size();
     void draw();
     void update_title();
+    void show_notice(const std::string& text);
     [[nodiscard]] SDL_FRect picture_area() const;
 };
 
 base::Result<void> Display::Impl::open(const Options& options) {
+    on_capture = options.on_capture;
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // ending a session is the command's business
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0"); // leave the desktop's effects alone
     SDL_SetHint(SDL_HINT_MOUSE_FOCUS_CLICKTHROUGH, "1");
@@ -209,6 +212,12 @@ void Display::Impl::update_title() {
     SDL_SetWindowTitle(window.get(), title.c_str());
 }
 
+void Display::Impl::show_notice(const std::string& text) {
+    const std::lock_guard lock(notice_mutex);
+    notice = text;
+    notice_until = Clock::now() + kNoticeTime;
+}
+
 // ------------------------------------------------------------------------------------------------ window
 
 void Display::Impl::set_full_screen(bool on) {
@@ -321,6 +330,17 @@ bool Display::Impl::take_chord(const SDL_Keysym& key) {
         release_keys();
         if (!absolute)
             set_grab(!grabbed);
+        return true;
+    case SDL_SCANCODE_R: // a session at a scene is where it began before the key is up again
+        release_keys();
+        if (auto reverted = session.revert(); reverted)
+            show_notice("back at the beginning");
+        return true;
+    case SDL_SCANCODE_S:
+        if (!on_capture)
+            return false;
+        release_keys();
+        on_capture();
         return true;
     case SDL_SCANCODE_Q:
         release_keys();
@@ -443,10 +463,6 @@ bool Display::frame() {
     return !impl_->closed;
 }
 
-void Display::notice(const std::string& text) {
-    const std::lock_guard lock(impl_->notice_mutex);
-    impl_->notice = text;
-    impl_->notice_until = Clock::now() + kNoticeTime;
-}
+void Display::notice(const std::string& text) { impl_->show_notice(text); }
 
 } // namespace player

@@ -3,6 +3,7 @@
 #pragma once
 #include "player/session.h"
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,7 @@ class Display {
   public:
     struct Options {
         bool full_screen = false;
+        std::function<void()> on_capture{}; // Ctrl+Alt+S; not given: those keys are the guest's
     };
     // Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);

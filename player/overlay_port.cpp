@@ -4,6 +4,8 @@
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
+#include <unistd.h>
+#include <utility>
 
 namespace player {
 namespace {
@@ -56,6 +58,26 @@ OverlayPort::OverlayPort(std::shared_ptr<vmm::BlockPort> base, base::UniqueFd fi
 }
 
 OverlayPort::~OverlayPort() { budget_->give_back(taken_); }
+
+void OverlayPort::drop() {
+    const std::lock_guard lock(mutex_);
+    slots_.clear();
+    budget_->give_back(std::exchange(taken_, 0));
+    told_ = false;
+    if (::ftruncate(file_.get(), 0) != 0) {
+        // The room is given back when the session ends; what is in the file is reachable no more.
+    }
+}
+
+size_t OverlayPort::changed_chunks() const {
+    const std::lock_guard lock(mutex_);
+    return slots_.size();
+}
+
+bool OverlayPort::changed(uint64_t chunk) const {
+    const std::lock_guard lock(mutex_);
+    return slots_.contains(chunk);
+}
 
 base::Result<void> OverlayPort::check_range(uint64_t offset, size_t length) const {
     if (offset > size_bytes() || length > size_bytes() - offset)

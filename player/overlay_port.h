@@ -46,6 +46,11 @@ class OverlayPort final : public vmm::BlockPort {
     base::Result<void> write(uint64_t offset, std::span<const uint8_t> from) override;
     base::Result<void> flush() override { return {}; }
 
+    // Forgets everything that was written, and gives its room on the host's disk back.
+    void drop();
+    [[nodiscard]] size_t changed_chunks() const;
+    [[nodiscard]] bool changed(uint64_t chunk) const; // of kOverlayChunk bytes
+
   private:
     base::Result<void> check_range(uint64_t offset, size_t length) const;
     base::Result<void> add_chunk(uint64_t chunk, size_t within, std::span<const uint8_t> from);
@@ -55,7 +60,7 @@ class OverlayPort final : public vmm::BlockPort {
     base::UniqueFd file_;
     std::shared_ptr<OverlayBudget> budget_;
     Notice notice_;
-    std::mutex mutex_;
+    mutable std::mutex mutex_;
     std::unordered_map<uint64_t, uint64_t> slots_; // chunk of the disk -> place in the file, in chunks
     uint64_t taken_ = 0;                           // of the budget, in bytes
     bool told_ = false;

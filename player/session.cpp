@@ -1,5 +1,9 @@
 #include "player/session.h"
 
+#include "appliance-format/format.h"
+#include "player/scene_source.h"
+
+#include <algorithm>
 #include <array>
 #include <fmt/format.h>
 
@@ -20,6 +24,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
     session->budget_ = std::make_shared<OverlayBudget>(session->options_.overlay_limit);
     session->serial_ = std::make_shared<SerialLog>();
+    TRY(session->choose_scene(session->options_.scene.value_or(session->manifest().start)));
     session->machine_ = TRY(session->build());
     session->typist_ = std::make_unique<Typist>(
         [raw = session.get()](const vmm::KeyEvent& event) { raw->machine()->key(event); });
@@ -38,12 +43,31 @@ Session::~Session() {
     }
 }
 
+base::Result<void> Session::choose_scene(const std::string& name) {
+    const appliance_format::Scene* scene = name.empty() ? nullptr : manifest().find_scene(name);
+    if (!name.empty() && scene == nullptr)
+        return base::fail(
+            fmt::format("{}: there is no scene {}; see: encore scene list", options_.bundle, name), 2);
+    if (scene != nullptr && !recipe_->fits_scenes())
+        return base::fail(
+            fmt::format("{}: scene {} is a machine as it was: memory, CDs and the kernel's command "
+                        "line cannot be changed; add --boot to start it afresh",
+                        options_.bundle, name),
+            2);
+    scene_ = scene;
+    return {};
+}
+
 base::Result<std::shared_ptr<vmm::Machine>> Session::build() {
-    auto config = TRY(recipe_->configure(
+    auto configured = TRY(recipe_->configure(
         *storage_, budget_, [this](const std::string& text) { tell(text); },
-        [this](const base::Error& error) { finish(SessionEnd::Failed, error); }));
-    config.platform.serial = serial_;
-    return std::shared_ptr<vmm::Machine>(TRY(vmm::Machine::create(std::move(config))));
+        [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, scene_));
+    configured.config.platform.serial = serial_;
+    std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
+    if (scene_ != nullptr)
+        TRY(machine->open_at(TRY(open_scene(*bundle_, *scene_))));
+    overlays_ = std::move(configured.overlays);
+    return machine;
 }
 
 void Session::tell(const std::string& text) const {
@@ -135,7 +159,7 @@ SessionEnd Session::poll() {
         finish(SessionEnd::Failed, {1, "the machine inside has crashed and cannot continue"});
         break;
     case vmm::ExitReason::HostError:
-        finish(SessionEnd::Failed, {1, current->error()});
+        finish(SessionEnd::Failed, current->failure());
         break;
     }
     return state();
@@ -158,13 +182,137 @@ base::Result<void> Session::replace_machine() {
     return {};
 }
 
+// What is still on its way to the old machine is dropped with it; windows and scripts keep their machine.
+base::Result<void> Session::revert_in_place(std::string* receipt) {
+    const auto current = machine();
+    typist_->forget();
+    current->pause();
+    const auto before = std::chrono::steady_clock::now();
+    TRY(current->revert());
+    for (const auto& overlay : overlays_)
+        if (overlay)
+            overlay->drop();
+    last_revert_ =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
+    if (receipt != nullptr)
+        *receipt = TRY(compare_with_scene());
+    const std::lock_guard lock(mutex_);
+    if (end_ != SessionEnd::None)
+        return base::fail("the session is over");
+    reverts_ += 1;
+    if (running_)
+        current->start();
+    return {};
+}
+
 base::Result<void> Session::revert() {
     const std::lock_guard turn(turn_);
     if (state() != SessionEnd::None)
         return base::fail("the session is over");
+    const bool alive = machine()->exit_reason() == vmm::ExitReason::None;
+    auto done = scene_ != nullptr && alive ? revert_in_place(nullptr) : replace_machine();
+    if (!done)
+        finish(SessionEnd::Failed, done.error());
+    return done;
+}
+
+base::Result<void> Session::jump(const std::string& scene) {
+    const std::lock_guard turn(turn_);
+    if (state() != SessionEnd::None)
+        return base::fail("the session is over");
+    TRY(choose_scene(scene));
     auto done = replace_machine();
     if (!done)
         finish(SessionEnd::Failed, done.error());
+    return done;
+}
+
+std::string Session::scene() const {
+    const std::lock_guard turn(turn_);
+    return scene_ != nullptr ? scene_->name : std::string();
+}
+
+void Session::rest(const std::function<void()>& work) {
+    const auto current = machine();
+    current->pause();
+    work();
+    const std::lock_guard lock(mutex_);
+    if (running_ && end_ == SessionEnd::None)
+        current->start();
+}
+
+base::Result<std::string> Session::compare_with_scene() {
+    const auto reader = TRY(bundle_->open_blob(scene_->ram));
+    const auto current = machine();
+    vmm::GuestMemory& memory = current->memory();
+    // Pages never fetched hold nothing that could differ.
+    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page) {
+        if (memory.is_absent(page))
+            continue;
+        const std::span<const uint8_t> content{memory.data() + (size_t{page} << vmm::kPageShift),
+                                               vmm::kPageSize};
+        const auto ref = TRY(reader.chunk_ref(page));
+        const bool same = ref.is_zero() ? std::ranges::all_of(content, [](uint8_t b) { return b == 0; })
+                                        : appliance_format::object_hash(0, content) == ref.hash;
+        if (!same)
+            return base::fail(
+                fmt::format("not pristine: page {} of memory differs from scene {}", page, scene_->name));
+    }
+    if (!TRY(current->state_is_pristine()))
+        return base::fail(fmt::format("not pristine: the devices differ from scene {}", scene_->name));
+    for (size_t i = 0; i < overlays_.size(); ++i)
+        if (overlays_[i] && overlays_[i]->changed_chunks() != 0)
+            return base::fail(fmt::format("not pristine: disk {} differs from scene {}", i, scene_->name));
+    return signing::to_hex(manifest().find_blob(scene_->ram)->root.hash);
+}
+
+base::Result<std::string> Session::revert_with_receipt() {
+    const std::lock_guard turn(turn_);
+    if (state() != SessionEnd::None)
+        return base::fail("the session is over");
+    if (scene_ == nullptr || machine()->exit_reason() != vmm::ExitReason::None)
+        return base::fail("the session does not run from a scene: there is nothing to compare with");
+    std::string root;
+    if (auto done = revert_in_place(&root); !done) {
+        finish(SessionEnd::Failed, done.error());
+        return tl::make_unexpected(done.error());
+    }
+    return root;
+}
+
+base::Result<void> Session::capture(const SceneLabel& label, const signing::Signer& signer,
+                                    appliance_format::WriterOptions options) {
+    const std::lock_guard turn(turn_);
+    if (!recipe_->fits_scenes())
+        return base::fail(
+            "a machine started with other memory, CDs or kernel options than its publisher chose "
+            "cannot become a scene",
+            2);
+    // The file as it is now: another scene may have been added to it since the session began.
+    const auto bundle = TRY(appliance_format::Bundle::open(options_.bundle));
+    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    std::vector<std::string> below;
+    for (const appliance_format::Medium& medium : manifest().media)
+        below.push_back(medium.blob);
+    if (scene_ != nullptr) {
+        below.insert(below.end(), scene_->media.begin(), scene_->media.end());
+        below.push_back(scene_->ram);
+    }
+    const bool extension = std::ranges::all_of(below, [&](const std::string& name) {
+        const auto* blob = bundle->manifest().find_blob(name);
+        return blob != nullptr && *blob == *manifest().find_blob(name);
+    });
+    if (!extension || bundle->manifest().media != manifest().media ||
+        bundle->manifest().machine != manifest().machine)
+        return base::fail(
+            fmt::format("{}: is not the bundle this session runs from any more", options_.bundle));
+    base::Result<void> done;
+    rest([&] {
+        if (machine()->exit_reason() != vmm::ExitReason::None)
+            done = base::fail("the machine is off: there is nothing to capture");
+        else
+            done = add_scene(*bundle, {*machine(), scene_, overlays_}, label, signer, std::move(options));
+    });
     return done;
 }
 

@@ -3,6 +3,7 @@
 // share; functions may be called from any thread unless said otherwise.
 #pragma once
 #include "player/bundle_machine.h"
+#include "player/scene_capture.h"
 #include "player/serial_log.h"
 #include "player/typist.h"
 
@@ -16,6 +17,8 @@ struct SessionOptions {
     MachineChanges changes;
     uint64_t overlay_limit = 8ull << 30;
     std::string cache_home; // empty: the user's
+    // The scene to begin at; empty: power-on. Not given: where the publisher says.
+    std::optional<std::string> scene;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
     // The time that policy.max_minutes runs by.
@@ -45,8 +48,18 @@ class Session {
     // times a second from one thread.
     SessionEnd poll();
     void end(); // poll() reports it
-    // Drops everything the guest wrote and starts again from the beginning.
+    // Drops everything the guest wrote and goes back to where the session began: its scene, in place and in
+    // milliseconds, or power-on.
     base::Result<void> revert();
+    // The same, to another scene (empty: power-on), which becomes the one that revert() goes back to.
+    base::Result<void> jump(const std::string& scene);
+    // Reverts and, before the guest goes on, compares everything that was touched with the scene's signed
+    // roots. The answer is the RAM's root in hexadecimal; an error names what differs.
+    base::Result<std::string> revert_with_receipt();
+    // Captures the machine as a new scene of its bundle file. The guest rests meanwhile and goes on after it,
+    // whatever comes of it.
+    base::Result<void> capture(const SceneLabel& label, const signing::Signer& signer,
+                               appliance_format::WriterOptions options);
 
     [[nodiscard]] SessionEnd state() const;
     [[nodiscard]] base::Error failure() const;
@@ -61,12 +74,18 @@ class Session {
     [[nodiscard]] std::string title() const; // "<appliance> — <publisher>"
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
+    [[nodiscard]] std::string scene() const; // empty: the session began at power-on
+    [[nodiscard]] std::chrono::microseconds last_revert() const { return last_revert_; }
     [[nodiscard]] std::chrono::seconds age() const;
 
   private:
     Session() = default;
     base::Result<std::shared_ptr<vmm::Machine>> build();
+    base::Result<void> choose_scene(const std::string& name);
     base::Result<void> replace_machine();
+    base::Result<void> revert_in_place(std::string* receipt);
+    base::Result<std::string> compare_with_scene();
+    void rest(const std::function<void()>& work); // pauses, works, goes on
     void finish(SessionEnd why, base::Error failure = {});
     void check_time();
     void tell(const std::string& text) const;
@@ -77,17 +96,20 @@ class Session {
     std::unique_ptr<SessionStorage> storage_;
     std::shared_ptr<OverlayBudget> budget_;
     std::unique_ptr<BundleMachine> recipe_;
+    const appliance_format::Scene* scene_ = nullptr; // of bundle_; null: power-on. Guarded by turn_
+    std::vector<std::shared_ptr<OverlayPort>> overlays_;
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left
 
-    std::mutex turn_; // one revert or poll at a time
+    mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;
     std::shared_ptr<vmm::Machine> machine_; // the mutex guards these
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;
     bool running_ = false;
     std::atomic<uint64_t> reverts_{0};
+    std::atomic<std::chrono::microseconds> last_revert_{};
     std::unique_ptr<Typist> typist_; // last: its thread uses machine_
 };
 

@@ -6,6 +6,7 @@
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -89,12 +90,14 @@ struct Machine::Impl final : SystemControl {
     bool paused = true; // the vCPU thread is at rest
     bool thread_ended = false;
     ExitReason exit = ExitReason::None;
-    std::string failure;
+    base::Error failure;
     std::function<void(ExitReason)> on_exit;
 
     std::atomic<uint64_t> kicks{0}; // lets a halted vCPU see that something happened
     std::atomic<uint64_t> resets{0};
     bool reset_requested = false, power_off_requested = false; // vCPU thread only
+    uint64_t tsc_at_rest = 0; // the guest's time-stamp counter stands while the machine is paused
+    std::unique_ptr<SavedMoment> moment;
 
     base::Result<void> build();
     void kick();
@@ -103,7 +106,9 @@ struct Machine::Impl final : SystemControl {
     void hardware_reset();
     void loop();
     void sleep_halted();
-    void end(ExitReason reason, std::string why = {});
+    void end(ExitReason reason, base::Error why = {});
+    base::Result<std::vector<uint8_t>> save();
+    base::Result<void> load(std::span<const uint8_t> bytes);
     [[nodiscard]] Want wanted() {
         const std::lock_guard lock(mutex);
         return want;
@@ -148,6 +153,7 @@ base::Result<void> Machine::Impl::build() {
     platform->events.set_wake([this] { kick(); });
     platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
     hardware_reset();
+    tsc_at_rest = __builtin_ia32_rdtsc() + state.tsc_offset;
     waker = std::make_unique<Waker>([this] { kick(); });
     thread = std::thread([this] { loop(); });
     return {};
@@ -191,7 +197,7 @@ void Machine::Impl::hardware_reset() {
     for (auto& device : devices)
         device->reset();
     if (auto done = setup_firmware(*platform); !done) {
-        end(ExitReason::HostError, done.error().message);
+        end(ExitReason::HostError, done.error());
         return;
     }
     engine->cpu().reset();
@@ -199,7 +205,7 @@ void Machine::Impl::hardware_reset() {
     engine->state_replaced();
 }
 
-void Machine::Impl::end(ExitReason reason, std::string why) {
+void Machine::Impl::end(ExitReason reason, base::Error why) {
     std::function<void(ExitReason)> callback;
     {
         const std::lock_guard lock(mutex);
@@ -240,10 +246,13 @@ void Machine::Impl::loop() {
             std::unique_lock lock(mutex);
             if (want == Want::Pause) {
                 platform->clock.stop();
+                if (!paused)
+                    tsc_at_rest = __builtin_ia32_rdtsc() + state.tsc_offset;
                 paused = true;
                 changed.notify_all();
                 changed.wait(lock, [&] { return want != Want::Pause; });
                 paused = false;
+                state.tsc_offset = tsc_at_rest - __builtin_ia32_rdtsc();
             }
             if (want == Want::Stop)
                 break;
@@ -263,7 +272,9 @@ void Machine::Impl::loop() {
         case Engine::Stop::Intercepted:
             break;
         }
-        if (power_off_requested) {
+        if (memory->failed()) {
+            end(ExitReason::HostError, memory->failure());
+        } else if (power_off_requested) {
             end(ExitReason::PowerOff);
         } else if (reset_requested) {
             reset_requested = false;
@@ -358,6 +369,11 @@ ExitReason Machine::exit_reason() const {
 
 std::string Machine::error() const {
     const std::lock_guard lock(impl_->mutex);
+    return impl_->failure.message;
+}
+
+base::Error Machine::failure() const {
+    const std::lock_guard lock(impl_->mutex);
     return impl_->failure;
 }
 
@@ -414,41 +430,87 @@ uint64_t Machine::picture_generation() {
     });
 }
 
-base::Result<std::vector<uint8_t>> Machine::save_state() {
-    for (auto& device : impl_->devices)
+base::Result<std::vector<uint8_t>> Machine::Impl::save() {
+    for (auto& device : devices)
         device->quiesce();
     base::StateArchive archive;
-    serialize(impl_->state, archive);
-    uint64_t now = impl_->platform->clock.now();
+    serialize(state, archive, tsc_at_rest);
+    uint64_t now = platform->clock.now();
     archive.begin("clock", 1);
     archive.field("now_ns", now);
     archive.end();
-    for (auto& device : impl_->devices)
+    for (auto& device : devices)
         device->serialize(archive);
     if (!archive.error().empty())
         return base::fail(archive.error());
     return archive.bytes();
 }
 
-base::Result<void> Machine::load_state(std::span<const uint8_t> bytes) {
+base::Result<void> Machine::Impl::load(std::span<const uint8_t> bytes) {
     base::StateArchive archive = TRY(base::StateArchive::parse(bytes));
-    CpuState loaded = impl_->state;
-    serialize(loaded, archive);
+    CpuState loaded = state;
+    uint64_t tsc = tsc_at_rest;
+    serialize(loaded, archive, tsc);
     uint64_t now = 0;
     archive.begin("clock", 1);
     archive.field("now_ns", now);
     archive.end();
     if (!archive.error().empty())
         return base::fail(archive.error());
-    impl_->platform->clock.set(now);
-    for (auto& device : impl_->devices)
+    platform->clock.set(now);
+    platform->clock.disarm_all();
+    for (auto& device : devices)
         device->serialize(archive);
     if (!archive.error().empty())
         return base::fail(archive.error());
-    impl_->state = loaded;
+    state = loaded;
+    tsc_at_rest = tsc;
+    return {};
+}
+
+base::Result<std::vector<uint8_t>> Machine::save_state() { return impl_->save(); }
+
+base::Result<std::vector<uint8_t>> Machine::save_scene_state() {
+    impl_->platform->video.apart = true;
+    auto saved = impl_->save();
+    impl_->platform->video.apart = false;
+    return saved;
+}
+
+base::Result<void> Machine::load_state(std::span<const uint8_t> bytes) {
+    TRY(impl_->load(bytes));
     impl_->engine->state_replaced();
     return {};
 }
+
+base::Result<void> Machine::open_at(SavedMachine saved) {
+    impl_->moment = TRY(SavedMoment::open(*impl_->platform, std::move(saved)));
+    TRY(impl_->load(impl_->moment->state()));
+    impl_->engine->state_replaced();
+    return {};
+}
+
+base::Result<PageUndo::Report> Machine::revert() {
+    if (impl_->moment == nullptr || exit_reason() != ExitReason::None)
+        return base::fail("this machine cannot go back");
+    for (auto& device : impl_->devices)
+        device->quiesce();
+    impl_->platform->events.run_all(); // what was asked of the machine is asked of what is dropped
+    const PageUndo::Report report = impl_->moment->put_back();
+    TRY(impl_->load(impl_->moment->state()));
+    impl_->engine->state_reverted();
+    impl_->reset_requested = impl_->power_off_requested = false;
+    return report;
+}
+
+base::Result<bool> Machine::state_is_pristine() {
+    if (impl_->moment == nullptr)
+        return base::fail("this machine was not opened at a saved moment");
+    const auto now = TRY(save_scene_state());
+    return std::ranges::equal(now, impl_->moment->state()) && impl_->moment->video_unchanged();
+}
+
+Platform::VideoMemory Machine::video_memory() const { return impl_->platform->video; }
 
 GuestMemory& Machine::memory() { return *impl_->memory; }
 

@@ -3,6 +3,7 @@
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/bus/platform.h"
+#include "vmm/saved_moment.h"
 #include "vmm/translator/engine.h"
 
 #include <functional>
@@ -42,6 +43,7 @@ class Machine {
     ExitReason wait(int milliseconds);
     [[nodiscard]] ExitReason exit_reason() const;
     [[nodiscard]] std::string error() const;
+    [[nodiscard]] base::Error failure() const;                  // the same with its code
     void set_on_exit(std::function<void(ExitReason)> callback); // called once, on the vCPU thread
     [[nodiscard]] uint64_t reset_count() const;
 
@@ -58,6 +60,17 @@ class Machine {
     base::Result<std::vector<uint8_t>> save_state();
     base::Result<void> load_state(std::span<const uint8_t> state);
     [[nodiscard]] GuestMemory& memory();
+
+    // Scenes; machine paused. save_scene_state leaves video memory out, to be kept page by page like RAM.
+    base::Result<std::vector<uint8_t>> save_scene_state();
+    [[nodiscard]] Platform::VideoMemory video_memory() const;
+    // The machine, which has not run, stands at this moment. When it fails the machine is of no further use.
+    base::Result<void> open_at(SavedMachine saved);
+    // Back to that moment, whatever happened since; only what was written is touched. Disks are the caller's.
+    // Fails when the machine was not opened at a moment, or has ended.
+    base::Result<PageUndo::Report> revert();
+    // Whether CPU, devices and video memory are what they were at that moment.
+    base::Result<bool> state_is_pristine();
 
     [[nodiscard]] std::string statistics() const; // human-readable counters
 

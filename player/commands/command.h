@@ -27,6 +27,7 @@ Command inspect_command(CLI::App& root);
 Command keygen_command(CLI::App& root);
 Command pack_command(CLI::App& root);
 Command run_command(CLI::App& root);
+Command scene_command(CLI::App& root);
 Command trust_command(CLI::App& root);
 Command verify_command(CLI::App& root);
 

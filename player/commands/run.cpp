@@ -1,5 +1,6 @@
 // encore run: a session with a bundle, in a window or without one.
 #include "player/commands/command.h"
+#include "player/commands/script_options.h"
 #include "player/control_socket.h"
 #include "player/display.h"
 #include "player/png_writer.h"
@@ -25,9 +26,10 @@ struct Options {
     std::string memory, overlay;
     bool headless = false, full_screen = false;
     std::string screenshot, serial, control;
-    std::vector<std::string> expect, expect_screen, expect_picture, type, keys;
-    std::vector<ScriptStep> steps; // those five in the order they were given
-    double timeout = 0, type_after = 0;
+    std::string scene;
+    bool boot = false, receipt = false;
+    ScriptOptions script;
+    std::vector<ScriptStep> steps;
 };
 
 volatile std::sig_atomic_t stop_signal = 0;
@@ -119,6 +121,7 @@ class Runner {
     enum class Why : uint8_t { SessionEnded, Matched, TimedOut, Closed, Signal };
     Why loop();
     base::Result<> conclude(Why why);
+    base::Result<> print_receipt();
     void notice(const std::string& text);
     void print_screen();
 
@@ -143,8 +146,10 @@ base::Result<> Runner::run() {
         options.changes.memory_bytes = TRY(parse_size(options_.memory, "--memory"));
     if (!options_.overlay.empty())
         options.overlay_limit = TRY(parse_size(options_.overlay, "--overlay"));
+    if (options_.boot || !options_.scene.empty())
+        options.scene = options_.scene;
     script_ = TRY(RunScript::create(
-        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.type_after * 1000))));
+        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
     session_ = TRY(Session::open(std::move(options)));
     TRY(open_serial(*session_, options_.serial));
@@ -159,6 +164,8 @@ base::Result<> Runner::run() {
     session_->start();
     const Why why = loop();
     auto result = conclude(why);
+    if (result && options_.receipt)
+        result = print_receipt();
     control.reset();
     session_->end();
     session_->serial().finish();
@@ -173,7 +180,7 @@ base::Result<> Runner::run() {
 Runner::Why Runner::loop() {
     TerminalInput input(options_.serial == "stdio");
     const auto start = std::chrono::steady_clock::now();
-    const auto limit = std::chrono::duration<double>(options_.timeout);
+    const auto limit = std::chrono::duration<double>(options_.script.timeout);
     for (;;) {
         if (stop_signal != 0)
             return Why::Signal;
@@ -183,7 +190,7 @@ Runner::Why Runner::loop() {
             return Why::Matched;
         if (state != SessionEnd::None)
             return Why::SessionEnded;
-        if (options_.timeout > 0 && std::chrono::steady_clock::now() - start >= limit)
+        if (options_.script.timeout > 0 && std::chrono::steady_clock::now() - start >= limit)
             return Why::TimedOut;
         input.pass_on(*session_->machine());
         if (!display_)
@@ -206,6 +213,13 @@ void Runner::print_screen() {
                    serial.substr(serial.size() - std::min<size_t>(serial.size(), 2000)));
 }
 
+// The session goes back to its beginning, and everything touched is hashed against what the publisher signed.
+base::Result<> Runner::print_receipt() {
+    const std::string root = TRY(session_->revert_with_receipt());
+    fmt::print("pristine {}\n", root);
+    return {};
+}
+
 base::Result<> Runner::conclude(Why why) {
     if (!options_.screenshot.empty()) {
         auto written = write_png(session_->machine()->picture(), options_.screenshot);
@@ -214,8 +228,7 @@ base::Result<> Runner::conclude(Why why) {
         if (!written)
             notice(written.error().message);
     }
-    const bool expecting =
-        !options_.expect.empty() || !options_.expect_screen.empty() || !options_.expect_picture.empty();
+    const bool expecting = options_.script.expecting();
     switch (why) {
     case Why::Matched:
     case Why::Closed:
@@ -224,9 +237,9 @@ base::Result<> Runner::conclude(Why why) {
         return base::fail("", kExitStopped);
     case Why::TimedOut:
         print_screen();
-        return base::fail(
-            fmt::format("timed out after {} s waiting for {}", options_.timeout, script_->waiting_for()),
-            kExitTimedOut);
+        return base::fail(fmt::format("timed out after {} s waiting for {}", options_.script.timeout,
+                                      script_->waiting_for()),
+                          kExitTimedOut);
     case Why::SessionEnded:
         break;
     }
@@ -237,31 +250,6 @@ base::Result<> Runner::conclude(Why why) {
         return {};
     print_screen();
     return base::fail(fmt::format("the session ended while waiting for {}", script_->waiting_for()));
-}
-
-// CLI11 keeps the order across options; the words of each are in their own list.
-base::Result<std::vector<ScriptStep>> ordered_steps(const CLI::App& app, const Options& options) {
-    struct Source {
-        const char* name;
-        ScriptStep::Kind kind;
-        const std::vector<std::string>& words;
-        size_t next = 0;
-    };
-    Source sources[] = {{"--expect", ScriptStep::Kind::ExpectSerial, options.expect},
-                        {"--expect-screen", ScriptStep::Kind::ExpectScreen, options.expect_screen},
-                        {"--expect-picture", ScriptStep::Kind::ExpectPicture, options.expect_picture},
-                        {"--type", ScriptStep::Kind::Type, options.type},
-                        {"--keys", ScriptStep::Kind::Keys, options.keys}};
-    std::vector<ScriptStep> steps;
-    for (const CLI::Option* option : app.parse_order())
-        for (Source& source : sources)
-            if (option == app.get_option(source.name) && source.next < source.words.size()) {
-                std::string word = source.words[source.next++];
-                if (source.kind == ScriptStep::Kind::Type)
-                    word = TRY(unescape(word));
-                steps.push_back({source.kind, std::move(word)});
-            }
-    return steps;
 }
 
 void add_options(CLI::App& app, Options& options) {
@@ -283,24 +271,11 @@ void add_options(CLI::App& app, Options& options) {
     app.add_option("--control", options.control,
                    "Serve requests, one JSON object a line, on this Unix socket")
         ->type_name("PATH");
-    app.add_option("--timeout", options.timeout, "Give up after this many seconds (status 124)")
-        ->check(CLI::Range(0.0, 1e7))
-        ->type_name("S");
-    app.add_option("--type-after", options.type_after,
-                   "What is typed before anything is expected waits this many seconds")
-        ->check(CLI::Range(0.0, 1e7))
-        ->type_name("S");
-    const auto step = [&](const char* name, std::vector<std::string>& words, const char* help,
-                          const char* type) {
-        app.add_option(name, words, help)->allow_extra_args(false)->type_name(type);
-    };
-    step("--expect", options.expect, "Wait for this (extended regular expression) on the serial line",
-         "REGEX");
-    step("--expect-screen", options.expect_screen, "Wait for this on the text screen", "REGEX");
-    step("--expect-picture", options.expect_picture,
-         "Wait until the screen shows graphics of at least this size that stand still", "WxH");
-    step("--type", options.type, "Type this (US keyboard; \\n is Enter)", "TEXT");
-    step("--keys", options.keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
+    app.add_option("--scene", options.scene, "Begin at this scene")->type_name("NAME");
+    app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene");
+    app.add_flag("--receipt", options.receipt,
+                 "Check at the end that everything touched is what the publisher signed again");
+    options.script.add_to(app);
 }
 
 } // namespace
@@ -312,7 +287,7 @@ Command run_command(CLI::App& root) {
                "out in the order given; when the last of them is an expectation, its match ends the run");
     add_options(*app, *options);
     return {app, [options, app]() -> base::Result<> {
-                options->steps = TRY(ordered_steps(*app, *options));
+                options->steps = TRY(options->script.steps(*app));
                 return Runner(*options).run();
             }};
 }

@@ -53,6 +53,11 @@ void Clock::arm(TimerId timer, uint64_t deadline) {
         on_earlier_(deadline);
 }
 
+void Clock::disarm_all() {
+    for (Timer& timer : timers_)
+        timer.deadline = kNever;
+}
+
 uint64_t Clock::deadline(TimerId timer) const {
     VERIFY(timer < timers_.size());
     return timers_[timer].deadline;

@@ -26,6 +26,7 @@ class Clock {
     TimerId add_timer(std::string_view name, std::function<void()> fire);
     void arm(TimerId timer, uint64_t deadline); // absolute ns; kNever disarms
     void disarm(TimerId timer) { arm(timer, kNever); }
+    void disarm_all(); // before a saved state is loaded, which arms what it needs
     [[nodiscard]] uint64_t deadline(TimerId timer) const;
     [[nodiscard]] uint64_t next_deadline() const;
     // Fires every timer whose deadline has passed, in order of deadline. A timer that re-arms itself in

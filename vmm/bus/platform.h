@@ -27,6 +27,9 @@ enum class BootDevice : uint8_t { Disk, Cdrom, Floppy, Kernel };
 struct KernelBoot {
     std::vector<uint8_t> kernel, initrd;
     std::string command_line;
+    // Fills in kernel and initrd when the firmware first asks for them: a machine opened at a saved moment
+    // may never do. Null: they are there.
+    std::function<base::Result<void>(KernelBoot&)> load;
 };
 
 struct PlatformConfig {
@@ -75,6 +78,12 @@ struct Platform {
     InterruptSource* interrupts = nullptr;        // set by the 8259 pair
     std::function<void()> interrupt_line_changed; // set by the machine: INTR rose or fell
     IsaDma* dma = nullptr;                        // set by the 8237 pair
+    // Set by the display: video memory in the memfd. While `apart` is true its content is no part of the
+    // display's saved state.
+    struct VideoMemory {
+        uint32_t first_page = 0, pages = 0;
+        bool apart = false;
+    } video;
     SystemControl* system = nullptr;
     MachineOutputs outputs;
     std::vector<std::string> debug_console; // lines written to the debug port (402h), bounded

@@ -96,6 +96,13 @@ void check(CpuState& state, base::StateArchive& archive) {
 } // namespace
 
 void serialize(CpuState& state, base::StateArchive& archive) {
+    uint64_t tsc = __builtin_ia32_rdtsc() + state.tsc_offset;
+    serialize(state, archive, tsc);
+    if (archive.loading())
+        state.tsc_offset = tsc - __builtin_ia32_rdtsc();
+}
+
+void serialize(CpuState& state, base::StateArchive& archive, uint64_t& tsc) {
     static constexpr const char* kRegisterNames[] = {"eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"};
     static constexpr const char* kSegmentNames[] = {"es", "cs", "ss", "ds", "fs", "gs"};
 
@@ -126,9 +133,7 @@ void serialize(CpuState& state, base::StateArchive& archive) {
     archive.field("pat", state.pat);
     archive.field("mtrr_def_type", state.mtrr_def_type);
     archive.field("misc_enable", state.misc_enable);
-    uint64_t tsc = __builtin_ia32_rdtsc() + state.tsc_offset;
     archive.field("tsc", tsc);
-    state.tsc_offset = archive.loading() ? tsc - __builtin_ia32_rdtsc() : state.tsc_offset;
     archive.field("cpl", state.cpl);
     archive.field("halted", state.halted);
     archive.field("interrupt_shadow", state.interrupt_shadow);

@@ -9,5 +9,7 @@ namespace vmm {
 // the architecture fixes them, and otherwise reported through archive.set_error(), in which case
 // `state` must not be run. The TSC offset is saved as the guest's TSC, so that it goes on from there.
 void serialize(CpuState& state, base::StateArchive& archive);
+// The same for a processor at rest, whose time-stamp counter stands at `tsc` (set when loading).
+void serialize(CpuState& state, base::StateArchive& archive, uint64_t& tsc);
 
 } // namespace vmm

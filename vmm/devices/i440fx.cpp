@@ -85,6 +85,8 @@ class PamSegment : public MmioHandler {
         if (page < first_ || page >= first_ + count_)
             return;
         if (!memory_->is_code(page)) { // RAM's memfd page number is its physical page number
+            memory_->make_present(page);
+            memory_->before_write(page);
             std::copy_n(reinterpret_cast<const uint8_t*>(&value), size, memory_->data() + address);
             return;
         }

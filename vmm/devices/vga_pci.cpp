@@ -66,6 +66,7 @@ Vga::Vga(Platform& platform)
     set_bar_size(kBarRegisters, kRegisterBarBytes, false);
     load_rom(platform.config.vga_bios_path);
 
+    platform.video = {vram_page_, vram_bytes_ >> kPageShift};
     platform.pci.attach(kPciDevice, 0, this);
     platform.io.add(kPortMonoFirst, kPortMonoCount, this, "vga");
     platform.io.add(kPortVgaFirst, kPortVgaCount, this, "vga");
@@ -287,7 +288,7 @@ void Vga::serialize_vram(base::StateArchive& archive) {
     const std::span<uint8_t> vram = window_.vram();
     for (size_t at = 0; at < vram.size(); at += kVramChunk) {
         const std::span<uint8_t> chunk = vram.subspan(at, kVramChunk);
-        const bool zero = std::all_of(chunk.begin(), chunk.end(), [](uint8_t byte) { return byte == 0; });
+        const bool zero = chunk[0] == 0 && std::memcmp(chunk.data(), chunk.data() + 1, chunk.size() - 1) == 0;
         if (archive.loading() && !zero)
             std::fill(chunk.begin(), chunk.end(), uint8_t{0});
         if (archive.loading() || !zero)
@@ -305,7 +306,12 @@ void Vga::serialize(base::StateArchive& archive) {
     registers_.serialize(archive);
     dispi_.serialize(archive);
     planes_.serialize(archive);
-    serialize_vram(archive);
+    uint8_t apart = platform_.video.apart ? 1 : 0;
+    if (archive.loading())
+        apart = 0; // states of before scenes have no such field
+    archive.field("memory_apart", apart);
+    if (apart == 0)
+        serialize_vram(archive);
     archive.end();
     if (!archive.loading())
         return;

@@ -33,7 +33,7 @@ base::Result<void> load_bios(Platform& platform) {
 } // namespace
 
 base::Result<void> setup_firmware(Platform& platform) {
-    if (platform.config.kernel != nullptr)
+    if (platform.config.kernel != nullptr && !platform.config.kernel->load)
         TRY(plan_kernel_boot(*platform.config.kernel, platform.config.ram_bytes));
     GuestMemory& memory = platform.memory;
     // The first instruction is fetched at FFFFFFF0h: no machine starts with the A20 gate closed.

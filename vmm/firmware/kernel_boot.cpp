@@ -1,6 +1,7 @@
 // See kernel_boot.h. Field offsets are those of "The Linux/x86 Boot Protocol".
 #include "vmm/firmware/kernel_boot.h"
 
+#include "vmm/base/log.h"
 #include "vmm/base/verify.h"
 
 #include <fmt/format.h>
@@ -246,7 +247,14 @@ class KernelBootPort : public Device, public IoHandler {
   private:
     bool place() {
         GuestMemory& memory = platform_.memory;
-        const KernelBoot& boot = *platform_.config.kernel;
+        KernelBoot& boot = *platform_.config.kernel;
+        if (boot.load) {
+            if (auto loaded = boot.load(boot); !loaded) {
+                base::log(base::LogLevel::Warn, "the kernel cannot be loaded: {}", loaded.error().message);
+                return false;
+            }
+            boot.load = nullptr;
+        }
         const auto plan = plan_kernel_boot(boot, memory.ram_bytes());
         if (!plan || !memory.a20()) // without A20 the kernel would land on the low megabyte
             return false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -155,6 +156,7 @@ void GuestMemory::read(uint32_t physical, void* to, size_t length) {
         switch (packed.kind()) {
         case PageKind::Ram:
         case PageKind::Rom:
+            make_present(packed.backing());
             std::memcpy(out, data_ + (uint64_t{packed.backing()} << kPageShift) + offset, part);
             break;
         case PageKind::Mmio:
@@ -177,6 +179,8 @@ void GuestMemory::write(uint32_t physical, const void* from, size_t length) {
         const uint32_t address = static_cast<uint32_t>(at) & a20_mask_;
         const Packed packed = map_[address >> kPageShift];
         if (packed.kind() == PageKind::Ram) {
+            make_present(packed.backing());
+            before_write(packed.backing());
             if (is_code(packed.backing()) && observer_ != nullptr)
                 observer_->code_written(packed.backing(), offset, part);
             std::memcpy(data_ + (uint64_t{packed.backing()} << kPageShift) + offset, in, part);
@@ -185,6 +189,75 @@ void GuestMemory::write(uint32_t physical, const void* from, size_t length) {
         }
         in += part, at += part, length -= part;
     }
+}
+
+// -- pages that come from a saved moment ---------------------------------------------------------------
+
+base::Result<void> GuestMemory::attach(std::shared_ptr<PageSource> source, uint64_t undo_bytes) {
+    VERIFY(source != nullptr);
+    const auto pages = static_cast<uint32_t>(ram_bytes_ >> kPageShift);
+    undo_ = TRY(PageUndo::create(static_cast<uint32_t>(std::min(undo_bytes, ram_bytes_) >> kPageShift)));
+    source_ = std::move(source);
+    // What firmware wrote at power-on goes, so that only what is fetched takes memory.
+    if (::fallocate(fd(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(ram_bytes_)) != 0)
+        std::memset(data_, 0, ram_bytes_);
+    absent_bits_.assign(code_bits_.size(), 0);
+    for (uint32_t page = 0; page < pages; ++page)
+        absent_bits_[page >> 6] |= 1ull << (page & 63);
+    watched_bits_ = absent_bits_;
+    absent_pages_ = pages;
+    return {};
+}
+
+bool GuestMemory::fetch(uint32_t backing) {
+    uint8_t* content = data_ + (uint64_t{backing} << kPageShift);
+    if (!failed_) {
+        if (auto read = source_->read(backing, {content, kPageSize}); !read) {
+            failed_ = true;
+            failure_ = read.error();
+            std::memset(content, 0, kPageSize);
+        }
+    }
+    if (failed_) { // also when it happened before: whoever asks again must not get far
+        if (observer_ != nullptr)
+            observer_->page_failed();
+        return false;
+    }
+    absent_bits_[backing >> 6] &= ~(1ull << (backing & 63));
+    --absent_pages_;
+    if (on_fetch_)
+        on_fetch_(backing);
+    return true;
+}
+
+void GuestMemory::keep(uint32_t backing) {
+    if (is_absent(backing)) // it could not be fetched; the machine is about to end
+        return;
+    undo_->keep(backing, data_ + (uint64_t{backing} << kPageShift));
+    watched_bits_[backing >> 6] &= ~(1ull << (backing & 63));
+}
+
+PageUndo::Report GuestMemory::revert() {
+    VERIFY(undo_ != nullptr);
+    const auto watch = [this](uint32_t page) { watched_bits_[page >> 6] |= 1ull << (page & 63); };
+    PageUndo::Actions actions;
+    actions.changing = [this](uint32_t page, uint32_t offset, uint32_t length) {
+        if (is_code(page) && observer_ != nullptr)
+            observer_->code_written(page, offset, length);
+    };
+    actions.reload = [&](uint32_t page) {
+        if (observer_ != nullptr)
+            observer_->page_dropped(page);
+        absent_bits_[page >> 6] |= 1ull << (page & 63);
+        ++absent_pages_;
+        watch(page);
+    };
+    actions.retire = [&](uint32_t page) {
+        watch(page);
+        if (observer_ != nullptr)
+            observer_->page_watched(page);
+    };
+    return undo_->revert(data_, actions);
 }
 
 void GuestMemory::set_code(uint32_t backing, bool code) {

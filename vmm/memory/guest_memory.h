@@ -2,9 +2,16 @@
 // what answers at each guest-physical page. Devices' DMA and page walks use the bounds-checked
 // accessors here, never a window. Physical space is 32 bits (4 GiB); addresses above answer as
 // unmapped.
+//
+// A machine opened at a saved moment starts with RAM *absent*: a page's content is fetched from a PageSource
+// at its first touch, whoever touches it. Until its first write a page is *watched*: no window maps it
+// writable, and what it held is kept in the undo log before it changes. Whoever goes around the accessors
+// (data(), the windows) calls make_present() and before_write() first.
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
+#include "vmm/memory/page_source.h"
+#include "vmm/memory/page_undo.h"
 
 #include <cstdint>
 #include <functional>
@@ -50,6 +57,12 @@ class MemoryObserver {
     // DMA or a physical write is about to change bytes [offset, offset+length) of the memfd page
     // `backing`, which holds translated code.
     virtual void code_written(uint32_t backing, uint32_t offset, uint32_t length) = 0;
+    // The memfd page `backing` has lost its content: nothing may map it, and no code made from it may run.
+    virtual void page_dropped(uint32_t /*backing*/) {}
+    // The memfd page `backing` is watched again: no mapping of it may be writable.
+    virtual void page_watched(uint32_t /*backing*/) {}
+    // A page's content could not be had: no further guest instruction may run.
+    virtual void page_failed() {}
     // Any page may answer differently from now on (the A20 gate). Equivalent to page_remapped for every
     // page, which is what this default does; override it with something quicker.
     virtual void all_remapped() {
@@ -114,8 +127,37 @@ class GuestMemory {
         const Packed packed = map_[address >> kPageShift];
         if ((address & (kPageSize - 1)) + length > kPageSize || !packed.readable())
             return nullptr;
+        if (__builtin_expect(absent_pages_ != 0, 0))
+            make_present(packed.backing());
         return data_ + (uint64_t{packed.backing()} << kPageShift) + (address & (kPageSize - 1));
     }
+
+    // -- pages that come from a saved moment ---------------------------------------------------------
+    // From now on RAM holds what `source` says, and revert() brings that back. `undo_bytes` bounds the
+    // copies kept for it. What RAM held before is void; nothing has mapped it or run code from it.
+    base::Result<void> attach(std::shared_ptr<PageSource> source, uint64_t undo_bytes);
+    [[nodiscard]] bool attached() const { return undo_ != nullptr; }
+    // Undoes every write to RAM since attach(). The observer hears of code that changes.
+    PageUndo::Report revert();
+    [[nodiscard]] bool is_absent(uint32_t backing) const {
+        return absent_pages_ != 0 && ((absent_bits_[backing >> 6] >> (backing & 63)) & 1) != 0;
+    }
+    [[nodiscard]] uint32_t absent_pages() const { return absent_pages_; }
+    // Fetches a memfd page's content unless it is there. False: that failed (failure() says why), now or
+    // before; the page holds zeros and the machine must not go on.
+    bool make_present(uint32_t backing) { return !is_absent(backing) || fetch(backing); }
+    // A memfd page, present, is about to be written: keeps what it holds if that is needed for a revert.
+    void before_write(uint32_t backing) {
+        if (__builtin_expect(is_watched(backing), 0))
+            keep(backing);
+    }
+    [[nodiscard]] bool is_watched(uint32_t backing) const {
+        return undo_ != nullptr && ((watched_bits_[backing >> 6] >> (backing & 63)) & 1) != 0;
+    }
+    [[nodiscard]] bool failed() const { return failed_; }
+    [[nodiscard]] const base::Error& failure() const { return failure_; }
+    // Told of each page fetched, for whoever records which are needed first; null: nobody.
+    void set_fetch_listener(std::function<void(uint32_t page)> listener) { on_fetch_ = std::move(listener); }
 
     void set_observer(MemoryObserver* observer) { observer_ = observer; }
 
@@ -124,6 +166,12 @@ class GuestMemory {
         return (code_bits_[backing >> 6] >> (backing & 63)) & 1;
     }
     void set_code(uint32_t backing, bool code);
+    // A whole memfd page is about to change through data(): the observer hears of it if code was made from
+    // it.
+    void note_code_change(uint32_t backing) {
+        if (is_code(backing) && observer_ != nullptr)
+            observer_->code_written(backing, 0, kPageSize);
+    }
 
   private:
     // kind in bits 30-31, backing in bits 0-29; 0xFFFFFFFF-free by construction.
@@ -141,6 +189,8 @@ class GuestMemory {
     GuestMemory() = default;
     [[nodiscard]] MmioHandler* mmio_at(uint32_t physical_page) const;
     void set_page(uint32_t physical_page, Packed packed);
+    bool fetch(uint32_t backing);
+    void keep(uint32_t backing);
     void read_mmio(uint32_t physical, uint8_t* to, uint32_t length);
     void write_mmio(uint32_t physical, const uint8_t* from, uint32_t length);
 
@@ -153,6 +203,14 @@ class GuestMemory {
     std::vector<MmioRange> mmio_;
     std::vector<uint64_t> code_bits_;
     MemoryObserver* observer_ = nullptr;
+
+    std::shared_ptr<PageSource> source_;
+    std::unique_ptr<PageUndo> undo_;
+    std::vector<uint64_t> absent_bits_, watched_bits_; // by memfd page; empty before attach()
+    uint32_t absent_pages_ = 0;
+    bool failed_ = false;
+    base::Error failure_;
+    std::function<void(uint32_t)> on_fetch_;
 };
 
 } // namespace vmm

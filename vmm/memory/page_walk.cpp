@@ -86,6 +86,7 @@ void set_bits(GuestMemory& memory, Mode mode, uint32_t at, uint64_t entry, uint6
     const PageEntry where = memory.entry(at >> kPageShift);
     if (where.kind != PageKind::Ram)
         return;
+    memory.before_write(where.backing); // present: the walk has just read it
     // A and D are in the low byte of the entry, whichever its size.
     uint8_t* live = memory.ram_pointer(at, mode.entry_bytes());
     if (memory.is_code(where.backing))

@@ -258,7 +258,10 @@ Windows::Impl::Target Windows::Impl::target(const WindowRoot& root, View view,
     const PageEntry where = memory_.entry(frame);
     if (where.kind != PageKind::Ram && where.kind != PageKind::Rom)
         return {};
-    writable = writable && where.kind == PageKind::Ram && !memory_.is_code(where.backing);
+    if (memory_.is_absent(where.backing))
+        return {};
+    writable = writable && where.kind == PageKind::Ram && !memory_.is_code(where.backing) &&
+               !memory_.is_watched(where.backing);
     return {true, writable ? Protection::ReadWrite : Protection::ReadOnly, where.backing};
 }
 
@@ -337,10 +340,18 @@ WindowFault Windows::Impl::resolve(uint32_t linear, AccessKind access) {
     result.backing = where.backing;
     root.drop_unless(page, where.backing); // a stale translation has no further use
     const bool write = access == AccessKind::Write;
-    if (write && where.kind == PageKind::Ram && memory_.is_code(where.backing))
+    const bool ram = where.kind == PageKind::Ram;
+    if (memory_.failed() || (ram && !memory_.make_present(where.backing))) {
+        result.outcome = WindowFault::Outcome::HostFailure;
+        return result;
+    }
+    if (write && ram && memory_.is_code(where.backing)) {
         result.outcome = WindowFault::Outcome::CodeWrite;
-    else if ((where.kind != PageKind::Ram && where.kind != PageKind::Rom) ||
-             (write && where.kind == PageKind::Rom) || !fill(root, view, page, access))
+        return result;
+    }
+    if (write && ram)
+        memory_.before_write(where.backing);
+    if ((!ram && where.kind != PageKind::Rom) || (write && !ram) || !fill(root, view, page, access))
         result.outcome = WindowFault::Outcome::Mmio; // a call-out always makes progress
     return result;
 }

@@ -29,6 +29,7 @@ struct WindowFault {
         GuestFault, // deliver `fault`
         Mmio,       // not memory (Mmio or None page, or a write to Rom): needs a call-out
         CodeWrite,  // a write to a page with translated code: `backing` says which
+        HostFailure, // the page's content could not be had (GuestMemory::failure()): run no further
     };
     Outcome outcome = Outcome::Mapped;
     Fault fault{};

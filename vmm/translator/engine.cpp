@@ -63,6 +63,19 @@ void Engine::state_replaced() {
     core.was_paging = core.rt->cpu.paging();
 }
 
+void Engine::state_reverted() {
+    EngineCore& core = *impl_->core;
+    core.rt->cpu = *impl_->outside;
+    core.paging_changed(); // windows compare their page tables; global pages are looked at again
+    if (!core.global_code_.empty() && !(core.rt->cpu.paging() && (core.rt->cpu.cr4 & cr4::kPge) != 0))
+        core.flush_requested = true; // nothing to look at them through
+    core.local_supervisor_code_.clear();
+    core.contexts_stale = true; // jump tables, shadow stacks, fetches
+    core.refill_ = {};
+    core.held_hits = 0;
+    core.apply_pending();
+}
+
 std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;

@@ -55,6 +55,8 @@ class Engine {
     [[nodiscard]] Cpu& cpu();
     // State or guest memory was replaced from outside (load, revert): forget what was derived from it.
     void state_replaced();
+    // The same after GuestMemory::revert(): what was derived from memory that did not change stays.
+    void state_reverted();
 
     [[nodiscard]] std::string statistics() const;
 

@@ -231,6 +231,23 @@ void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length
         code_changed = true;
 }
 
+void EngineCore::page_dropped(uint32_t backing) {
+    windows->revoke(backing);
+    if (memory->is_code(backing)) {
+        cache->invalidate_page(backing);
+        memory->set_code(backing, false);
+        code_changed = true;
+    }
+}
+
+// In the middle of an instruction, perhaps: it may finish, on zeros, but the block is left right after it and
+// the dispatcher stops.
+void EngineCore::page_failed() {
+    stop_requested.store(true);
+    interrupt_due = true;
+    arm_poll();
+}
+
 // For the next time: what `reg`, loaded at ring 0 just now, was loaded from.
 void EngineCore::remember_segment(unsigned reg) {
     const CpuState& c = rt->cpu;
@@ -385,6 +402,8 @@ const uint8_t* EngineCore::next_page(uint32_t& backing) {
 Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key,
                                   bool global) {
     const auto [kind, backing] = page;
+    if (!memory->make_present(backing)) // the dispatcher has been told to stop
+        return nullptr;
     ++counters.translated;
     if (kind == PageKind::Ram && !memory->is_code(backing)) {
         windows->write_protect(backing);

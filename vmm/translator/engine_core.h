@@ -84,6 +84,9 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void page_remapped(uint32_t physical_page) override;
     void all_remapped() override;
     void code_written(uint32_t backing, uint32_t offset, uint32_t length) override;
+    void page_dropped(uint32_t backing) override;
+    void page_watched(uint32_t backing) override { windows->write_protect(backing); }
+    void page_failed() override;
     // CodeSource
     const uint8_t* next_page(uint32_t& backing) override;
 

@@ -125,6 +125,9 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::Mmio:
         retry_with_callout(uc, block, eip);
         return;
+    case WindowFault::Outcome::HostFailure: // the dispatcher has been told to stop
+        leave_from_handler(uc, ExitReason32::Retry, eip);
+        return;
     case WindowFault::Outcome::CodeWrite:
         break;
     }

@@ -1,0 +1,22 @@
+// The options by which a person says beforehand what to do at the guest's screen: --expect..., --type,
+// --keys, repeated and in order. Shared by the verbs that run a machine.
+#pragma once
+#include "player/run_script.h"
+
+#include <CLI/CLI.hpp>
+
+namespace player {
+
+struct ScriptOptions {
+    std::vector<std::string> expect, expect_screen, expect_picture, type, keys;
+    double timeout = 0, type_after = 0;
+
+    [[nodiscard]] bool expecting() const {
+        return !expect.empty() || !expect_screen.empty() || !expect_picture.empty();
+    }
+    void add_to(CLI::App& app);
+    // After parsing: the steps in the order they were given on the command line.
+    [[nodiscard]] base::Result<std::vector<ScriptStep>> steps(const CLI::App& app) const;
+};
+
+} // namespace player

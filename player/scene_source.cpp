@@ -1,0 +1,130 @@
+#include "player/scene_source.h"
+
+#include "appliance-format/format.h"
+#include "vmm/memory/guest_memory.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fmt/format.h>
+
+namespace player {
+namespace {
+
+namespace format = appliance_format;
+
+constexpr uint64_t kMaxState = 64u << 20, kMaxHotPages = 4u << 20;
+
+// GCC and clang want literals.
+bool host_has(std::string_view feature) {
+    __builtin_cpu_init();
+    if (feature == "cmov")
+        return __builtin_cpu_supports("cmov");
+    if (feature == "mmx")
+        return __builtin_cpu_supports("mmx");
+    if (feature == "sse")
+        return __builtin_cpu_supports("sse");
+    if (feature == "sse2")
+        return __builtin_cpu_supports("sse2");
+    // Every x86-64 processor has these (AMD64 Architecture Programmer's Manual Vol. 1, 1.1).
+    return feature == "fxsr" || feature == "cx8" || feature == "tsc";
+}
+
+base::Result<std::vector<uint32_t>> hot_pages(const format::Bundle& bundle, const format::Scene& scene,
+                                              uint32_t pages) {
+    std::vector<uint32_t> list;
+    if (scene.hot_pages.empty())
+        return list;
+    const auto bytes = TRY(TRY(bundle.open_blob(scene.hot_pages)).read_all(kMaxHotPages));
+    list.resize(bytes.size() / sizeof(uint32_t));
+    std::memcpy(list.data(), bytes.data(), list.size() * sizeof(uint32_t));
+    std::erase_if(list, [&](uint32_t page) { return page >= pages; });
+    return list;
+}
+
+} // namespace
+
+std::vector<std::string> promised_cpu_features() {
+    return {"cmov", "cx8", "fxsr", "mmx", "sse", "sse2", "tsc"};
+}
+
+std::string missing_cpu_feature(const std::vector<std::string>& wanted) {
+    for (const std::string& feature : wanted)
+        if (!host_has(feature))
+            return feature;
+    return {};
+}
+
+ScenePages::ScenePages(format::BlobReader ram, std::vector<uint32_t> hot_pages)
+    : ram_(std::move(ram)), hot_pages_(std::move(hot_pages)) {
+    if (!hot_pages_.empty())
+        thread_ = std::thread([this] { prefetch(); });
+}
+
+ScenePages::~ScenePages() {
+    stop_ = true;
+    if (thread_.joinable())
+        thread_.join();
+}
+
+void ScenePages::prefetch() {
+    size_t staged = 0;
+    for (const uint32_t page : hot_pages_) {
+        if (stop_ || staged >= kMaxStaged)
+            return;
+        {
+            const std::lock_guard lock(mutex_);
+            if (taken_.contains(page))
+                continue;
+        }
+        std::vector<uint8_t> content(vmm::kPageSize);
+        // A damaged page is the machine's to find, if it ever needs it.
+        if (!ram_.read(uint64_t{page} << vmm::kPageShift, content))
+            continue;
+        staged += content.size();
+        const std::lock_guard lock(mutex_);
+        if (!taken_.contains(page))
+            staged_.insert_or_assign(page, std::move(content));
+    }
+}
+
+base::Result<void> ScenePages::read(uint32_t page, std::span<uint8_t> to) {
+    if (!hot_pages_.empty()) {
+        const std::lock_guard lock(mutex_);
+        taken_.insert(page);
+        if (const auto found = staged_.find(page); found != staged_.end()) {
+            std::ranges::copy(found->second, to.begin());
+            staged_.erase(found);
+            return {};
+        }
+    }
+    return ram_.read(uint64_t{page} << vmm::kPageShift, to);
+}
+
+base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const format::Scene& scene) {
+    if (const std::string missing = missing_cpu_feature(scene.cpu_features); !missing.empty())
+        return base::fail(fmt::format("{}: scene {} was captured on a processor with {}, which this computer "
+                                      "does not have",
+                                      bundle.path(), scene.name, missing),
+                          format::kUnsupported);
+    vmm::SavedMachine saved;
+    saved.state = TRY(TRY(bundle.open_blob(scene.devices)).read_all(kMaxState));
+    const auto pages = static_cast<uint32_t>(bundle.manifest().machine.memory >> vmm::kPageShift);
+    saved.memory =
+        std::make_shared<ScenePages>(TRY(bundle.open_blob(scene.ram)), TRY(hot_pages(bundle, scene, pages)));
+    if (!scene.video.empty())
+        saved.load_video =
+            [video = TRY(bundle.open_blob(scene.video))](std::span<uint8_t> to) -> base::Result<void> {
+            if (video.size() > to.size())
+                return base::fail("the scene's picture does not fit the display");
+            const uint64_t step = video.chunk_size();
+            for (uint64_t at = 0; at < video.size(); at += step) {
+                const uint64_t length = std::min(step, video.size() - at);
+                if (!TRY(video.is_zero(at, length)))
+                    TRY(video.read(at, to.subspan(at, length)));
+            }
+            return {};
+        };
+    return saved;
+}
+
+} // namespace player
