@@ -133,6 +133,8 @@ void BlockTranslator::emit_body() {
     ended_ = polled_early_ = false;
     for (index_ = 0; index_ < count_; ++index_) {
         insn_ = &instructions_[index_];
+        if (begins_loop())
+            align_loop();
         side_point(insn_->eip);
         host_offset_[index_] = e_->offset();
         emitted_[index_] = true;
@@ -185,6 +187,39 @@ void BlockTranslator::emit_exits() {
         } else {
             e_->jump(stubs_.indirect_miss);
         }
+    }
+}
+
+// Does a later jump of this block come back to this instruction?
+bool BlockTranslator::begins_loop() const {
+    if (index_ == 0 || !options_.link)
+        return false;
+    for (unsigned i = index_; i < count_; ++i)
+        if (instructions_[i].target == insn_->eip &&
+            (instructions_[i].lowering == Lowering::JumpConditional ||
+             instructions_[i].lowering == Lowering::LoopOrJcxz))
+            return true;
+    return false;
+}
+
+// Prefixes make our loops longer than the guest's were: keep a short one within as few cache lines as it
+// fits. Multi-byte NOPs (SDM Vol. 2B "NOP").
+void BlockTranslator::align_loop() {
+    constexpr uint64_t kLine = 64;
+    static constexpr uint8_t kNops[10][9] = {{},
+                                             {0x90},
+                                             {0x66, 0x90},
+                                             {0x0F, 0x1F, 0x00},
+                                             {0x0F, 0x1F, 0x40, 0x00},
+                                             {0x0F, 0x1F, 0x44, 0x00, 0x00},
+                                             {0x66, 0x0F, 0x1F, 0x44, 0x00, 0x00},
+                                             {0x0F, 0x1F, 0x80, 0x00, 0x00, 0x00, 0x00},
+                                             {0x0F, 0x1F, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00},
+                                             {0x66, 0x0F, 0x1F, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00}};
+    for (uint64_t pad = -e_->address() % kLine; pad != 0;) {
+        const uint64_t now = pad < 9 ? pad : 9;
+        e_->raw(kNops[now], now);
+        pad -= now;
     }
 }
 

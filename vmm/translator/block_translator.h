@@ -72,6 +72,8 @@ class BlockTranslator {
     [[nodiscard]] HostMemory slot() const { return {.displacement = slot_address_}; }
     void side_point(uint32_t eip);
     void poll();
+    [[nodiscard]] bool begins_loop() const;
+    void align_loop();
     [[nodiscard]] bool polls_for_next() const;
     void callout(Callout which);                         // r8d, r9d already loaded
     void callout(Callout which, uint32_t a, uint32_t b); // constants

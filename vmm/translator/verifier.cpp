@@ -59,6 +59,9 @@ class BlockVerifier {
     void check_instruction() {
         const ZydisDecodedInstruction& z = current_.z;
         switch (z.meta.category) {
+        case ZYDIS_CATEGORY_NOP:
+        case ZYDIS_CATEGORY_WIDENOP: // alignment: its operand is never accessed
+            return;
         case ZYDIS_CATEGORY_SYSCALL:
         case ZYDIS_CATEGORY_SYSRET:
         case ZYDIS_CATEGORY_SYSTEM:
