@@ -258,6 +258,11 @@ void CodeBuilder::form(const Form& form) {
         operand.prefixes.push_back(0x66);
 
     begin_instruction();
+    // FSTCW and its like are two instructions, WAIT and the store: the prefixes belong to the second.
+    constexpr uint8_t kWait = 0x9B;
+    const size_t first = form.opcode.size() > 1 && form.opcode[0] == kWait ? 1 : 0;
+    if (first != 0)
+        byte(kWait);
     for (const uint8_t prefix : operand.prefixes)
         byte(prefix);
     for (const uint8_t prefix : form.prefixes)
@@ -265,7 +270,7 @@ void CodeBuilder::form(const Form& form) {
     if (form.moffs) {
         moffs(form);
     } else {
-        for (size_t i = 0; i < form.opcode.size(); ++i) {
+        for (size_t i = first; i < form.opcode.size(); ++i) {
             const bool last = i + 1 == form.opcode.size();
             byte(static_cast<uint8_t>(form.opcode[i] + (last && form.plus_register ? pick_register() : 0)));
         }
