@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <ctime>
 #include <fmt/format.h>
 #include <unordered_set>
 
@@ -11,16 +12,25 @@ namespace player {
 namespace {
 
 constexpr auto kScreenInterval = std::chrono::milliseconds(100);
-// A finished picture: more colours than a text console has, and still for longer than a program takes between
-// two steps of building its screen.
+// A finished picture: more colours than a text console has, and still while the guest has nothing to do. A
+// guest at work may be between two steps of building its screen, for seconds where the host is busy; but some
+// never rest, so a picture that stands for long is taken as well.
 constexpr auto kPictureInterval = std::chrono::milliseconds(500),
-               kPictureStill = std::chrono::milliseconds(2500);
+               kPictureStill = std::chrono::milliseconds(2500),
+               kPictureStillAtWork = std::chrono::milliseconds(20000);
+constexpr int kRestShare = 10; // at rest the process uses less than a 10th of a processor
 constexpr size_t kManyColours = 64;
 constexpr size_t kMaxUnmatched = 64u << 10; // serial text a match may reach back
 
 bool is_expectation(ScriptStep::Kind kind) {
     return kind == ScriptStep::Kind::ExpectSerial || kind == ScriptStep::Kind::ExpectScreen ||
            kind == ScriptStep::Kind::ExpectPicture;
+}
+
+std::chrono::nanoseconds processor_time() {
+    timespec time{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 bool has_many_colours(const std::vector<uint32_t>& pixels) {
@@ -117,9 +127,12 @@ bool RunScript::picture_stands(Session& session, const Step& step) {
     if (picture.pixels != picture_) {
         picture_ = std::move(picture.pixels);
         picture_since_ = now;
+        processor_since_ = processor_time();
         return false;
     }
-    return now - picture_since_ >= kPictureStill && has_many_colours(picture_);
+    const auto still = now - picture_since_;
+    const bool at_rest = processor_time() - processor_since_ < still / kRestShare;
+    return still >= (at_rest ? kPictureStill : kPictureStillAtWork) && has_many_colours(picture_);
 }
 
 bool RunScript::step_done(Session& session, const Step& step) {

@@ -62,6 +62,7 @@ class RunScript {
     bool serial_changed_ = true;
     std::vector<uint32_t> picture_; // the last one looked at, and since when it has not changed
     std::chrono::steady_clock::time_point picture_since_{};
+    std::chrono::nanoseconds processor_since_{}; // the process's processor time then
 };
 
 } // namespace player

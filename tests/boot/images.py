@@ -17,6 +17,7 @@ GRUB_MODULES = Path("/usr/lib/grub/i386-pc")
 SECTOR = 512
 PARTITION_START = 2048  # sectors; the gap before it holds GRUB's core image
 PARTITION_MIB = 64
+FLOPPY_BYTES = 2880 * SECTOR
 MIB = 1 << 20
 
 # The test chooses an entry by its hotkey, so the menu waits for ever and the keyboard is part of the test. GRUB's own
@@ -126,6 +127,27 @@ def build_disk(target):
     partition.unlink()
 
 
+def build_floppy(target):
+    """GRUB alone: boot.img as it is (it probes the drive's geometry), then a core image that carries the menu."""
+    directory = target.parent
+    tree, archive, core = directory / "floppy-tree", directory / "floppy.tar", directory / "floppy-core.img"
+    shutil.rmtree(tree, ignore_errors=True)
+    (tree / "boot" / "grub").mkdir(parents=True)
+    (tree / "boot" / "grub" / "grub.cfg").write_text(GRUB_MENU.format(vga=VGA_ARGUMENTS))
+    run("tar", "-C", tree, "-cf", archive, "boot")
+    run(
+        "grub-mkimage", "-O", "i386-pc", "-m", archive, "-p", "(memdisk)/boot/grub", "-o", core,
+        "biosdisk", "memdisk", "tar", "normal", "linux", "configfile", "echo", "test", "minicmd",
+    )  # fmt: skip
+    image = kit.require(GRUB_MODULES / "boot.img", "grub-pc-bin").read_bytes() + core.read_bytes()
+    if len(image) > FLOPPY_BYTES:
+        kit.fail("GRUB's core image does not fit a floppy disk")
+    target.write_bytes(image.ljust(FLOPPY_BYTES, b"\0"))
+    shutil.rmtree(tree)
+    archive.unlink()
+    core.unlink()
+
+
 def build_iso(target):
     with boot_tree(target.parent) as tree:
         run("grub-mkrescue", "-d", GRUB_MODULES, "-o", target, tree)
@@ -133,6 +155,10 @@ def build_iso(target):
 
 def grub_disk():
     return cached("installer-disk.img", installer_files(), build_disk)
+
+
+def grub_floppy():
+    return cached("grub-floppy.img", [GRUB_MODULES / "boot.img"], build_floppy)
 
 
 def grub_iso():
