@@ -258,8 +258,8 @@ base::Result<std::string> Session::compare_with_scene() {
             return base::fail(
                 fmt::format("not pristine: page {} of memory differs from scene {}", page, scene_->name));
     }
-    if (!TRY(current->state_is_pristine()))
-        return base::fail(fmt::format("not pristine: the devices differ from scene {}", scene_->name));
+    if (const std::string differs = TRY(current->state_difference()); !differs.empty())
+        return base::fail(fmt::format("not pristine: {} differs from scene {}", differs, scene_->name));
     for (size_t i = 0; i < overlays_.size(); ++i)
         if (overlays_[i] && overlays_[i]->changed_chunks() != 0)
             return base::fail(fmt::format("not pristine: disk {} differs from scene {}", i, scene_->name));

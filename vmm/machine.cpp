@@ -251,11 +251,13 @@ void Machine::Impl::loop() {
                 paused = true;
                 changed.notify_all();
                 changed.wait(lock, [&] { return want != Want::Pause; });
-                paused = false;
-                state.tsc_offset = tsc_at_rest - __builtin_ia32_rdtsc();
             }
             if (want == Want::Stop)
                 break;
+            if (paused) { // also when it was started before this thread first came here
+                paused = false;
+                state.tsc_offset = tsc_at_rest - __builtin_ia32_rdtsc();
+            }
             platform->clock.start();
         }
         boundary();
@@ -503,11 +505,13 @@ base::Result<PageUndo::Report> Machine::revert() {
     return report;
 }
 
-base::Result<bool> Machine::state_is_pristine() {
+base::Result<std::string> Machine::state_difference() {
     if (impl_->moment == nullptr)
         return base::fail("this machine was not opened at a saved moment");
     const auto now = TRY(save_scene_state());
-    return std::ranges::equal(now, impl_->moment->state()) && impl_->moment->video_unchanged();
+    if (!std::ranges::equal(now, impl_->moment->state()))
+        return base::StateArchive::difference(now, impl_->moment->state());
+    return impl_->moment->video_unchanged() ? std::string() : std::string("video memory");
 }
 
 Platform::VideoMemory Machine::video_memory() const { return impl_->platform->video; }

@@ -69,8 +69,8 @@ class Machine {
     // Back to that moment, whatever happened since; only what was written is touched. Disks are the caller's.
     // Fails when the machine was not opened at a moment, or has ended.
     base::Result<PageUndo::Report> revert();
-    // Whether CPU, devices and video memory are what they were at that moment.
-    base::Result<bool> state_is_pristine();
+    // What of the CPU, the devices and video memory is not as it was at that moment; empty: nothing.
+    base::Result<std::string> state_difference();
 
     [[nodiscard]] std::string statistics() const; // human-readable counters
 

@@ -2,6 +2,8 @@
 
 #include "vmm/base/verify.h"
 
+#include <algorithm>
+
 namespace base {
 
 namespace {
@@ -54,6 +56,25 @@ Result<StateArchive> StateArchive::parse(std::span<const uint8_t> bytes) {
     if (open != nullptr)
         return fail("saved machine state is truncated");
     return archive;
+}
+
+Result<std::string> StateArchive::difference(std::span<const uint8_t> one, std::span<const uint8_t> other) {
+    const StateArchive left = TRY(parse(one)), right = TRY(parse(other));
+    for (const auto& [name, section] : left.sections_) {
+        const auto match = right.sections_.find(name);
+        if (match == right.sections_.end() || match->second.version != section.version)
+            return name;
+        const auto& fields = match->second.fields;
+        for (const auto& [field, value] : section.fields) {
+            const auto found = fields.find(field);
+            if (found == fields.end() || !std::equal(value.begin(), value.end(), found->second.begin(),
+                                                     found->second.end()))
+                return name + " " + field;
+        }
+        if (fields.size() != section.fields.size())
+            return name;
+    }
+    return left.sections_.size() == right.sections_.size() ? std::string() : std::string("sections");
 }
 
 void StateArchive::set_error(std::string message) {

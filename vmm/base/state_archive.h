@@ -27,6 +27,9 @@ class StateArchive {
     // An archive to load from; parses the whole buffer, bounded by its size.
     static Result<StateArchive> parse(std::span<const uint8_t> bytes);
 
+    // The first field ("section field") that two saved states do not agree on; empty: they are equal.
+    static Result<std::string> difference(std::span<const uint8_t> one, std::span<const uint8_t> other);
+
     [[nodiscard]] bool loading() const { return loading_; }
     // First failure met while loading, if any (sticky).
     [[nodiscard]] const std::string& error() const { return error_; }

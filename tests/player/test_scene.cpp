@@ -1,0 +1,234 @@
+// Scenes from capture to revert, with the real executable and, where a test looks inside, with sessions of
+// its own in this process.
+#include "player/session.h"
+#include "tests/player/session_desk.h"
+
+#include <nlohmann/json.hpp>
+
+using namespace session_test;
+using player::Session;
+using player::SessionOptions;
+
+namespace {
+
+const std::string kSign = " --key k.key --cert k.crt";
+
+// A desk whose bundle opens after the guest has written to its disk.
+struct SceneDesk : Desk {
+    SceneDesk() {
+        REQUIRE(
+            run("scene add x.encore --name start --start --warm 0 --expect pristine --type w --at written "
+                "--timeout 60" +
+                kSign) == 0);
+        ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
+        ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
+    }
+    [[nodiscard]] std::unique_ptr<Session> open(std::optional<std::string> scene = {}) const {
+        SessionOptions options;
+        options.bundle = path + "/x.encore";
+        options.scene = std::move(scene);
+        auto session = Session::open(std::move(options));
+        if (!session)
+            FAIL(session.error().message);
+        return std::move(*session);
+    }
+    [[nodiscard]] size_t size() const { return fs::file_size(path + "/x.encore"); }
+};
+
+// Everything the guest has said since `from`, which moves on; waits until it ends with `text`.
+bool hears(Session& session, uint64_t& from, const std::string& text) {
+    std::string heard;
+    return eventually([&] {
+        session.poll();
+        heard += session.serial().text_since(from);
+        return heard.find(text) != std::string::npos;
+    });
+}
+
+uint32_t ticks(Session& session) { // the BIOS's count of timer interrupts
+    const auto machine = session.machine();
+    machine->pause();
+    const auto count = machine->memory().read<uint32_t>(0x46C);
+    machine->start();
+    return count;
+}
+
+struct Footprint {
+    size_t mappings = 0, files = 0, threads = 0, resident_kib = 0;
+    static Footprint now() {
+        Footprint print;
+        std::ifstream maps("/proc/self/maps");
+        for (std::string line; std::getline(maps, line);)
+            ++print.mappings;
+        for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/fd"))
+            ++print.files;
+        for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/task"))
+            ++print.threads;
+        std::ifstream status("/proc/self/status");
+        for (std::string line; std::getline(status, line);)
+            if (line.starts_with("VmRSS:"))
+                print.resident_kib = std::stoul(line.substr(6));
+        return print;
+    }
+};
+
+} // namespace
+
+TEST_CASE("scene: a session begins exactly where it was captured", "[scene]") {
+    SceneDesk desk;
+    // No boot messages come first; keyboard and disk work; the disk is as it was at the scene.
+    CHECK(desk.run("run x.encore --headless --serial serial.txt --type a --expect 'key 1e' --type w --expect "
+                   "written --keys r --expect dirty --timeout 60") == 0);
+    CHECK(desk.read("serial.txt") == "key 1e\r\nwritten\r\ndirty\r\n");
+    // At power-on the publisher's disk is still what was packed.
+    CHECK(desk.run("run x.encore --boot --headless --expect pristine --timeout 60") == 0);
+    CHECK(desk.run("run x.encore --scene start --headless --expect-screen 'session guest' --timeout 60") ==
+          0);
+    CHECK(desk.run("run x.encore --scene nosuch --headless --timeout 5") == 2);
+    CHECK(desk.run("run x.encore --memory 32M --headless --timeout 5") == 2);
+    CHECK(desk.run("verify x.encore") == 0);
+    CHECK(desk.leftovers() == 0);
+}
+
+TEST_CASE("scene: 200 reverts in place each leave what the publisher signed", "[scene]") {
+    SceneDesk desk;
+    auto session = desk.open();
+    session->start();
+    uint64_t heard = 0;
+    Footprint early;
+    for (unsigned i = 0; i < 200; ++i) {
+        if (i % 10 == 0) { // use it: keyboard, disk
+            REQUIRE(session->typist().type("aw"));
+            REQUIRE(hears(*session, heard, "written\r\n"));
+            CHECK(session->overlay_bytes() > 0);
+        }
+        const auto machine = session->machine();
+        const auto root = session->revert_with_receipt();
+        if (!root)
+            FAIL("revert " << i << ": " << root.error().message);
+        CHECK(root->size() == 64);
+        CHECK(session->machine() == machine);
+        CHECK(session->overlay_bytes() == 0);
+        if (i == 50)
+            early = Footprint::now();
+    }
+    const Footprint late = Footprint::now();
+    CHECK(late.mappings <= early.mappings + 4);
+    CHECK(late.files == early.files);
+    CHECK(late.threads == early.threads);
+    CHECK(late.resident_kib <= early.resident_kib + 2048);
+    // Timer, keyboard and disk after the last one; the picture too.
+    const uint32_t before = ticks(*session);
+    CHECK(eventually([&] { return ticks(*session) > before + 3; }));
+    REQUIRE(session->typist().type("b"));
+    CHECK(hears(*session, heard, "key 30"));
+    REQUIRE(session->typist().type("r"));
+    CHECK(hears(*session, heard, "dirty"));
+    CHECK(session->machine()->text_screen().find("session guest") != std::string::npos);
+    CHECK(session->revert_count() == 200);
+}
+
+TEST_CASE("scene: a revert ends what the guest was in the middle of", "[scene]") {
+    SceneDesk desk;
+    auto session = desk.open();
+    session->start();
+    uint64_t heard = 0;
+    for (unsigned i = 0; i < 20; ++i) {
+        REQUIRE(session->typist().type("rwrw")); // resets, writes, and keys still to come
+        std::this_thread::sleep_for(std::chrono::milliseconds(3 * i));
+        const auto root = session->revert_with_receipt();
+        if (!root)
+            FAIL("revert " << i << ": " << root.error().message);
+        (void)session->serial().text_since(heard);
+        REQUIRE(session->typist().type("c"));
+        REQUIRE(hears(*session, heard, "key 2e"));
+    }
+}
+
+TEST_CASE("scene: jump goes to another scene and revert stays there", "[scene]") {
+    SceneDesk desk;
+    REQUIRE(
+        desk.run("scene add x.encore --name later --from start --warm 0 --type a --at 'key 1e' --timeout 60" +
+                 kSign) == 0);
+    auto session = desk.open();
+    CHECK(session->scene() == "start");
+    session->start();
+    uint64_t heard = 0;
+    REQUIRE(session->jump("later"));
+    CHECK(session->scene() == "later");
+    REQUIRE(session->typist().type("b"));
+    CHECK(hears(*session, heard, "key 30"));
+    CHECK(session->revert_with_receipt());
+    REQUIRE(session->jump(""));
+    CHECK(hears(*session, heard, "pristine"));
+    CHECK_FALSE(session->jump("nosuch"));
+    CHECK(session->state() == player::SessionEnd::None);
+}
+
+TEST_CASE("scene: a second scene costs what differs; list, rename, set-start and remove", "[scene]") {
+    SceneDesk desk;
+    const size_t one = desk.size();
+    REQUIRE(
+        desk.run("scene add x.encore --name later --title 'A key later' --from start --warm 0 --type a --at "
+                 "'key 1e' --timeout 60" +
+                 kSign) == 0);
+    CHECK(desk.size() < one + one / 2);
+    CHECK(desk.run("scene add x.encore --name later --warm 0" + kSign) == 2);
+    CHECK(desk.run("scene add x.encore --name 'No Name' --warm 0" + kSign) == 2);
+    REQUIRE(desk.run("scene list x.encore --json") == 0);
+    auto list = nlohmann::json::parse(desk.output);
+    REQUIRE(list.size() == 2);
+    CHECK(list[1].at("title") == "A key later");
+    CHECK(list[1].at("start") == false);
+    REQUIRE(desk.run("scene rename x.encore later end" + kSign) == 0);
+    REQUIRE(desk.run("scene set-start x.encore end" + kSign) == 0);
+    REQUIRE(desk.run("scene remove x.encore start" + kSign) == 0);
+    REQUIRE(desk.run("scene list x.encore --json") == 0);
+    list = nlohmann::json::parse(desk.output);
+    REQUIRE(list.size() == 1);
+    CHECK(list[0].at("name") == "end");
+    CHECK(list[0].at("start") == true);
+    CHECK(desk.run("run x.encore --headless --type b --expect 'key 30' --receipt --timeout 60") == 0);
+    CHECK(desk.output.find("pristine " + list[0].at("root").get<std::string>()) != std::string::npos);
+    REQUIRE(desk.run("scene set-start x.encore --boot" + kSign) == 0);
+    CHECK(desk.run("run x.encore --headless --expect pristine --timeout 60") == 0);
+    CHECK(desk.run("scene remove x.encore nosuch" + kSign) == 2);
+    CHECK(desk.run("verify x.encore") == 0);
+}
+
+TEST_CASE("scene: a changed byte in a page stops the machine with the chunk's name", "[scene]") {
+    SceneDesk desk;
+    const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
+    REQUIRE(bundle);
+    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard()));
+    const std::string ram = (*bundle)->manifest().scenes[0].ram;
+    const auto ref = (*bundle)->open_blob(ram)->chunk_ref(7); // the boot sector's page
+    REQUIRE(ref);
+    const size_t at = (*bundle)->raw_pack(ref->pack).offset + ref->offset + 9;
+    std::string changed = desk.read("x.encore");
+    changed[at] = static_cast<char>(changed[at] ^ 4);
+    desk.write("x.encore", changed);
+    CHECK(desk.run("run x.encore --headless --serial serial.txt --type a --expect key --timeout 30") == 4);
+    CHECK(desk.output.find("chunk 7 of " + ram) != std::string::npos);
+    CHECK(desk.read("serial.txt").empty());
+}
+
+TEST_CASE("scene: kill -9 while capturing leaves the old bundle or the new one", "[scene]") {
+    SceneDesk desk;
+    const std::string before = desk.read("x.encore");
+    for (int i = 0; i < 12; ++i) {
+        const std::string command = fmt::format(
+            "cd {0} && XDG_DATA_HOME={0}/data XDG_CACHE_HOME={0}/cache timeout -s KILL {1} {2} scene add "
+            "x.encore "
+            "--name k --from start --warm 0 --type a --at 'key 1e' --key k.key --cert k.crt > out.txt 2>&1",
+            desk.path, 0.02 + 0.012 * i, ENCORE_BINARY);
+        (void)std::system(command.c_str());
+        if (desk.read("x.encore") != before) {
+            CHECK(desk.run("verify x.encore") == 0);
+            desk.write("x.encore", before);
+        }
+    }
+    for (const auto& entry : fs::directory_iterator(desk.path)) // no half-written file beside it
+        CHECK(entry.path().filename().string().find("x.encore") != 1);
+    CHECK(desk.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
+}
