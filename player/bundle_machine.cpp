@@ -95,10 +95,8 @@ base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage
                                                          const BlobPort::Failed& failed,
                                                          const format::Scene* scene) const {
     const format::Manifest& manifest = bundle_.manifest();
-    if (kernel_ && kernel_->load && scene == nullptr) {
+    if (kernel_ && kernel_->kernel.empty() && scene == nullptr) // a damaged one is an error now, not later
         TRY(kernel_->load(*kernel_));
-        kernel_->load = nullptr;
-    }
     ConfiguredMachine machine;
     vmm::MachineConfig& config = machine.config;
     config.reset_ends_machine = manifest.policy.reset_ends_session;

@@ -105,6 +105,7 @@ Options parse(int argc, char** argv) {
     Options options;
     auto& platform = options.machine.platform;
     auto kernel = std::make_shared<vmm::KernelBoot>();
+    std::string kernel_path, initrd_path;
     auto access = vmm::FileAccess::ReadOnly;
     for (int i = 1; i < argc; i++) {
         const std::string option = argv[i];
@@ -125,9 +126,9 @@ Options parse(int argc, char** argv) {
         if (option == "--memory")
             platform.ram_bytes = std::strtoull(value().c_str(), nullptr, 10) << 20;
         else if (option == "--kernel")
-            kernel->kernel = read_file(value());
+            kernel_path = value();
         else if (option == "--initrd")
-            kernel->initrd = read_file(value());
+            initrd_path = value();
         else if (option == "--append")
             kernel->command_line = value();
         else if (option == "--writable")
@@ -176,7 +177,13 @@ Options parse(int argc, char** argv) {
         else
             give_up(2, "unknown option " + option + "\n" + kUsage);
     }
-    if (!kernel->kernel.empty()) {
+    if (!kernel_path.empty()) {
+        kernel->load = [kernel_path, initrd_path](vmm::KernelBoot& boot) -> base::Result<void> {
+            boot.kernel = read_file(kernel_path);
+            if (!initrd_path.empty())
+                boot.initrd = read_file(initrd_path);
+            return {};
+        };
         platform.kernel = kernel;
         platform.boot_order = {vmm::BootDevice::Kernel};
     }

@@ -27,8 +27,8 @@ enum class BootDevice : uint8_t { Disk, Cdrom, Floppy, Kernel };
 struct KernelBoot {
     std::vector<uint8_t> kernel, initrd;
     std::string command_line;
-    // Fills in kernel and initrd when the firmware first asks for them: a machine opened at a saved moment
-    // may never do. Null: they are there.
+    // Fills in kernel and initrd each time the firmware asks for them, and they go once they are in guest
+    // memory: a machine opened at a saved moment may never ask. Null: they are there and stay.
     std::function<base::Result<void>(KernelBoot&)> load;
 };
 

@@ -43,12 +43,32 @@ Block* CodeCache::find_host(uint64_t host) {
 
 uint32_t CodeCache::guest_eip(const Block& block, uint64_t host) const {
     const auto offset = static_cast<uint32_t>(host - block.entry);
-    const auto first = side_points.begin() + block.side_first;
-    const auto last = first + block.side_count;
-    auto after = std::upper_bound(first, last, offset,
-                                  [](uint32_t at, const SidePoint& point) { return at < point.host; });
-    VERIFY(after != first);
-    return block.eip + (after - 1)->guest;
+    uint32_t at = 0;
+    int32_t guest = 0;
+    auto step = side_steps_.begin() + block.side_first;
+    for (const auto last = step + block.side_count; step != last; ++step) {
+        at += step->host;
+        if (at > offset)
+            break;
+        guest += step->guest;
+    }
+    return block.eip + static_cast<uint32_t>(guest);
+}
+
+void CodeCache::set_side_points(Block& block, std::span<const SidePoint> points) {
+    block.side_first = static_cast<uint32_t>(side_steps_.size());
+    SidePoint before;
+    for (const SidePoint& point : points) {
+        constexpr int kFarthest = 255;
+        int host = point.host - before.host;
+        const int guest = point.guest - before.guest;
+        VERIFY(host >= 0 && guest >= INT8_MIN && guest <= INT8_MAX);
+        for (; host > kFarthest; host -= kFarthest)
+            side_steps_.push_back({kFarthest, 0});
+        side_steps_.push_back({static_cast<uint8_t>(host), static_cast<int8_t>(guest)});
+        before = point;
+    }
+    block.side_count = static_cast<uint32_t>(side_steps_.size()) - block.side_first;
 }
 
 Block* CodeCache::add(const Block& block) {
@@ -176,7 +196,7 @@ void CodeCache::flush() {
     by_host_.clear();
     blocks_.clear();
     links.clear();
-    side_points.clear();
+    side_steps_.clear();
     landings.clear();
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     for (auto& page : pages_)

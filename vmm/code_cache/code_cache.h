@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace vmm {
@@ -77,7 +78,8 @@ class CodeCache {
 
     // Commits a finished block: code at [cursor, host_end), side tables appended by the caller first.
     Block* add(const Block& block);
-    std::vector<SidePoint> side_points;
+    // Where the instructions of a block begin; remembers them for guest_eip(). In order of host offset.
+    void set_side_points(Block& block, std::span<const SidePoint> points);
     std::vector<uint32_t> landings;
     std::deque<Link> links;
 
@@ -114,6 +116,12 @@ class CodeCache {
     CodeMemory memory_;
     uint32_t stub_end_ = 0, cursor_ = 0;
     uint32_t indirect_miss_ = 0, return_miss_ = 0;
+    // Side points as steps from the one before: a byte of host code, a signed byte of guest code.
+    struct SideStep {
+        uint8_t host;
+        int8_t guest;
+    };
+    std::deque<SideStep> side_steps_; // grows without copying: there are millions
     std::deque<Block> blocks_;
     std::vector<Block*> by_host_; // in address order
     std::vector<Block*> buckets_;

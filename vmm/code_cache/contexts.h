@@ -28,7 +28,7 @@ struct Context {
 
 class Contexts {
   public:
-    static constexpr unsigned kCount = 64;
+    static constexpr unsigned kCount = 32;
     static constexpr uint64_t kSharedRoot = 2;
     static constexpr unsigned kEntries = 65536;
 

@@ -248,12 +248,11 @@ class KernelBootPort : public Device, public IoHandler {
     bool place() {
         GuestMemory& memory = platform_.memory;
         KernelBoot& boot = *platform_.config.kernel;
-        if (boot.load) {
+        if (boot.load && boot.kernel.empty()) {
             if (auto loaded = boot.load(boot); !loaded) {
                 base::log(base::LogLevel::Warn, "the kernel cannot be loaded: {}", loaded.error().message);
                 return false;
             }
-            boot.load = nullptr;
         }
         const auto plan = plan_kernel_boot(boot, memory.ram_bytes());
         if (!plan || !memory.a20()) // without A20 the kernel would land on the low megabyte
@@ -265,6 +264,8 @@ class KernelBootPort : public Device, public IoHandler {
                      plan->kernel_bytes);
         if (plan->initrd_address != 0)
             memory.write(plan->initrd_address, boot.initrd.data(), boot.initrd.size());
+        if (boot.load) // tens of megabytes that only a reset may want again
+            boot.kernel = std::vector<uint8_t>(), boot.initrd = std::vector<uint8_t>();
         return true;
     }
 

@@ -8,6 +8,7 @@
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/window_space.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <memory>
@@ -29,7 +30,9 @@ class MappingTable {
     [[nodiscard]] Page at(unsigned slot, uint32_t page) const;
     // False if nothing was mapped in the 4 MiB around `page` since the slot's last reset.
     [[nodiscard]] bool touched(unsigned slot, uint32_t page) const {
-        return slots_[slot].leaves[page >> kLeafShift] != nullptr;
+        constexpr uint32_t kLeaves = 1024 / kLeafPages;
+        const auto* first = &slots_[slot].leaves[(page >> kLeafShift) & ~(kLeaves - 1)];
+        return std::any_of(first, first + kLeaves, [](const auto& leaf) { return leaf != nullptr; });
     }
 
     // False when the kernel's limit on mappings is reached; nothing has changed then.
@@ -49,7 +52,8 @@ class MappingTable {
 
   private:
     static constexpr uint32_t kNone = 0xFFFFFFFF;
-    static constexpr unsigned kLeafShift = 10, kLeafPages = 1u << kLeafShift;
+    // Small: what is mapped lies in runs of sixteen all over the kernel's half.
+    static constexpr unsigned kLeafShift = 7, kLeafPages = 1u << kLeafShift;
     static constexpr uint32_t kMapped = 1u << 31, kWritable = 1u << 30, kBackingMask = kWritable - 1;
 
     struct Entry {

@@ -17,8 +17,8 @@ namespace {
 constexpr uint32_t kRunPages = 16, kLargeRunPages = 64;
 // A fault or an unmap in the middle of a mapping adds at most two.
 constexpr uint64_t kMappingsPerCall = 2;
-// Bounds on our own memory, whatever the guest's page tables look like: 100 MiB and 70 MiB.
-constexpr uint64_t kMaxShadowLeaves = 8192, kMaxTables = 16384;
+// Bounds on our own memory, whatever the guest's page tables look like: some 40 MiB each.
+constexpr uint64_t kMaxShadowLeaves = 24576, kMaxTables = 8192;
 constexpr uint64_t kNoKey = ~0ull;
 
 } // namespace

@@ -40,7 +40,7 @@ struct WindowFault {
 class Windows {
   public:
     struct Limits {
-        unsigned max_windows = 192;
+        unsigned max_windows = 96;
         unsigned max_mappings = 48000; // of the kernel's vm.max_map_count (65530 by default)
     };
     static base::Result<std::unique_ptr<Windows>> create(CpuState& cpu, GuestMemory& memory, Limits limits);

@@ -61,9 +61,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     emit_exits();
     block.link_count = static_cast<uint32_t>(cache_.links.size()) - block.link_first;
     block.host_end = static_cast<uint32_t>(emitter.address());
-    block.side_first = static_cast<uint32_t>(cache_.side_points.size());
-    block.side_count = static_cast<uint32_t>(points_.size());
-    cache_.side_points.insert(cache_.side_points.end(), points_.begin(), points_.end());
+    cache_.set_side_points(block, points_);
     block.landing_first = static_cast<uint32_t>(cache_.landings.size());
     block.landing_count = static_cast<uint32_t>(landings_.size());
     cache_.landings.insert(cache_.landings.end(), landings_.begin(), landings_.end());

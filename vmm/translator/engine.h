@@ -22,7 +22,7 @@ enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
 struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
     bool verify_containment = false; // decode every emitted block and prove it stays inside the window
-    uint32_t code_cache_bytes = 64u << 20;
+    uint32_t code_cache_bytes = 24u << 20;
 };
 
 class Engine {
