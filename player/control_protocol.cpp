@@ -158,9 +158,27 @@ struct ControlProtocol::Verbs {
         return json::object();
     }
     Answer revert() {
-        TRY(session.revert());
         self.buttons_ = 0;
+        const auto receipt = request.find("receipt");
+        json answer = json::object();
+        if (receipt != request.end() && *receipt == true)
+            answer["root"] = TRY(session.revert_with_receipt());
+        else
+            TRY(session.revert());
+        if (!session.scene().empty())
+            answer["milliseconds"] = static_cast<double>(session.last_revert().count()) / 1000;
+        return answer;
+    }
+    Answer jump() {
+        self.buttons_ = 0;
+        TRY(session.jump(TRY(text_of(request, "scene"))));
         return json::object();
+    }
+    Answer scenes() {
+        json list = json::array();
+        for (const auto& scene : session.manifest().scenes)
+            list.push_back({{"name", scene.name}, {"title", scene.title}});
+        return json{{"scenes", std::move(list)}, {"scene", session.scene()}};
     }
     Answer quit() {
         session.end();
@@ -182,6 +200,8 @@ struct ControlProtocol::Verbs {
             {"reset", &Verbs::reset},
             {"power", &Verbs::power},
             {"revert", &Verbs::revert},
+            {"jump", &Verbs::jump},
+            {"scenes", &Verbs::scenes},
             {"quit", &Verbs::quit},
         };
         if (!request.is_object())

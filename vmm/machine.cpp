@@ -5,6 +5,7 @@
 #include "vmm/cpu/state_serialize.h"
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
+#include "vmm/vcpu_timer.h"
 
 #include <algorithm>
 #include <atomic>
@@ -20,56 +21,6 @@ namespace {
 
 using HostClock = std::chrono::steady_clock;
 
-// Kicks the vCPU when the earliest timer is due. A deadline further away than the one it sleeps for costs no
-// wake-up: it looks again when it wakes.
-class Waker {
-  public:
-    explicit Waker(std::function<void()> kick) : kick_(std::move(kick)), thread_([this] { loop(); }) {}
-    ~Waker() {
-        {
-            const std::lock_guard lock(mutex_);
-            ended_ = true;
-        }
-        changed_.notify_one();
-        thread_.join();
-    }
-    void set(HostClock::time_point deadline) {
-        {
-            const std::lock_guard lock(mutex_);
-            deadline_ = deadline;
-            if (deadline >= sleeping_until_)
-                return;
-        }
-        changed_.notify_one();
-    }
-
-  private:
-    void loop() {
-        std::unique_lock lock(mutex_);
-        while (!ended_) {
-            sleeping_until_ = deadline_;
-            if (deadline_ == HostClock::time_point::max())
-                changed_.wait(lock);
-            else
-                changed_.wait_until(lock, deadline_);
-            if (!ended_ && HostClock::now() >= deadline_) {
-                deadline_ = HostClock::time_point::max();
-                lock.unlock();
-                kick_();
-                lock.lock();
-            }
-        }
-    }
-
-    std::function<void()> kick_;
-    std::mutex mutex_;
-    std::condition_variable changed_;
-    HostClock::time_point deadline_ = HostClock::time_point::max(),
-                          sleeping_until_ = HostClock::time_point::max();
-    bool ended_ = false;
-    std::thread thread_; // last: starts when everything above exists
-};
-
 } // namespace
 
 struct Machine::Impl final : SystemControl {
@@ -81,7 +32,9 @@ struct Machine::Impl final : SystemControl {
     std::unique_ptr<Platform> platform;
     std::vector<std::unique_ptr<Device>> devices;
     std::unique_ptr<Engine> engine;
-    std::unique_ptr<Waker> waker;
+    std::unique_ptr<VcpuTimer> timer; // lives on the vCPU thread
+    uint64_t planned = kNever;        // guest time the timer is set for
+    std::atomic<bool> timer_fired{false};
     std::thread thread;
 
     std::mutex mutex; // guards what follows
@@ -154,9 +107,21 @@ base::Result<void> Machine::Impl::build() {
     platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
     hardware_reset();
     tsc_at_rest = __builtin_ia32_rdtsc() + state.tsc_offset;
-    waker = std::make_unique<Waker>([this] { kick(); });
-    thread = std::thread([this] { loop(); });
-    return {};
+    std::promise<base::Result<void>> started;
+    thread = std::thread([this, &started] {
+        auto made = VcpuTimer::create([this] {
+            timer_fired.store(true);
+            engine->kick();
+        });
+        if (!made) {
+            started.set_value(tl::make_unexpected(made.error()));
+            return;
+        }
+        timer = std::move(*made);
+        started.set_value({});
+        loop();
+    });
+    return started.get_future().get();
 }
 
 Machine::~Machine() {
@@ -164,7 +129,6 @@ Machine::~Machine() {
         return;
     stop();
     impl_->thread.join();
-    impl_->waker.reset();
 }
 
 void Machine::Impl::kick() {
@@ -175,20 +139,23 @@ void Machine::Impl::kick() {
 }
 
 void Machine::Impl::plan_wake() {
-    if (waker == nullptr)
-        return;
     const uint64_t deadline = platform->clock.next_deadline();
+    if (timer == nullptr || deadline == planned)
+        return;
+    planned = deadline;
     if (deadline == kNever) {
-        waker->set(HostClock::time_point::max());
+        timer->set(VcpuTimer::Time::max());
         return;
     }
     const uint64_t now = platform->clock.now();
-    waker->set(HostClock::now() + std::chrono::nanoseconds(deadline > now ? deadline - now : 0));
+    timer->set(HostClock::now() + std::chrono::nanoseconds(deadline > now ? deadline - now : 0));
 }
 
 void Machine::Impl::boundary() {
     platform->events.run_all();
     platform->clock.run_due();
+    if (timer_fired.exchange(false)) // set it again, even if it was a moment early
+        planned = kNever;
     plan_wake();
 }
 
@@ -231,7 +198,8 @@ void Machine::Impl::sleep_halted() {
         return;
     const uint64_t deadline = platform->clock.next_deadline();
     const uint64_t now = platform->clock.now();
-    waker->set(HostClock::time_point::max()); // this thread keeps the time itself
+    timer->set(VcpuTimer::Time::max()); // the wait below keeps the time itself
+    planned = kNever;
     std::unique_lock lock(mutex);
     const auto happened = [&] { return kicks.load() != seen || want != Want::Run; };
     if (deadline == kNever)
@@ -259,6 +227,7 @@ void Machine::Impl::loop() {
                 state.tsc_offset = tsc_at_rest - __builtin_ia32_rdtsc();
             }
             platform->clock.start();
+            planned = kNever; // guest time may have another distance to the host's
         }
         boundary();
         switch (engine->run()) {
@@ -291,6 +260,7 @@ void Machine::Impl::loop() {
     // Whoever asked something meanwhile gets an answer from a machine at rest.
     platform->events.run_all();
     const std::lock_guard lock(mutex);
+    timer.reset();
     paused = true;
     thread_ended = true;
     changed.notify_all();
@@ -489,6 +459,8 @@ base::Result<void> Machine::open_at(SavedMachine saved) {
     impl_->moment = TRY(SavedMoment::open(*impl_->platform, std::move(saved)));
     TRY(impl_->load(impl_->moment->state()));
     impl_->engine->state_replaced();
+    // A state of an earlier version lacks what we have learned to save since.
+    impl_->moment->set_reference(TRY(save_scene_state()));
     return {};
 }
 
@@ -509,8 +481,8 @@ base::Result<std::string> Machine::state_difference() {
     if (impl_->moment == nullptr)
         return base::fail("this machine was not opened at a saved moment");
     const auto now = TRY(save_scene_state());
-    if (!std::ranges::equal(now, impl_->moment->state()))
-        return base::StateArchive::difference(now, impl_->moment->state());
+    if (!std::ranges::equal(now, impl_->moment->reference()))
+        return base::StateArchive::difference(now, impl_->moment->reference());
     return impl_->moment->video_unchanged() ? std::string() : std::string("video memory");
 }
 

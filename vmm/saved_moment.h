@@ -30,6 +30,10 @@ class SavedMoment {
     static base::Result<std::unique_ptr<SavedMoment>> open(Platform& platform, SavedMachine saved);
 
     [[nodiscard]] std::span<const uint8_t> state() const { return state_; }
+    // What the machine answers when asked for its state right after it has taken on state(): what a revert is
+    // held to.
+    [[nodiscard]] std::span<const uint8_t> reference() const { return reference_; }
+    void set_reference(std::vector<uint8_t> state) { reference_ = std::move(state); }
     // RAM and video memory as they were. Translated code that changes is reported to `observer`.
     PageUndo::Report put_back();
     // Whether video memory is what it was.
@@ -43,7 +47,7 @@ class SavedMoment {
     void compare_video(const std::function<void(uint32_t page, const uint8_t* kept)>& differs) const;
 
     Platform& platform_;
-    std::vector<uint8_t> state_;
+    std::vector<uint8_t> state_, reference_;
     std::vector<uint32_t> video_pages_; // that were not zero, in order; their content is in video_
     std::vector<uint8_t> video_;
 };

@@ -3,10 +3,12 @@
 #include "appliance-format/bundle_writer.h"
 #include "signing/keys.h"
 #include "vmm/base/verify.h"
+#include "vmm/machine.h"
 
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 
 using namespace appliance_format;
 using Bytes = std::vector<uint8_t>;
@@ -82,6 +84,17 @@ int main(int argc, char** argv) {
     put(out + "/recipe/kernel",
         "[appliance]\nname = \"k\"\n[machine]\nmemory = \"1G\"\n[boot]\nkernel = \"k\"\n"
         "initrd = \"/i\"\ncmdline = \"quiet\"\n");
+    // A machine at power-on, and one with its firmware's message on the screen.
+    vmm::MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    config.platform.vram_bytes = 1u << 20;
+    auto machine = *vmm::Machine::create(config);
+    put(out + "/device_state/power_on", *machine->save_state());
+    machine->start();
+    while (machine->text_screen().find("SeaBIOS") == std::string::npos)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    machine->pause();
+    put(out + "/device_state/firmware", *machine->save_state());
     put(out + "/safe_path/plain", "blobs/chunks.0");
     put(out + "/safe_path/escape", "a/../../b");
 }

@@ -85,6 +85,8 @@ class Piix4Pm : public PciDevice, public IoHandler {
     }
 
     void serialize(base::StateArchive& archive) override {
+        if (!archive.loading())
+            note_overflow(); // what has come and nobody has asked for yet
         archive.begin("piix4_pm", 1);
         serialize_config(archive);
         archive.field("pm_status", status_);

@@ -241,9 +241,9 @@ PageUndo::Report GuestMemory::revert() {
     VERIFY(undo_ != nullptr);
     const auto watch = [this](uint32_t page) { watched_bits_[page >> 6] |= 1ull << (page & 63); };
     PageUndo::Actions actions;
+    actions.is_observed = [this](uint32_t page) { return observer_ != nullptr && is_code(page); };
     actions.changing = [this](uint32_t page, uint32_t offset, uint32_t length) {
-        if (is_code(page) && observer_ != nullptr)
-            observer_->code_written(page, offset, length);
+        observer_->code_written(page, offset, length);
     };
     actions.reload = [&](uint32_t page) {
         if (observer_ != nullptr)

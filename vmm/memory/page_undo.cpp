@@ -96,7 +96,7 @@ PageUndo::Report PageUndo::revert(uint8_t* memory, const Actions& actions) {
         } else {
             ++report.changed;
             entry.idle = 0;
-            if (actions.changing) {
+            if (actions.is_observed(entry.page)) {
                 const Difference changed = difference(page, wanted);
                 actions.changing(entry.page, changed.first, changed.length);
             }

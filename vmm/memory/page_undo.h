@@ -29,7 +29,9 @@ class PageUndo {
 
     // What revert() leaves to its caller.
     struct Actions {
-        // The page's bytes [offset, offset+length) are about to change back.
+        // Whether someone depends on the page's content (translated code), and must hear of the bytes
+        // [offset, offset+length) before they change back.
+        std::function<bool(uint32_t page)> is_observed;
         std::function<void(uint32_t page, uint32_t offset, uint32_t length)> changing;
         // Written, but not kept: its content must come from the source again.
         std::function<void(uint32_t page)> reload;

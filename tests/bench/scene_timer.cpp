@@ -1,0 +1,171 @@
+// One session at a scene, timed from the moment its process was started: scene_timer BUNDLE [--reverts N]
+// [--pages N] [--window]. ENCORE_STARTED holds CLOCK_MONOTONIC in ns from just before the exec. Prints one
+// "name value" a line; times in milliseconds. Under tests/bench/scene.
+#include "player/display.h"
+#include "player/session.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <random>
+
+namespace {
+
+double now_ms() {
+    timespec t{};
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_nsec) / 1e6;
+}
+
+double percentile(std::vector<double> values, double which) {
+    std::ranges::sort(values);
+    return values[std::min(values.size() - 1,
+                           static_cast<size_t>(which * static_cast<double>(values.size())))];
+}
+
+uint64_t resident_kib() {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with("VmRSS:"))
+            return std::stoull(line.substr(6));
+    return 0;
+}
+
+size_t entries(const char* directory) {
+    return static_cast<size_t>(
+        std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
+}
+
+size_t mappings() {
+    std::ifstream maps("/proc/self/maps");
+    size_t count = 0;
+    for (std::string line; std::getline(maps, line);)
+        ++count;
+    return count;
+}
+
+// A plain copy of as many scattered pages, the yardstick.
+double memcpy_ms(uint8_t* to, const uint8_t* from, std::vector<uint32_t> pages) {
+    std::ranges::sort(pages);
+    const double before = now_ms();
+    for (size_t i = 0; i < pages.size(); ++i)
+        std::memcpy(to + (size_t{pages[i]} << 12), from + (i << 12), 4096);
+    return now_ms() - before;
+}
+
+int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
+    const auto machine = session.machine();
+    vmm::GuestMemory& memory = machine->memory();
+    const auto all = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
+    std::mt19937 random(1);
+    std::vector<uint32_t> dirty(pages);
+    for (uint32_t& page : dirty)
+        page = random() % all;
+    std::vector<uint8_t> copies(size_t{pages} << 12, 1), target(memory.ram_bytes(), 1);
+    std::vector<double> times, plain;
+    uint64_t kib_before = 0;
+    size_t maps_before = 0, files_before = 0, threads_before = 0;
+    for (unsigned i = 0; i < reverts; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        machine->pause();
+        for (const uint32_t page : dirty)
+            memory.write<uint32_t>(page << vmm::kPageShift, i);
+        if (auto done = session.revert(); !done) {
+            std::fprintf(stderr, "revert %u: %s\n", i, done.error().message.c_str());
+            return 1;
+        }
+        times.push_back(static_cast<double>(session.last_revert().count()) / 1e3);
+        plain.push_back(memcpy_ms(target.data(), copies.data(), dirty));
+        if (i == std::min(reverts / 2, 20u)) {
+            kib_before = resident_kib();
+            maps_before = mappings();
+            files_before = entries("/proc/self/fd");
+            threads_before = entries("/proc/self/task");
+        }
+    }
+    fmt::print("reverts {}\ndirty_pages {}\nmemcpy_median {:.2f}\nrevert_median {:.2f}\nrevert_p99 {:.2f}\n",
+               reverts, pages, percentile(plain, .5), percentile(times, .5), percentile(times, .99));
+    fmt::print("growth_kib {}\ngrowth_mappings {}\ngrowth_files {}\ngrowth_threads {}\n",
+               static_cast<int64_t>(resident_kib() - kib_before),
+               static_cast<int64_t>(mappings() - maps_before),
+               static_cast<int64_t>(entries("/proc/self/fd") - files_before),
+               static_cast<int64_t>(entries("/proc/self/task") - threads_before));
+    const auto receipt = session.revert_with_receipt();
+    fmt::print("receipt {}\n", receipt ? "pristine " + *receipt : receipt.error().message);
+    return receipt ? 0 : 1;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    const char* started_text = std::getenv("ENCORE_STARTED");
+    const double started = started_text != nullptr ? std::atof(started_text) / 1e6 : now_ms();
+    unsigned reverts = 0;
+    uint32_t pages = 20000;
+    bool window = false;
+    double run_seconds = 1;
+    for (int i = 2; i < argc; ++i) {
+        const std::string option = argv[i];
+        if (option == "--window")
+            window = true;
+        else if (option == "--reverts" && i + 1 < argc)
+            reverts = static_cast<unsigned>(std::atoi(argv[++i]));
+        else if (option == "--pages" && i + 1 < argc)
+            pages = static_cast<uint32_t>(std::atoi(argv[++i]));
+        else if (option == "--run" && i + 1 < argc)
+            run_seconds = std::atof(argv[++i]);
+    }
+    if (argc < 2)
+        return 2;
+    player::SessionOptions options;
+    options.bundle = argv[1];
+    auto opened = player::Session::open(std::move(options));
+    if (!opened) {
+        std::fprintf(stderr, "%s\n", opened.error().message.c_str());
+        return 1;
+    }
+    player::Session& session = **opened;
+    const double open_at = now_ms() - started;
+    std::atomic<double> running{0};
+    std::atomic<unsigned> fetched{0};
+    session.machine()->memory().set_fetch_listener([&](uint32_t) {
+        if (fetched.fetch_add(1) == 0)
+            running = now_ms() - started;
+    });
+    session.start();
+    double first_frame = 0;
+    std::unique_ptr<player::Display> display;
+    if (window) {
+        auto made = player::Display::open(session, {});
+        if (!made) {
+            std::fprintf(stderr, "%s\n", made.error().message.c_str());
+            return 1;
+        }
+        display = std::move(*made);
+        (void)display->frame();
+    } else if (session.machine()->picture().width == 0) {
+        std::fprintf(stderr, "no picture\n");
+        return 1;
+    }
+    first_frame = now_ms() - started;
+    while (running == 0 && now_ms() - started < 10000)
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+    fmt::print("open {:.1f}\nfirst_frame {:.1f}\nguest_running {:.1f}\n", open_at, first_frame,
+               running.load());
+    std::this_thread::sleep_for(std::chrono::duration<double>(run_seconds));
+    fmt::print("pages_fetched {}\n", fetched.load());
+    int status = 0;
+    if (reverts != 0)
+        status = time_reverts(session, reverts, pages);
+    std::fflush(stdout);
+    session.machine()->pause();
+    session.machine()->memory().set_fetch_listener(nullptr);
+    session.end();
+    return status;
+}
