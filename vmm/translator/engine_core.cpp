@@ -13,6 +13,7 @@
 #include <cstring>
 #include <sys/mman.h>
 #include <sys/uio.h>
+#include <thread>
 #include <unistd.h>
 
 namespace vmm {
@@ -151,20 +152,24 @@ void EngineCore::raise(const Fault& fault) {
     cpu->raise(fault);
 }
 
+// Also from a signal on the vCPU thread, so it waits for nobody. Whoever else has the page just now is either
+// arming it too, or is the dispatcher, which looks at what the caller has asked for right afterwards.
 void EngineCore::arm_poll() {
-    if (poll_armed())
+    if (poll_armed() || poll_busy_.test_and_set())
         return;
-    const std::lock_guard lock(poll_mutex_);
     if (!poll_armed_.exchange(true))
         mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_NONE);
+    poll_busy_.clear();
 }
 
 void EngineCore::disarm_poll() {
     if (!poll_armed())
         return;
-    const std::lock_guard lock(poll_mutex_);
+    while (poll_busy_.test_and_set()) // another thread is arming it
+        std::this_thread::yield();
     if (poll_armed_.exchange(false))
         mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_READ | PROT_WRITE);
+    poll_busy_.clear();
 }
 
 void EngineCore::interrupt_line_changed() {

@@ -14,7 +14,6 @@
 #include <bitset>
 #include <csignal>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
@@ -107,7 +106,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::function<bool(const Fault&)> intercept;
     InterruptSource* interrupts_ = nullptr;
     std::atomic<bool> stop_requested{false}, attention{false};
-    std::mutex poll_mutex_; // keeps poll_armed_ and the page's protection in step
+    std::atomic_flag poll_busy_; // keeps poll_armed_ and the page's protection in step
     std::atomic<bool> poll_armed_{false};
 
     // The last page fault delivered to ring 3: once the guest has returned to that instruction, its page is
