@@ -170,7 +170,7 @@ RunScript::State RunScript::tick(Session& session) {
         return State::Typed;
     if (is_expectation(steps_.back().step.kind))
         return State::Matched;
-    return session.typist().waiting() == 0 ? State::Typed : State::Going;
+    return session.typist().all_pressed() ? State::Typed : State::Going;
 }
 
 std::string RunScript::waiting_for() const {

@@ -2,6 +2,7 @@
 
 #include "player/key_names.h"
 
+#include <algorithm>
 #include <chrono>
 #include <ranges>
 
@@ -57,7 +58,12 @@ void Typist::forget() {
 
 size_t Typist::waiting() const {
     const std::lock_guard lock(mutex_);
-    return queue_.size();
+    return queue_.size() + (sending_ ? 1 : 0);
+}
+
+bool Typist::all_pressed() const {
+    const std::lock_guard lock(mutex_);
+    return std::ranges::none_of(queue_, &vmm::KeyEvent::pressed);
 }
 
 void Typist::work() {
@@ -68,13 +74,12 @@ void Typist::work() {
             continue;
         }
         const vmm::KeyEvent event = queue_.front();
+        queue_.pop_front();
+        sending_ = true;
         lock.unlock();
         send_(event);
         lock.lock();
-        // The front is still this event unless forget() took it away as a key not yet pressed.
-        if (!queue_.empty() && queue_.front().scan_code == event.scan_code &&
-            queue_.front().pressed == event.pressed)
-            queue_.pop_front();
+        sending_ = false;
         changed_.wait_for(lock, kEventTime, [&] { return ended_; });
     }
 }

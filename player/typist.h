@@ -29,6 +29,9 @@ class Typist {
     // Forgets what has not been typed yet; keys that are down come up.
     void forget();
     [[nodiscard]] size_t waiting() const; // key events still to come
+    // No key is still to be pressed; some may still be down. A guest may act on the last one, and be gone,
+    // before it comes up.
+    [[nodiscard]] bool all_pressed() const;
 
   private:
     base::Result<void> add(const std::vector<std::vector<uint16_t>>& chords);
@@ -38,8 +41,8 @@ class Typist {
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     std::deque<vmm::KeyEvent> queue_;
-    bool ended_ = false;
-    std::thread thread_; // last: starts when everything above exists
+    bool ended_ = false, sending_ = false; // sending_: one taken from the queue
+    std::thread thread_;                   // last: starts when everything above exists
 };
 
 } // namespace player

@@ -7,6 +7,7 @@
 #include "player/session_storage.h"
 #include "player/typist.h"
 
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <filesystem>
@@ -272,6 +273,22 @@ TEST_CASE("typist: every key that goes down comes up, in order; forgetting leave
     const std::lock_guard lock(mutex);
     REQUIRE_FALSE(sent.empty());
     CHECK_FALSE(sent.back().second);
+}
+
+TEST_CASE("typist: all is pressed once the last key went down, though it is not up yet", "[keys]") {
+    std::atomic<Typist*> asked{nullptr};
+    std::vector<bool> all_pressed;
+    Typist typist([&](const vmm::KeyEvent&) {
+        asked.wait(nullptr);
+        all_pressed.push_back(asked.load()->all_pressed()); // as a guest that ends itself here would find it
+    });
+    REQUIRE(typist.type("ab"));
+    CHECK_FALSE(typist.all_pressed());
+    asked = &typist;
+    asked.notify_all();
+    while (typist.waiting() != 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    CHECK(all_pressed == std::vector{false, false, true, true});
 }
 
 TEST_CASE("png: rows unpack to the picture's colours", "[png]") {
