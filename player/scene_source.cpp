@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 #include <fmt/format.h>
+#include <future>
 
 namespace player {
 namespace {
@@ -39,6 +40,44 @@ base::Result<std::vector<uint32_t>> hot_pages(const format::Bundle& bundle, cons
     std::memcpy(list.data(), bytes.data(), list.size() * sizeof(uint32_t));
     std::erase_if(list, [&](uint32_t page) { return page >= pages; });
     return list;
+}
+
+// The pages of video memory that are not zero.
+struct VideoPages {
+    std::vector<uint64_t> offsets;
+    std::vector<uint8_t> bytes; // page after page
+};
+
+base::Result<VideoPages> read_video(const format::BlobReader& video) {
+    VideoPages pages;
+    if (video.size() > vmm::kMaxAddedBackingBytes || video.size() % vmm::kPageSize != 0)
+        return base::fail("the scene's picture does not fit the display");
+    for (uint64_t at = 0; at < video.size(); at += vmm::kPageSize) {
+        if (TRY(video.is_zero(at, vmm::kPageSize)))
+            continue;
+        pages.offsets.push_back(at);
+        pages.bytes.resize(pages.bytes.size() + vmm::kPageSize);
+        TRY(video.read(at, std::span(pages.bytes).last(vmm::kPageSize)));
+    }
+    return pages;
+}
+
+// Reads and checks it on a thread of its own, while the machine is being put together.
+std::function<base::Result<void>(std::span<uint8_t>)> fetch_video(format::BlobReader video) {
+    const auto size = video.size();
+    std::shared_future<base::Result<VideoPages>> fetched =
+        std::async(std::launch::async, [video = std::move(video)] { return read_video(video); });
+    return [fetched, size](std::span<uint8_t> to) -> base::Result<void> {
+        const base::Result<VideoPages>& pages = fetched.get();
+        if (!pages)
+            return tl::make_unexpected(pages.error());
+        if (size > to.size())
+            return base::fail("the scene's picture does not fit the display");
+        for (size_t i = 0; i < pages->offsets.size(); ++i)
+            std::copy_n(pages->bytes.begin() + static_cast<ptrdiff_t>(i * vmm::kPageSize), vmm::kPageSize,
+                        to.begin() + static_cast<ptrdiff_t>(pages->offsets[i]));
+        return {};
+    };
 }
 
 } // namespace
@@ -112,18 +151,7 @@ base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const f
     saved.memory =
         std::make_shared<ScenePages>(TRY(bundle.open_blob(scene.ram)), TRY(hot_pages(bundle, scene, pages)));
     if (!scene.video.empty())
-        saved.load_video =
-            [video = TRY(bundle.open_blob(scene.video))](std::span<uint8_t> to) -> base::Result<void> {
-            if (video.size() > to.size())
-                return base::fail("the scene's picture does not fit the display");
-            const uint64_t step = video.chunk_size();
-            for (uint64_t at = 0; at < video.size(); at += step) {
-                const uint64_t length = std::min(step, video.size() - at);
-                if (!TRY(video.is_zero(at, length)))
-                    TRY(video.read(at, to.subspan(at, length)));
-            }
-            return {};
-        };
+        saved.load_video = fetch_video(TRY(bundle.open_blob(scene.video)));
     return saved;
 }
 

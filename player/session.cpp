@@ -63,9 +63,12 @@ base::Result<std::shared_ptr<vmm::Machine>> Session::build() {
         *storage_, budget_, [this](const std::string& text) { tell(text); },
         [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, scene_));
     configured.config.platform.serial = serial_;
-    std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
+    std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
     if (scene_ != nullptr)
-        TRY(machine->open_at(TRY(open_scene(*bundle_, *scene_))));
+        saved = TRY(open_scene(*bundle_, *scene_));
+    std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
+    if (saved)
+        TRY(machine->open_at(std::move(*saved)));
     overlays_ = std::move(configured.overlays);
     return machine;
 }
