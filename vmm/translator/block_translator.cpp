@@ -190,7 +190,7 @@ void BlockTranslator::emit_exits() {
 
 // Does a later jump of this block come back to this instruction?
 bool BlockTranslator::begins_loop() const {
-    if (index_ == 0 || !options_.link)
+    if (!options_.link)
         return false;
     for (unsigned i = index_; i < count_; ++i)
         if (instructions_[i].target == insn_->eip &&
