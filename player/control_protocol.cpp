@@ -174,6 +174,11 @@ struct ControlProtocol::Verbs {
         TRY(session.jump(TRY(text_of(request, "scene"))));
         return json::object();
     }
+    Answer capture() {
+        const std::string name = TRY(session.capture_as_author(TRY(text_of(request, "scene"))));
+        return json{{"scene", name},
+                    {"rested_milliseconds", static_cast<double>(session.last_pause().count()) / 1000}};
+    }
     Answer scenes() {
         json list = json::array();
         for (const auto& scene : session.manifest().scenes)
@@ -200,6 +205,7 @@ struct ControlProtocol::Verbs {
             {"reset", &Verbs::reset},
             {"power", &Verbs::power},
             {"revert", &Verbs::revert},
+            {"capture", &Verbs::capture},
             {"jump", &Verbs::jump},
             {"scenes", &Verbs::scenes},
             {"quit", &Verbs::quit},

@@ -9,9 +9,11 @@
 //   {"do":"mouse","dx":5,"dy":-3,"wheel":1}          movement
 //        ... with "buttons":["left"] (held from now on) or "click":"left" (pressed and released)
 //   {"do":"reset"} {"do":"power"} {"do":"quit"}
-//   {"do":"revert"}                                  back to where the session began; "milliseconds" says how long
+//   {"do":"revert"}                                  back to where the session began; "milliseconds" says how
+//   long
 //   {"do":"revert","receipt":true}                   ... and compares: "root" is what all of it agreed with
 //   {"do":"scenes"}                                  those of the bundle, and which one the session began at
+//   {"do":"capture","scene":"after-import"}          a new scene, in sessions started with --author
 //   {"do":"jump","scene":"after-import"}             to another scene; "" is power-on
 // Every answer has "ok"; when it is false, "error" says why in one line.
 #pragma once

@@ -74,9 +74,13 @@ size_t OverlayPort::changed_chunks() const {
     return slots_.size();
 }
 
-bool OverlayPort::changed(uint64_t chunk) const {
+std::vector<uint64_t> OverlayPort::changed_list() const {
     const std::lock_guard lock(mutex_);
-    return slots_.contains(chunk);
+    std::vector<uint64_t> chunks;
+    for (const auto& [chunk, slot] : slots_)
+        chunks.push_back(chunk);
+    std::ranges::sort(chunks);
+    return chunks;
 }
 
 base::Result<void> OverlayPort::check_range(uint64_t offset, size_t length) const {

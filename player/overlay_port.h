@@ -49,7 +49,7 @@ class OverlayPort final : public vmm::BlockPort {
     // Forgets everything that was written, and gives its room on the host's disk back.
     void drop();
     [[nodiscard]] size_t changed_chunks() const;
-    [[nodiscard]] bool changed(uint64_t chunk) const; // of kOverlayChunk bytes
+    [[nodiscard]] std::vector<uint64_t> changed_list() const; // chunks of kOverlayChunk bytes, in order
 
   private:
     base::Result<void> check_range(uint64_t offset, size_t length) const;

@@ -6,6 +6,7 @@
 #include "player/scene_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
 #include <set>
@@ -16,67 +17,20 @@ namespace {
 
 namespace format = appliance_format;
 
-// Pages [first, first+count) of the guest's memfd, straight from it. Holes are zero and cost nothing.
-class MemfdSource final : public format::BlobSource {
-  public:
-    MemfdSource(vmm::GuestMemory& memory, uint32_t first, uint32_t count,
-                std::optional<format::BlobReader> origin)
-        : memory_(memory), first_(first), count_(count), origin_(std::move(origin)) {}
-
-    [[nodiscard]] uint64_t size() const override { return uint64_t{count_} << vmm::kPageShift; }
-    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override {
-        std::memcpy(out.data(), memory_.data() + start() + offset, out.size());
-        return {};
+// Calls `visit` for each page of [first, first+count) of the guest's memfd that takes memory; holes are zero.
+base::Result<void> for_each_resident(vmm::GuestMemory& memory, uint32_t first, uint32_t count,
+                                     const std::function<base::Result<void>(uint32_t page)>& visit) {
+    const auto end = static_cast<off_t>(uint64_t{first + count} << vmm::kPageShift);
+    for (auto at = static_cast<off_t>(uint64_t{first} << vmm::kPageShift); at < end;) {
+        const off_t data = ::lseek(memory.fd(), at, SEEK_DATA); // ENXIO: only a hole up to the end
+        if (data < 0 || data >= end)
+            break;
+        const off_t hole = std::min(::lseek(memory.fd(), data, SEEK_HOLE), end);
+        for (at = data; at < hole; at += vmm::kPageSize)
+            TRY(visit(static_cast<uint32_t>(at >> vmm::kPageShift)));
     }
-    uint64_t next_data(uint64_t offset) override {
-        if (offset >= hole_from_ && offset < data_from_)
-            return data_from_;
-        if (offset >= data_from_ && offset < data_until_)
-            return offset;
-        const off_t found = ::lseek(memory_.fd(), static_cast<off_t>(start() + offset), SEEK_DATA);
-        hole_from_ = offset;
-        data_from_ = found < 0 ? size() : std::min(static_cast<uint64_t>(found) - start(), size());
-        data_until_ = data_from_;
-        if (data_from_ < size()) {
-            const off_t end = ::lseek(memory_.fd(), static_cast<off_t>(start() + data_from_), SEEK_HOLE);
-            data_until_ = end < 0 ? size() : std::min(static_cast<uint64_t>(end) - start(), size());
-        }
-        return data_from_;
-    }
-    base::Result<std::optional<format::ObjectRef>> stored(uint64_t offset, size_t) override {
-        // Watched: not written since it was (or was not yet) fetched from there.
-        if (!origin_ || !memory_.is_watched(static_cast<uint32_t>((start() + offset) >> vmm::kPageShift)))
-            return std::nullopt;
-        return TRY(origin_->chunk_ref(offset >> vmm::kPageShift));
-    }
-
-  private:
-    [[nodiscard]] uint64_t start() const { return uint64_t{first_} << vmm::kPageShift; }
-
-    vmm::GuestMemory& memory_;
-    uint32_t first_, count_;
-    std::optional<format::BlobReader> origin_;
-    uint64_t hole_from_ = 0, data_from_ = 0, data_until_ = 0; // what the last look at the file's map said
-};
-
-// A disk as the session sees it.
-class DiskSource final : public format::BlobSource {
-  public:
-    DiskSource(OverlayPort& port, format::BlobReader origin) : port_(port), origin_(std::move(origin)) {}
-
-    [[nodiscard]] uint64_t size() const override { return port_.size_bytes(); }
-    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override { return port_.read(offset, out); }
-    base::Result<std::optional<format::ObjectRef>> stored(uint64_t offset, size_t) override {
-        static_assert(format::kDiskChunk == kOverlayChunk);
-        if (origin_.chunk_size() != format::kDiskChunk || port_.changed(offset / kOverlayChunk))
-            return std::nullopt;
-        return TRY(origin_.chunk_ref(offset / kOverlayChunk));
-    }
-
-  private:
-    OverlayPort& port_;
-    format::BlobReader origin_;
-};
+    return {};
+}
 
 // A folder of blobs that no scene has used, so that scenes can be renamed and removed freely.
 std::string unused_folder(const format::Manifest& manifest) {
@@ -113,58 +67,138 @@ void remove_unused_blobs(format::BundleWriter& writer) {
 
 } // namespace
 
-base::Result<void> add_scene(const format::Bundle& bundle, const CaptureSubject& subject,
-                             const SceneLabel& label, const signing::Signer& signer,
-                             format::WriterOptions options) {
-    const format::Manifest& manifest = bundle.manifest();
-    if (!format::is_simple_name(label.name))
-        return base::fail(
-            fmt::format("a scene's name has lower-case letters, digits and -, not '{}'", label.name), 2);
-    if (manifest.find_scene(label.name) != nullptr)
-        return base::fail(fmt::format("{}: there is a scene {} already", bundle.path(), label.name), 2);
-    vmm::Machine& machine = subject.machine;
-    // First: what this finishes may still move DMA.
-    const std::vector<uint8_t> state = TRY(machine.save_scene_state());
-    vmm::GuestMemory& memory = machine.memory();
-    const auto ram_pages = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
-    options.total_input = memory.ram_bytes();
-    auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), std::move(options)));
+// ------------------------------------------------------------------------------------------------ frozen
 
-    const std::string folder = unused_folder(manifest);
+base::Result<void> FrozenImage::put(uint64_t offset, std::span<const uint8_t> content) {
+    while (!content.empty()) {
+        const ssize_t put = ::pwrite(file_.get(), content.data(), content.size(), static_cast<off_t>(offset));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return base::fail(
+                fmt::format("cannot keep what the machine holds ({}): free some space in the folder "
+                            "of session data and try again",
+                            std::strerror(put == 0 ? ENOSPC : errno)));
+        kept_.at(offset / unit_) = true; // all of a unit is put in one call
+        content = content.subspan(static_cast<size_t>(put));
+        offset += static_cast<uint64_t>(put);
+    }
+    return {};
+}
+
+base::Result<> FrozenImage::read(uint64_t offset, std::span<uint8_t> out) {
+    if (!kept_.at(offset / unit_)) // a chunk below that has another size
+        return origin_->read(offset, out);
+    while (!out.empty()) {
+        const ssize_t got = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return base::fail(
+                fmt::format("cannot read session data: {}", std::strerror(got == 0 ? EIO : errno)));
+        out = out.subspan(static_cast<size_t>(got));
+        offset += static_cast<uint64_t>(got);
+    }
+    return {};
+}
+
+base::Result<std::optional<format::ObjectRef>> FrozenImage::stored(uint64_t offset, size_t) {
+    if (kept_.at(offset / unit_))
+        return std::nullopt;
+    if (!origin_)
+        return format::ObjectRef{}; // zero
+    if (origin_->chunk_size() != unit_)
+        return std::nullopt;
+    return TRY(origin_->chunk_ref(offset / unit_));
+}
+
+base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSubject& subject,
+                                   const std::function<base::Result<base::UniqueFd>()>& make_file) {
+    vmm::Machine& machine = subject.machine;
+    FrozenMachine frozen;
+    // First: what this finishes may still move DMA.
+    frozen.state = TRY(machine.save_scene_state());
+    vmm::GuestMemory& memory = machine.memory();
+    const auto page_at = [&](uint32_t page) {
+        return std::span<const uint8_t>(memory.data() + (size_t{page} << vmm::kPageShift), vmm::kPageSize);
+    };
+    std::optional<format::BlobReader> origin;
+    if (subject.origin != nullptr)
+        origin = TRY(bundle.open_blob(subject.origin->ram));
+    const bool has_origin = origin.has_value();
+    frozen.ram.emplace(memory.ram_bytes(), vmm::kPageSize, TRY(make_file()), std::move(origin));
+    const auto ram_pages = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
+    TRY(for_each_resident(memory, 0, ram_pages, [&](uint32_t page) -> base::Result<void> {
+        // Watched: not written since it was fetched from there.
+        if (has_origin && memory.is_watched(page))
+            return {};
+        return frozen.ram->put(uint64_t{page} << vmm::kPageShift, page_at(page));
+    }));
+    const vmm::Platform::VideoMemory video = machine.video_memory();
+    frozen.video.emplace(uint64_t{video.pages} << vmm::kPageShift, vmm::kPageSize, TRY(make_file()),
+                         std::nullopt);
+    TRY(for_each_resident(memory, video.first_page, video.pages, [&](uint32_t page) {
+        return frozen.video->put(uint64_t{page - video.first_page} << vmm::kPageShift, page_at(page));
+    }));
+    const auto& media = bundle.manifest().media;
+    std::vector<uint8_t> content;
+    for (size_t i = 0; i < media.size(); ++i) {
+        frozen.below.push_back(subject.origin != nullptr ? subject.origin->media[i] : media[i].blob);
+        frozen.disks.emplace_back();
+        OverlayPort* overlay = subject.overlays[i].get();
+        if (overlay == nullptr || overlay->changed_chunks() == 0)
+            continue;
+        auto& disk = frozen.disks.back();
+        disk.emplace(overlay->size_bytes(), kOverlayChunk, TRY(make_file()),
+                     TRY(bundle.open_blob(frozen.below.back())));
+        for (const uint64_t chunk : overlay->changed_list()) {
+            const uint64_t offset = chunk * kOverlayChunk;
+            content.resize(std::min(kOverlayChunk, overlay->size_bytes() - offset));
+            TRY(overlay->read(offset, content));
+            TRY(disk->put(offset, content));
+        }
+    }
+    frozen.picture = machine.picture();
+    return frozen;
+}
+
+// ------------------------------------------------------------------------------------------------ bundles
+
+base::Result<void> check_scene_name(const format::Bundle& bundle, const std::string& name) {
+    if (!format::is_simple_name(name))
+        return base::fail(fmt::format("a scene's name has lower-case letters, digits and -, not '{}'", name),
+                          2);
+    if (bundle.manifest().find_scene(name) != nullptr)
+        return base::fail(fmt::format("{}: there is a scene {} already", bundle.path(), name), 2);
+    return {};
+}
+
+base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen, const SceneLabel& label,
+                             const signing::Signer& signer, format::WriterOptions options) {
+    TRY(check_scene_name(bundle, label.name));
+    options.total_input = frozen.ram->size();
+    auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), std::move(options)));
+    const std::string folder = unused_folder(bundle.manifest());
     format::Scene scene;
     scene.name = label.name;
     scene.title = label.title.empty() ? label.name : label.title;
     scene.cpu_features = promised_cpu_features();
-
-    std::optional<format::BlobReader> origin;
-    if (subject.origin != nullptr)
-        origin = TRY(bundle.open_blob(subject.origin->ram));
-    MemfdSource ram(memory, 0, ram_pages, std::move(origin));
     scene.ram = folder + "ram";
-    TRY(writer.add_blob(scene.ram, ram, format::kMemoryChunk));
-
-    const vmm::Platform::VideoMemory video_at = machine.video_memory();
-    MemfdSource video(memory, video_at.first_page, video_at.pages, {});
+    TRY(writer.add_blob(scene.ram, *frozen.ram, format::kMemoryChunk));
     scene.video = folder + "video";
-    TRY(writer.add_blob(scene.video, video, format::kMemoryChunk));
-
+    TRY(writer.add_blob(scene.video, *frozen.video, format::kMemoryChunk));
     scene.devices = folder + "devices";
-    TRY(add_bytes(writer, scene.devices, state, format::kMemoryChunk));
-    if (const auto png = encode_png(machine.picture())) {
+    TRY(add_bytes(writer, scene.devices, frozen.state, format::kMemoryChunk));
+    if (const auto png = encode_png(frozen.picture)) {
         scene.picture = folder + "screen.png";
         TRY(add_bytes(writer, scene.picture, *png, format::kDiskChunk));
     }
-    for (size_t i = 0; i < manifest.media.size(); ++i) {
-        const std::string below =
-            subject.origin != nullptr ? subject.origin->media[i] : manifest.media[i].blob;
-        OverlayPort* overlay = subject.overlays[i].get();
-        if (overlay == nullptr || overlay->changed_chunks() == 0) {
-            scene.media.push_back(below);
+    for (size_t i = 0; i < frozen.disks.size(); ++i) {
+        scene.media.push_back(frozen.below[i]);
+        if (!frozen.disks[i])
             continue;
-        }
-        DiskSource disk(*overlay, TRY(bundle.open_blob(below)));
-        scene.media.push_back(fmt::format("{}disk{}", folder, i));
-        TRY(writer.add_blob(scene.media.back(), disk, format::kDiskChunk));
+        scene.media.back() = fmt::format("{}disk{}", folder, i);
+        TRY(writer.add_blob(scene.media.back(), *frozen.disks[i], format::kDiskChunk));
     }
     writer.manifest().scenes.push_back(std::move(scene));
     if (label.start)

@@ -19,15 +19,52 @@ struct CaptureSubject {
     const std::vector<std::shared_ptr<OverlayPort>>& overlays; // by medium
 };
 
+// Memory or a disk as it was: the units that differ from `origin` are in a file at their own offsets. Without
+// an origin, all others are zero.
+class FrozenImage final : public appliance_format::BlobSource {
+  public:
+    FrozenImage(uint64_t size, uint64_t unit, base::UniqueFd file,
+                std::optional<appliance_format::BlobReader> origin)
+        : size_(size), unit_(unit), file_(std::move(file)), origin_(std::move(origin)),
+          kept_((size + unit - 1) / unit) {}
+
+    // One unit, or the shorter last one.
+    base::Result<void> put(uint64_t offset, std::span<const uint8_t> content);
+    [[nodiscard]] uint64_t size() const override { return size_; }
+    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override;
+    base::Result<std::optional<appliance_format::ObjectRef>> stored(uint64_t offset, size_t length) override;
+
+  private:
+    uint64_t size_, unit_;
+    base::UniqueFd file_;
+    std::optional<appliance_format::BlobReader> origin_;
+    std::vector<bool> kept_; // by unit
+};
+
+struct FrozenMachine {
+    std::vector<uint8_t> state;
+    std::optional<FrozenImage> ram, video;
+    std::vector<std::string> below;                // the media's blobs
+    std::vector<std::optional<FrozenImage>> disks; // by medium; none: as in `below`
+    vmm::Picture picture;
+};
+
+// `make_file`: an empty file of the session's own. `bundle` as for add_scene.
+base::Result<FrozenMachine> freeze(const appliance_format::Bundle& bundle, const CaptureSubject& subject,
+                                   const std::function<base::Result<base::UniqueFd>()>& make_file);
+
 struct SceneLabel {
     std::string name, title;
     bool start = false; // sessions begin here from now on
 };
 
+// Errors: the name is taken or not allowed.
+base::Result<void> check_scene_name(const appliance_format::Bundle& bundle, const std::string& name);
+
 // Writes `bundle` anew, with the scene in it, under its own name; the old file is replaced at the very end.
-// `bundle` is authenticated, and the one the machine runs from or an extension of it. Errors: the name is
-// taken or not allowed; those of BundleWriter.
-base::Result<void> add_scene(const appliance_format::Bundle& bundle, const CaptureSubject& subject,
+// `bundle` is authenticated, and the one the machine runs from or an extension of it. Errors: those of
+// check_scene_name and BundleWriter.
+base::Result<void> add_scene(const appliance_format::Bundle& bundle, FrozenMachine frozen,
                              const SceneLabel& label, const signing::Signer& signer,
                              appliance_format::WriterOptions options);
 

@@ -309,14 +309,34 @@ base::Result<void> Session::capture(const SceneLabel& label, const signing::Sign
         bundle->manifest().machine != manifest().machine)
         return base::fail(
             fmt::format("{}: is not the bundle this session runs from any more", options_.bundle));
-    base::Result<void> done;
+    TRY(check_scene_name(*bundle, label.name));
+    base::Result<FrozenMachine> frozen = base::fail("the machine is off: there is nothing to capture");
+    const auto before = std::chrono::steady_clock::now();
     rest([&] {
-        if (machine()->exit_reason() != vmm::ExitReason::None)
-            done = base::fail("the machine is off: there is nothing to capture");
-        else
-            done = add_scene(*bundle, {*machine(), scene_, overlays_}, label, signer, std::move(options));
+        if (machine()->exit_reason() == vmm::ExitReason::None)
+            frozen =
+                freeze(*bundle, {*machine(), scene_, overlays_}, [this] { return storage_->create_file(); });
     });
-    return done;
+    last_pause_ =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
+    if (!frozen)
+        return tl::make_unexpected(frozen.error());
+    return add_scene(*bundle, std::move(*frozen), label, signer, std::move(options));
+}
+
+base::Result<std::string> Session::capture_as_author(std::string name) {
+    if (!options_.author)
+        return base::fail("only a session started with --author captures scenes");
+    if (name.empty()) {
+        const auto bundle = TRY(appliance_format::Bundle::open(options_.bundle));
+        unsigned number = 1;
+        while (bundle->manifest().find_scene(fmt::format("scene-{}", number)) != nullptr)
+            ++number;
+        name = fmt::format("scene-{}", number);
+    }
+    TRY(capture({name, {}, false}, *options_.author, {.progress = {}}));
+    tell(fmt::format("scene {} is captured and signed", name));
+    return name;
 }
 
 } // namespace player

@@ -19,6 +19,8 @@ struct SessionOptions {
     std::string cache_home; // empty: the user's
     // The scene to begin at; empty: power-on. Not given: where the publisher says.
     std::optional<std::string> scene;
+    // Who signs the scenes captured while it runs; null: the session captures none.
+    std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
     // The time that policy.max_minutes runs by.
@@ -56,8 +58,8 @@ class Session {
     // Reverts and, before the guest goes on, compares everything that was touched with the scene's signed
     // roots. The answer is the RAM's root in hexadecimal; an error names what differs.
     base::Result<std::string> revert_with_receipt();
-    // Captures the machine as a new scene of its bundle file. The guest rests meanwhile and goes on after it,
-    // whatever comes of it.
+    // Captures the machine as a new scene of its bundle file. The guest rests only while what it holds is set
+    // aside, and goes on whatever comes of it.
     base::Result<void> capture(const SceneLabel& label, const signing::Signer& signer,
                                appliance_format::WriterOptions options);
 
@@ -74,8 +76,12 @@ class Session {
     [[nodiscard]] std::string title() const; // "<appliance> — <publisher>"
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
+    // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
+    base::Result<std::string> capture_as_author(std::string name);
+    [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
     [[nodiscard]] std::string scene() const; // empty: the session began at power-on
     [[nodiscard]] std::chrono::microseconds last_revert() const { return last_revert_; }
+    [[nodiscard]] std::chrono::microseconds last_pause() const { return last_pause_; } // of a capture
     [[nodiscard]] std::chrono::seconds age() const;
 
   private:
@@ -109,7 +115,7 @@ class Session {
     base::Error failure_;
     bool running_ = false;
     std::atomic<uint64_t> reverts_{0};
-    std::atomic<std::chrono::microseconds> last_revert_{};
+    std::atomic<std::chrono::microseconds> last_revert_{}, last_pause_{};
     std::unique_ptr<Typist> typist_; // last: its thread uses machine_
 };
 

@@ -26,7 +26,8 @@ struct Options {
     std::string memory, overlay;
     bool headless = false, full_screen = false;
     std::string screenshot, serial, control;
-    std::string scene;
+    std::string scene, key, certificate;
+    bool author = false;
     bool boot = false, receipt = false;
     ScriptOptions script;
     std::vector<ScriptStep> steps;
@@ -148,6 +149,9 @@ base::Result<> Runner::run() {
         options.overlay_limit = TRY(parse_size(options_.overlay, "--overlay"));
     if (options_.boot || !options_.scene.empty())
         options.scene = options_.scene;
+    if (options_.author)
+        options.author = std::make_shared<const signing::Signer>(
+            TRY(signing::Signer::load(options_.key, options_.certificate)));
     script_ = TRY(RunScript::create(
         options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
@@ -157,7 +161,13 @@ base::Result<> Runner::run() {
     if (!options_.control.empty())
         control = TRY(ControlSocket::open(*session_, options_.control));
     if (!options_.headless) {
-        auto display = TRY(Display::open(*session_, {options_.full_screen}));
+        std::function<void()> capture;
+        if (options_.author)
+            capture = [this] {
+                if (auto captured = session_->capture_as_author({}); !captured)
+                    notice(captured.error().message);
+            };
+        auto display = TRY(Display::open(*session_, {options_.full_screen, std::move(capture)}));
         const std::lock_guard lock(display_mutex_);
         display_ = std::move(display);
     }
@@ -273,6 +283,12 @@ void add_options(CLI::App& app, Options& options) {
         ->type_name("PATH");
     app.add_option("--scene", options.scene, "Begin at this scene")->type_name("NAME");
     app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene");
+    auto* key = app.add_option("--key", options.key, "Publisher's private key (PEM)")->type_name("FILE");
+    auto* certificate =
+        app.add_option("--cert", options.certificate, "Publisher's certificate (PEM)")->type_name("FILE");
+    app.add_flag("--author", options.author,
+                 "Ctrl+Alt+S, or the control socket, captures what is there as a scene of the bundle")
+        ->needs(key, certificate);
     app.add_flag("--receipt", options.receipt,
                  "Check at the end that everything touched is what the publisher signed again");
     options.script.add_to(app);

@@ -121,6 +121,7 @@ base::Result<> add(Options options) {
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;
     std::chrono::steady_clock::time_point before;
+    std::chrono::microseconds pause{};
     {
         auto session = TRY(Session::open(std::move(session_options)));
         TRY(run_to_moment(*session, options, script, progress));
@@ -132,12 +133,14 @@ base::Result<> add(Options options) {
         };
         before = std::chrono::steady_clock::now();
         TRY(session->capture({options.name, options.title, options.start}, signer, std::move(writer)));
+        pause = session->last_pause();
     }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
     if (options.warm > 0)
         TRY(record_hot_pages(options, signer, progress));
     progress.clear();
-    fmt::print("{}: scene {} added and signed ({:.1f} s)\n", options.bundle, options.name, took.count());
+    fmt::print("{}: scene {} added and signed ({:.1f} s, of which the guest rested {:.2f})\n", options.bundle,
+               options.name, took.count(), static_cast<double>(pause.count()) / 1e6);
     return {};
 }
 

@@ -213,6 +213,33 @@ TEST_CASE("scene: a changed byte in a page stops the machine with the chunk's na
     CHECK(desk.read("serial.txt").empty());
 }
 
+TEST_CASE("scene: an author captures while the guest runs on, again and again", "[scene]") {
+    SceneDesk desk;
+    SessionOptions options;
+    options.bundle = desk.path + "/x.encore";
+    auto session = Session::open(options);
+    REQUIRE(session);
+    CHECK_FALSE((*session)->capture_as_author("nobody")); // not an author
+    options.author = std::make_shared<const signing::Signer>(
+        *signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt"));
+    session = Session::open(options);
+    REQUIRE(session);
+    (*session)->start();
+    uint64_t heard = 0;
+    for (const char* key : {"a", "b"}) {
+        REQUIRE((*session)->typist().type(key));
+        REQUIRE(hears(**session, heard, "key"));
+        CHECK((*session)->capture_as_author({}));
+    }
+    CHECK_FALSE((*session)->capture_as_author("scene-1")); // taken
+    REQUIRE((*session)->typist().type("c"));
+    CHECK(hears(**session, heard, "key 2e"));
+    CHECK(desk.run("verify x.encore") == 0);
+    CHECK(desk.run(
+              "run x.encore --scene scene-2 --headless --type d --expect 'key 20' --receipt --timeout 60") ==
+          0);
+}
+
 TEST_CASE("scene: kill -9 while capturing leaves the old bundle or the new one", "[scene]") {
     SceneDesk desk;
     const std::string before = desk.read("x.encore");

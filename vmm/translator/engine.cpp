@@ -11,6 +11,7 @@ namespace vmm {
 struct Engine::Impl {
     CpuState* outside = nullptr;
     std::unique_ptr<EngineCore> core;
+    uint64_t first_mappings = 0; // after the first revert
 };
 
 Engine::Engine() = default;
@@ -71,6 +72,14 @@ void Engine::state_reverted() {
         core.flush_requested = true; // nothing to look at them through
     core.local_supervisor_code_.clear();
     core.contexts_stale = true; // jump tables, shadow stacks, fetches
+    // Pages that come and go from one session to the next leave mappings in pieces; start afresh before they
+    // add up.
+    constexpr uint64_t kMorePieces = 512;
+    const uint64_t mappings = core.windows->statistics().live_mappings;
+    if (impl_->first_mappings == 0)
+        impl_->first_mappings = mappings;
+    else if (mappings > impl_->first_mappings + kMorePieces)
+        core.windows->revoke_all();
     core.refill_ = {};
     core.held_hits = 0;
     core.apply_pending();
