@@ -240,6 +240,21 @@ TEST_CASE("scene: an author captures while the guest runs on, again and again", 
           0);
 }
 
+TEST_CASE("scene: bundles of every format version so far still open at their scene", "[scene]") {
+    Desk desk;
+    for (const char* version : {"format-1"}) {
+        INFO(version);
+        fs::copy(fmt::format("{}/{}.encore", GOLDEN, version), desk.path);
+        REQUIRE(desk.run(fmt::format("trust add {}/{}.crt", GOLDEN, version)) == 0);
+        REQUIRE(desk.run(fmt::format("verify {}.encore", version)) == 0);
+        CHECK(desk.run(
+                  fmt::format("run {}.encore --headless --type a --expect 'key 1e' --type r --expect dirty "
+                              "--receipt --timeout 60",
+                              version)) == 0);
+        CHECK(desk.output.find("pristine") != std::string::npos);
+    }
+}
+
 TEST_CASE("scene: kill -9 while capturing leaves the old bundle or the new one", "[scene]") {
     SceneDesk desk;
     const std::string before = desk.read("x.encore");
