@@ -129,18 +129,21 @@ void BlockTranslator::compare_eip(uint32_t eip, uint32_t miss) {
 
 void BlockTranslator::emit_body() {
     ended_ = polled_early_ = false;
+    unsigned loop_end = ~0u;         // last instruction of a loop that is being emitted several times
+    std::vector<uint32_t> loop_left; // where its first turns leave
     for (index_ = 0; index_ < count_; ++index_) {
         insn_ = &instructions_[index_];
         if (begins_loop())
             align_loop();
-        side_point(insn_->eip);
         host_offset_[index_] = e_->offset();
         emitted_[index_] = true;
-        ended_ = false;
-        force_callouts_ = key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) ||
-                          cache_.needs_callout(backing_, static_cast<uint16_t>((kPageSize - page_room_) +
-                                                                               (insn_->eip - start_eip_)));
-        slot_write_pending_ = false;
+        if (const unsigned last = short_loop(); last != 0) {
+            constexpr unsigned kTiny = 6, kMoreTurns = 3;
+            for (unsigned turn = 0; turn < (last - index_ < kTiny ? kMoreTurns : 1); ++turn)
+                loop_left.push_back(loop_turn(last));
+            loop_end = last;
+        }
+        begin_instruction();
         const bool early_poll = polls_for_next();
         if (early_poll)
             poll();
@@ -151,11 +154,74 @@ void BlockTranslator::emit_body() {
             e_->load64(kScratch0, rt(ENCORE_RT(sti_poll_pointer)));
             e_->load32(kScratch0, {.base = kScratch0});
         }
+        if (loop_end == index_) {
+            for (const uint32_t site : loop_left)
+                e_->patch_rel32(site, e_->address());
+            loop_left.clear();
+        }
     }
     if (!ended_) {
         side_point(insn_->next_eip());
         exit_direct(insn_->next_eip());
     }
+}
+
+void BlockTranslator::begin_instruction() {
+    side_point(insn_->eip);
+    ended_ = false;
+    force_callouts_ = calls_out(index_);
+    slot_write_pending_ = false;
+}
+
+bool BlockTranslator::calls_out(unsigned index) const {
+    const uint32_t offset = (kPageSize - page_room_) + (instructions_[index].eip - start_eip_);
+    return key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) ||
+           cache_.needs_callout(backing_, static_cast<uint16_t>(offset));
+}
+
+// The last instruction of a short loop without branches that begins here, or 0. Such a loop is emitted
+// several times in a row, and only its last turn polls: in a loop of five instructions the poll's load is a
+// fifth of the memory traffic.
+unsigned BlockTranslator::short_loop() const {
+    constexpr unsigned kMost = 10;
+    constexpr uint32_t kMostBytes = 100; // a side point can step back that far
+    if (!options_.link || index_ + kMost >= kMaxInstructions)
+        return 0;
+    unsigned last = 0;
+    for (unsigned i = index_; i < count_ && i <= index_ + kMost; ++i) {
+        const GuestInstruction& insn = instructions_[i];
+        if (calls_out(i) || insn.next_eip() - insn_->eip > kMostBytes)
+            return 0;
+        if (insn.lowering == Lowering::JumpConditional) {
+            last = insn.target == insn_->eip && insn.target <= key_.cs_limit ? i : 0;
+            break;
+        }
+        if (insn.lowering != Lowering::Identity && insn.lowering != Lowering::SimdIdentity &&
+            insn.lowering != Lowering::Lea && insn.lowering != Lowering::IncDec)
+            return 0;
+    }
+    if (last == 0)
+        return 0;
+    for (unsigned i = 0; i < count_; ++i) // nothing may jump into the middle
+        if (instructions_[i].target > insn_->eip && instructions_[i].target <= instructions_[last].eip)
+            return 0;
+    return last;
+}
+
+// Answers the site of the jump that is taken when the loop ends after this turn.
+uint32_t BlockTranslator::loop_turn(unsigned last) {
+    const unsigned head = index_;
+    for (; index_ < last; ++index_) {
+        insn_ = &instructions_[index_];
+        begin_instruction();
+        lower();
+    }
+    insn_ = &instructions_[last];
+    side_point(insn_->eip);
+    const uint32_t site = e_->jump_if((insn_->opcode & 0xF) ^ 1, e_->address());
+    index_ = head;
+    insn_ = &instructions_[head];
+    return site;
 }
 
 void BlockTranslator::emit_exits() {
@@ -221,7 +287,7 @@ void BlockTranslator::align_loop() {
     }
 }
 
-void BlockTranslator::poll() { e_->load32(kScratch0, rt(kPollPage)); }
+void BlockTranslator::poll() { e_->load32(kScratch0, rt(kPoll)); }
 
 // May the poll of the conditional jump that comes next be made before this instruction, so that the host can
 // fuse the two? Not when something in the block jumps straight to that jump: such a loop would never poll.
@@ -286,6 +352,20 @@ bool BlockTranslator::check_target(uint32_t target) {
 }
 
 void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condition, Transfer transfer) {
+    // Back into this block: a two-byte jump where it reaches. Short loops then fit the processor's cache of
+    // decoded instructions as the guest's do.
+    if (const int inside = index_of(target);
+        transfer == Transfer::Jump && options_.link && inside >= 0 && emitted_[static_cast<size_t>(inside)]) {
+        constexpr int64_t kShortJump = 2;
+        const int64_t delta =
+            int64_t{host_offset_[static_cast<size_t>(inside)]} - (e_->offset() + kShortJump);
+        if (delta >= INT8_MIN) {
+            e_->byte(static_cast<uint8_t>(condition ? 0x70 | *condition : 0xEB));
+            e_->byte(static_cast<uint8_t>(delta));
+            ended_ = ended_ || !condition;
+            return;
+        }
+    }
     const uint64_t here = e_->address();
     uint32_t site;
     if (transfer == Transfer::Call)

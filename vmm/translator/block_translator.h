@@ -74,6 +74,11 @@ class BlockTranslator {
     void poll();
     [[nodiscard]] bool begins_loop() const;
     void align_loop();
+    void begin_instruction();
+    [[nodiscard]] bool
+    calls_out(unsigned index) const; // must that instruction's memory go through call-outs?
+    [[nodiscard]] unsigned short_loop() const;
+    [[nodiscard]] uint32_t loop_turn(unsigned last);
     [[nodiscard]] bool polls_for_next() const;
     void callout(Callout which);                         // r8d, r9d already loaded
     void callout(Callout which, uint32_t a, uint32_t b); // constants

@@ -40,9 +40,10 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     auto core = std::make_unique<EngineCore>();
     core->memory = &memory;
     core->config = config;
-    void* low = map_low(kRuntimeBytes, PROT_READ | PROT_WRITE);
+    uint8_t* low = static_cast<uint8_t*>(map_low(kPollPageBytes + kRuntimeBytes, PROT_READ | PROT_WRITE));
     if (low == nullptr)
         return base::fail("cannot reserve memory below 2 GiB for the virtual processor");
+    low += kPollPageBytes;
     core->rt = new (low) Runtime;
     Runtime& rt = *core->rt;
     rt.engine = core.get();
@@ -111,7 +112,7 @@ EngineCore::~EngineCore() {
             munmap(reinterpret_cast<void*>(limit_traps_[i]), kLimitTrapBytes);
     if (rt != nullptr) {
         rt->~Runtime();
-        munmap(rt, kRuntimeBytes);
+        munmap(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes + kRuntimeBytes);
     }
 }
 
@@ -158,7 +159,7 @@ void EngineCore::arm_poll() {
     if (poll_armed() || poll_busy_.test_and_set())
         return;
     if (!poll_armed_.exchange(true))
-        mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_NONE);
+        mprotect(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes, PROT_NONE);
     poll_busy_.clear();
 }
 
@@ -168,7 +169,7 @@ void EngineCore::disarm_poll() {
     while (poll_busy_.test_and_set()) // another thread is arming it
         std::this_thread::yield();
     if (poll_armed_.exchange(false))
-        mprotect(reinterpret_cast<uint8_t*>(rt) + kPollPage, kPageSize, PROT_READ | PROT_WRITE);
+        mprotect(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes, PROT_READ | PROT_WRITE);
     poll_busy_.clear();
 }
 

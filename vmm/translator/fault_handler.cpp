@@ -163,8 +163,8 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
     if (address - trap_page_ < kPageSize ||
-        address - (reinterpret_cast<uint64_t>(rt) + kPollPage) <
-            kPageSize) { // a poll; those in the return stub hold the target in r8d
+        address - (reinterpret_cast<uint64_t>(rt) - kPollPageBytes) <
+            kPollPageBytes) { // a poll; those in the return stub hold the target in r8d
         const uint32_t eip =
             block != nullptr ? cache->guest_eip(*block, host) : static_cast<uint32_t>(gregs[REG_R8]);
         leave_from_handler(uc, ExitReason32::Poll, eip);

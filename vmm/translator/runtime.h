@@ -54,10 +54,12 @@ struct Runtime {
     alignas(64) uint8_t slot[kSlotBytes]{};
 };
 
-// Runtime's own mapping: the structure, room for the limit check's harmless load, and last the poll page. A
-// poll is one load from that page; it is PROT_NONE while someone wants the vCPU's attention.
-inline constexpr uint32_t kRuntimeBytes = 64 * 1024;
-inline constexpr int32_t kPollPage = kRuntimeBytes - 4096;
+// Runtime's own mapping: the poll page, the structure, and room for the limit check's harmless load. A poll
+// is one load from the poll page, which is PROT_NONE while someone wants the vCPU's attention; it lies before
+// Runtime so that the load's displacement is a byte.
+inline constexpr uint32_t kRuntimeBytes = 60 * 1024;
+inline constexpr uint32_t kPollPageBytes = 4096;
+inline constexpr int32_t kPoll = -8;
 static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 
 inline constexpr int32_t kRtGpr = offsetof(CpuState, gpr);

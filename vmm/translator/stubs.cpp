@@ -119,7 +119,7 @@ Stubs emit_stubs(Emitter& e) {
     stubs.return_miss = static_cast<uint32_t>(e.address());
     e.load64(kRsp, rt(ENCORE_RT(shadow_top)));
     // Returns that never pair up may be a loop made of returns alone: poll here, with the target in r8d.
-    e.load32(kScratch2, rt(kPollPage));
+    e.load32(kScratch2, rt(kPoll));
     table_jump(e);
     return stubs;
 }

@@ -196,7 +196,7 @@ class BlockVerifier {
                 displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) &&
                 (!write || writable_field(displacement)))
                 return;
-            if (plain && displacement == kPollPage && !write)
+            if (plain && displacement == kPoll && !write)
                 return;
             if (m.index == ZYDIS_REGISTER_R11 && m.scale == 8 && !write && displacement >= 0 &&
                 displacement < static_cast<int64_t>(kLimitTrapStride * kSegmentCount))
