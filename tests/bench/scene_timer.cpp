@@ -42,13 +42,23 @@ size_t entries(const char* directory) {
         std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
 }
 
-size_t mappings() {
+size_t count_mappings() {
     std::ifstream maps("/proc/self/maps");
     size_t count = 0;
     for (std::string line; std::getline(maps, line);)
         ++count;
     return count;
 }
+
+struct Peaks {
+    int64_t kib = 0, mappings = 0, files = 0, threads = 0;
+    void take() {
+        kib = std::max(kib, static_cast<int64_t>(resident_kib()));
+        mappings = std::max(mappings, static_cast<int64_t>(count_mappings()));
+        files = std::max(files, static_cast<int64_t>(entries("/proc/self/fd")));
+        threads = std::max(threads, static_cast<int64_t>(entries("/proc/self/task")));
+    }
+};
 
 // A plain copy of as many scattered pages, the yardstick.
 double memcpy_ms(uint8_t* to, const uint8_t* from, std::vector<uint32_t> pages) {
@@ -69,8 +79,7 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
         page = random() % all;
     std::vector<uint8_t> copies(size_t{pages} << 12, 1), target(memory.ram_bytes(), 1);
     std::vector<double> times, plain;
-    uint64_t kib_before = 0;
-    size_t maps_before = 0, files_before = 0, threads_before = 0;
+    Peaks peaks[2]; // of the first half and of the second: mappings and resident pages come and go
     for (unsigned i = 0; i < reverts; ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         machine->pause();
@@ -82,20 +91,13 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
         }
         times.push_back(static_cast<double>(session.last_revert().count()) / 1e3);
         plain.push_back(memcpy_ms(target.data(), copies.data(), dirty));
-        if (i == std::min(reverts / 2, 20u)) {
-            kib_before = resident_kib();
-            maps_before = mappings();
-            files_before = entries("/proc/self/fd");
-            threads_before = entries("/proc/self/task");
-        }
+        peaks[i < reverts / 2 ? 0 : 1].take();
     }
     fmt::print("reverts {}\ndirty_pages {}\nmemcpy_median {:.2f}\nrevert_median {:.2f}\nrevert_p99 {:.2f}\n",
                reverts, pages, percentile(plain, .5), percentile(times, .5), percentile(times, .99));
     fmt::print("growth_kib {}\ngrowth_mappings {}\ngrowth_files {}\ngrowth_threads {}\n",
-               static_cast<int64_t>(resident_kib() - kib_before),
-               static_cast<int64_t>(mappings() - maps_before),
-               static_cast<int64_t>(entries("/proc/self/fd") - files_before),
-               static_cast<int64_t>(entries("/proc/self/task") - threads_before));
+               peaks[1].kib - peaks[0].kib, peaks[1].mappings - peaks[0].mappings,
+               peaks[1].files - peaks[0].files, peaks[1].threads - peaks[0].threads);
     const auto receipt = session.revert_with_receipt();
     fmt::print("receipt {}\n", receipt ? "pristine " + *receipt : receipt.error().message);
     return receipt ? 0 : 1;
