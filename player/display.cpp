@@ -5,9 +5,11 @@
 #include <SDL.h>
 #include <algorithm>
 #include <bitset>
+#include <clocale>
 #include <cmath>
 #include <cstdlib>
 #include <fmt/format.h>
+#include <langinfo.h>
 #include <mutex>
 
 namespace player {
@@ -97,6 +99,9 @@ struct Display::Impl {
 
 base::Result<void> Display::Impl::open(const Options& options) {
     on_capture = options.on_capture;
+    // Titles are UTF-8, and Xlib converts them by the locale: without one the window manager gets mojibake.
+    if (std::setlocale(LC_CTYPE, "") == nullptr || std::string_view(nl_langinfo(CODESET)) != "UTF-8")
+        std::setlocale(LC_CTYPE, "C.UTF-8");
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // ending a session is the command's business
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0"); // leave the desktop's effects alone
     SDL_SetHint(SDL_HINT_MOUSE_FOCUS_CLICKTHROUGH, "1");

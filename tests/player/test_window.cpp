@@ -95,7 +95,7 @@ class XServer {
     }
     // Where the player's window is, and its title.
     bool find_window(Place& at, std::string& title) {
-        window = ask("search --onlyvisible --name '^Session guest'");
+        window = ask("search --onlyvisible --class encore");
         if (window.empty() || window.find('\n') != std::string::npos)
             return false;
         title = ask("getwindowname " + window);
