@@ -1,5 +1,5 @@
-// The saved state of CPU and devices, as a scene of a hostile publisher holds it: whatever it says, loading it
-// is refused or gives a machine that runs and saves its state again.
+// The saved state of CPU and devices, as a scene of a hostile publisher holds it: whatever it says, loading
+// it is refused or gives a machine that runs and saves its state again.
 //
 // Input: an archive (vmm/base/state_archive.h).
 #include "vmm/base/verify.h"

@@ -67,8 +67,8 @@ Result<std::string> StateArchive::difference(std::span<const uint8_t> one, std::
         const auto& fields = match->second.fields;
         for (const auto& [field, value] : section.fields) {
             const auto found = fields.find(field);
-            if (found == fields.end() || !std::equal(value.begin(), value.end(), found->second.begin(),
-                                                     found->second.end()))
+            if (found == fields.end() ||
+                !std::equal(value.begin(), value.end(), found->second.begin(), found->second.end()))
                 return name + " " + field;
         }
         if (fields.size() != section.fields.size())

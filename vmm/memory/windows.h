@@ -25,10 +25,10 @@ namespace vmm {
 // What became of a host fault inside a window.
 struct WindowFault {
     enum class Outcome : uint8_t {
-        Mapped,     // the page is there now: retry the access
-        GuestFault, // deliver `fault`
-        Mmio,       // not memory (Mmio or None page, or a write to Rom): needs a call-out
-        CodeWrite,  // a write to a page with translated code: `backing` says which
+        Mapped,      // the page is there now: retry the access
+        GuestFault,  // deliver `fault`
+        Mmio,        // not memory (Mmio or None page, or a write to Rom): needs a call-out
+        CodeWrite,   // a write to a page with translated code: `backing` says which
         HostFailure, // the page's content could not be had (GuestMemory::failure()): run no further
     };
     Outcome outcome = Outcome::Mapped;

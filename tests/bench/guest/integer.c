@@ -185,7 +185,9 @@ u32 row_sieve(void) {
     return count;
 }
 
-/* Pointer chasing: pure load latency, in the first-level cache and far beyond it. */
+/* Pointer chasing: pure load latency, in the first-level cache and far beyond it. The second counts as a
+ * memory row: it measures which pages the kernel that runs it happened to hand out, and varies threefold from
+ * run to run on either side. */
 struct node {
     struct node* next;
     u32 value;

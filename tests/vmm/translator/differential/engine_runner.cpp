@@ -25,7 +25,7 @@ constexpr unsigned kTables = 8;
 // Supervisor-only; an address no case aims at.
 constexpr uint32_t kSystemLinear = 0xC5A31000;
 constexpr uint32_t kGdtLimit = 16 * 8 - 1; // Linux's GDT has 16 entries
-constexpr uint16_t kLdtSelector = 0x50; // as Linux has it on x86-64: SLDT shows it
+constexpr uint16_t kLdtSelector = 0x50;    // as Linux has it on x86-64: SLDT shows it
 
 constexpr uint64_t kPresent = 1, kWritable = 2, kUser = 4, kAccessedDirty = 0x60, kNoExecute = 1ull << 63;
 
