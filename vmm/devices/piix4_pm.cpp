@@ -42,7 +42,7 @@ constexpr uint64_t kTimerHz = 3'579'545;
 constexpr uint32_t kTimerMask = 0xFFFFFF;
 constexpr uint64_t kOverflowPeriod = 1u << 23; // TMROF_STS is set whenever bit 23 changes
 
-constexpr uint16_t kApmControl = 0xB2, kApmStatus = 0xB3;
+constexpr uint16_t kApmControl = 0xB2; // and its status at the next port
 
 class Piix4Pm : public PciDevice, public IoHandler {
   public:

@@ -132,11 +132,11 @@ uint32_t fpu_store(Runtime& rt, uint32_t offset, uint32_t packed) {
         std::memcpy(out.data() + 28, &kMxcsrMask, 4);
         length = kFxBytes32;
     } else {
-        std::array<uint8_t, 108> host;
+        std::array<uint8_t, 108> host{};
         if (kind == kWhole)
             asm volatile("fnsave %0" : "=m"(host));
         else
-            asm volatile("fnstenv %0" : "=m"(*reinterpret_cast<std::array<uint8_t, 28>*>(host.data())));
+            asm volatile("fnstenv %0" : "+m"(host)); // the first 28 bytes
         Environment environment;
         environment.pointers = pointers;
         for (unsigned i = 0; i < 3; ++i)
@@ -179,7 +179,7 @@ uint32_t fpu_load(Runtime& rt, uint32_t offset, uint32_t packed) {
             std::memcpy(host.data() + 28, in.data() + environment, 80);
             asm volatile("frstor %0" : : "m"(host));
         } else {
-            asm volatile("fldenv %0" : : "m"(*reinterpret_cast<std::array<uint8_t, 28>*>(host.data())));
+            asm volatile("fldenv %0" : : "m"(host));
         }
     }
     return scope.done();
