@@ -17,18 +17,11 @@ namespace {
 
 namespace format = appliance_format;
 
-// Calls `visit` for each page of [first, first+count) of the guest's memfd that takes memory; holes are zero.
-base::Result<void> for_each_resident(vmm::GuestMemory& memory, uint32_t first, uint32_t count,
+base::Result<void> for_each_resident(const vmm::GuestMemory& memory, uint32_t first, uint32_t count,
                                      const std::function<base::Result<void>(uint32_t page)>& visit) {
-    const auto end = static_cast<off_t>(uint64_t{first + count} << vmm::kPageShift);
-    for (auto at = static_cast<off_t>(uint64_t{first} << vmm::kPageShift); at < end;) {
-        const off_t data = ::lseek(memory.fd(), at, SEEK_DATA); // ENXIO: only a hole up to the end
-        if (data < 0 || data >= end)
-            break;
-        const off_t hole = std::min(::lseek(memory.fd(), data, SEEK_HOLE), end);
-        for (at = data; at < hole; at += vmm::kPageSize)
-            TRY(visit(static_cast<uint32_t>(at >> vmm::kPageShift)));
-    }
+    for (const vmm::GuestMemory::Run& run : memory.resident(first, count))
+        for (uint32_t page = run.first; page < run.first + run.count; ++page)
+            TRY(visit(page));
     return {};
 }
 

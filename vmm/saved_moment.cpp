@@ -2,25 +2,15 @@
 
 #include <algorithm>
 #include <cstring>
-#include <unistd.h>
 
 namespace vmm {
 namespace {
 
-bool is_zero(const uint8_t* page) { return page[0] == 0 && std::memcmp(page, page + 1, kPageSize - 1) == 0; }
-
-// Calls `visit` for each page of [first, first+count) of the memfd that takes memory; holes are zero.
-void for_each_resident(int fd, uint32_t first, uint32_t count, const std::function<void(uint32_t)>& visit) {
-    const off_t end = static_cast<off_t>(uint64_t{first + count} << kPageShift);
-    off_t at = static_cast<off_t>(uint64_t{first} << kPageShift);
-    while (at < end) {
-        const off_t data = ::lseek(fd, at, SEEK_DATA); // ENXIO: nothing but a hole up to the end
-        if (data < 0 || data >= end)
-            return;
-        const off_t hole = std::min(::lseek(fd, data, SEEK_HOLE), end);
-        for (at = data; at < hole; at += kPageSize)
-            visit(static_cast<uint32_t>(at >> kPageShift));
-    }
+template <class Visit>
+void for_each_resident(const GuestMemory& memory, const Platform::VideoMemory& video, Visit&& visit) {
+    for (const GuestMemory::Run& run : memory.resident(video.first_page, video.pages))
+        for (uint32_t page = run.first; page < run.first + run.count; ++page)
+            visit(page);
 }
 
 } // namespace
@@ -31,7 +21,7 @@ base::Result<std::unique_ptr<SavedMoment>> SavedMoment::open(Platform& platform,
     moment->state_ = std::move(saved.state);
     const Platform::VideoMemory& video = platform.video;
     // What firmware drew at power-on goes.
-    for_each_resident(platform.memory.fd(), video.first_page, video.pages, [&](uint32_t page) {
+    for_each_resident(platform.memory, video, [&](uint32_t page) {
         std::memset(platform.memory.data() + (uint64_t{page} << kPageShift), 0, kPageSize);
     });
     if (saved.load_video)
@@ -47,9 +37,9 @@ uint8_t* SavedMoment::video_page(uint32_t page) const {
 
 void SavedMoment::keep_video() {
     const Platform::VideoMemory& video = platform_.video;
-    for_each_resident(platform_.memory.fd(), video.first_page, video.pages, [&](uint32_t page) {
+    for_each_resident(platform_.memory, video, [&](uint32_t page) {
         const uint8_t* content = video_page(page);
-        if (is_zero(content))
+        if (is_zero_page(content))
             return;
         video_pages_.push_back(page);
         video_.insert(video_.end(), content, content + kPageSize);
@@ -60,11 +50,11 @@ void SavedMoment::compare_video(
     const std::function<void(uint32_t page, const uint8_t* kept)>& differs) const {
     const Platform::VideoMemory& video = platform_.video;
     size_t next = 0;
-    for_each_resident(platform_.memory.fd(), video.first_page, video.pages, [&](uint32_t page) {
+    for_each_resident(platform_.memory, video, [&](uint32_t page) {
         const bool kept = next < video_pages_.size() && video_pages_[next] == page;
         const uint8_t* wanted = kept ? &video_[next++ << kPageShift] : nullptr;
         const uint8_t* content = video_page(page);
-        if (kept ? std::memcmp(content, wanted, kPageSize) != 0 : !is_zero(content))
+        if (kept ? std::memcmp(content, wanted, kPageSize) != 0 : !is_zero_page(content))
             differs(page, wanted);
     });
 }

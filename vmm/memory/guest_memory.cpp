@@ -269,4 +269,19 @@ void GuestMemory::set_code(uint32_t backing, bool code) {
         code_bits_[backing >> 6] &= ~bit;
 }
 
+std::vector<GuestMemory::Run> GuestMemory::resident(uint32_t first, uint32_t count) const {
+    std::vector<Run> runs;
+    const auto end = static_cast<off_t>(uint64_t{first + count} << kPageShift);
+    for (auto at = static_cast<off_t>(uint64_t{first} << kPageShift); at < end;) {
+        const off_t data = ::lseek(fd(), at, SEEK_DATA); // ENXIO: nothing but a hole up to the end
+        if (data < 0 || data >= end)
+            break;
+        at = std::min(::lseek(fd(), data, SEEK_HOLE), end);
+        VERIFY(at > data);
+        runs.push_back(
+            {static_cast<uint32_t>(data >> kPageShift), static_cast<uint32_t>((at - data) >> kPageShift)});
+    }
+    return runs;
+}
+
 } // namespace vmm

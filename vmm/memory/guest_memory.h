@@ -27,6 +27,11 @@ inline constexpr uint32_t kNoPage = 0xFFFFFFFFu;
 inline constexpr uint32_t kPhysicalPages = 1u << 20;
 inline constexpr uint64_t kMaxAddedBackingBytes = 256ull << 20;
 
+// Whether a page holds nothing but zeros.
+inline bool is_zero_page(const uint8_t* page) {
+    return page[0] == 0 && __builtin_memcmp(page, page + 1, kPageSize - 1) == 0;
+}
+
 // What answers at a guest-physical page.
 enum class PageKind : uint8_t {
     None, // reads as all ones, writes are dropped
@@ -158,6 +163,12 @@ class GuestMemory {
     [[nodiscard]] const base::Error& failure() const { return failure_; }
     // Told of each page fetched, for whoever records which are needed first; null: nobody.
     void set_fetch_listener(std::function<void(uint32_t page)> listener) { on_fetch_ = std::move(listener); }
+
+    // The runs of memfd pages within [first, first+count) that take memory; all others are zero.
+    struct Run {
+        uint32_t first = 0, count = 0;
+    };
+    [[nodiscard]] std::vector<Run> resident(uint32_t first, uint32_t count) const;
 
     void set_observer(MemoryObserver* observer) { observer_ = observer; }
 

@@ -15,8 +15,6 @@ namespace {
 // Retiring a page costs about as much as two needless looks at it, and the write fault if it comes back four.
 constexpr uint8_t kIdleReverts = 8;
 
-bool is_zero(const uint8_t* page) { return page[0] == 0 && std::memcmp(page, page + 1, kPageSize - 1) == 0; }
-
 // First and last place where a page differs from what it shall hold (null: zeros).
 struct Difference {
     uint32_t first = 0, length = 0;
@@ -59,7 +57,7 @@ uint8_t* PageUndo::copy_at(uint32_t index) const {
 }
 
 void PageUndo::keep(uint32_t page, const uint8_t* content) {
-    if (is_zero(content)) {
+    if (is_zero_page(content)) {
         kept_.push_back({page});
         return;
     }
@@ -85,7 +83,7 @@ PageUndo::Report PageUndo::revert(uint8_t* memory, const Actions& actions) {
     for (Kept entry : kept_) {
         uint8_t* page = memory + (size_t{entry.page} << kPageShift);
         const uint8_t* wanted = entry.copy == kZero ? nullptr : copy_at(entry.copy);
-        const bool same = wanted != nullptr ? std::memcmp(page, wanted, kPageSize) == 0 : is_zero(page);
+        const bool same = wanted != nullptr ? std::memcmp(page, wanted, kPageSize) == 0 : is_zero_page(page);
         if (same) {
             if (++entry.idle >= kIdleReverts) {
                 if (entry.copy != kZero)
