@@ -2,8 +2,8 @@
 
 #include "appliance-format/format.h"
 #include "appliance-format/safe_path.h"
+#include "player/host_features.h"
 #include "player/png_writer.h"
-#include "player/scene_source.h"
 
 #include <algorithm>
 #include <cerrno>

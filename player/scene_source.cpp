@@ -1,11 +1,9 @@
 #include "player/scene_source.h"
 
-#include "appliance-format/format.h"
 #include "vmm/memory/guest_memory.h"
 
 #include <algorithm>
 #include <cstring>
-#include <fmt/format.h>
 #include <future>
 
 namespace player {
@@ -14,21 +12,6 @@ namespace {
 namespace format = appliance_format;
 
 constexpr uint64_t kMaxState = 64u << 20, kMaxHotPages = 4u << 20;
-
-// GCC and clang want literals.
-bool host_has(std::string_view feature) {
-    __builtin_cpu_init();
-    if (feature == "cmov")
-        return __builtin_cpu_supports("cmov");
-    if (feature == "mmx")
-        return __builtin_cpu_supports("mmx");
-    if (feature == "sse")
-        return __builtin_cpu_supports("sse");
-    if (feature == "sse2")
-        return __builtin_cpu_supports("sse2");
-    // Every x86-64 processor has these (AMD64 Architecture Programmer's Manual Vol. 1, 1.1).
-    return feature == "fxsr" || feature == "cx8" || feature == "tsc";
-}
 
 base::Result<std::vector<uint32_t>> hot_pages(const format::Bundle& bundle, const format::Scene& scene,
                                               uint32_t pages) {
@@ -82,17 +65,6 @@ std::function<base::Result<void>(std::span<uint8_t>)> fetch_video(format::BlobRe
 
 } // namespace
 
-std::vector<std::string> promised_cpu_features() {
-    return {"cmov", "cx8", "fxsr", "mmx", "sse", "sse2", "tsc"};
-}
-
-std::string missing_cpu_feature(const std::vector<std::string>& wanted) {
-    for (const std::string& feature : wanted)
-        if (!host_has(feature))
-            return feature;
-    return {};
-}
-
 ScenePages::ScenePages(format::BlobReader ram, std::vector<uint32_t> hot_pages)
     : ram_(std::move(ram)), hot_pages_(std::move(hot_pages)) {
     if (!hot_pages_.empty())
@@ -140,11 +112,6 @@ base::Result<void> ScenePages::read(uint32_t page, std::span<uint8_t> to) {
 }
 
 base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const format::Scene& scene) {
-    if (const std::string missing = missing_cpu_feature(scene.cpu_features); !missing.empty())
-        return base::fail(fmt::format("{}: scene {} was captured on a processor with {}, which this computer "
-                                      "does not have",
-                                      bundle.path(), scene.name, missing),
-                          format::kUnsupported);
     vmm::SavedMachine saved;
     saved.state = TRY(TRY(bundle.open_blob(scene.devices)).read_all(kMaxState));
     const auto pages = static_cast<uint32_t>(bundle.manifest().machine.memory >> vmm::kPageShift);

@@ -13,11 +13,6 @@
 
 namespace player {
 
-// What the CPU's guest was promised, by the names a manifest uses; and the first of `wanted` that this host
-// lacks, or an empty text.
-[[nodiscard]] std::vector<std::string> promised_cpu_features();
-[[nodiscard]] std::string missing_cpu_feature(const std::vector<std::string>& wanted);
-
 // RAM of a scene. A thread of its own fetches the pages that the scene's author's machine needed first, in
 // that order, into a bounded cache; the machine takes them from there or reads what it needs itself.
 class ScenePages final : public vmm::PageSource {
@@ -40,7 +35,7 @@ class ScenePages final : public vmm::PageSource {
     std::thread thread_; // last: starts when everything above exists
 };
 
-// Errors: those of the bundle; kUnsupported when this host lacks what the guest was promised.
+// Errors: those of the bundle.
 base::Result<vmm::SavedMachine> open_scene(const appliance_format::Bundle& bundle,
                                            const appliance_format::Scene& scene);
 

@@ -1,6 +1,7 @@
 #include "player/session.h"
 
 #include "appliance-format/format.h"
+#include "player/host_features.h"
 #include "player/scene_source.h"
 
 #include <algorithm>
@@ -54,6 +55,10 @@ base::Result<void> Session::choose_scene(const std::string& name) {
                         "line cannot be changed; add --boot to start it afresh",
                         options_.bundle, name),
             2);
+    // What the guest was told when it was captured; at power-on it asks for itself.
+    TRY(check_host_features(scene != nullptr ? fmt::format("{}: scene {}", options_.bundle, name)
+                                             : options_.bundle,
+                            scene != nullptr ? scene->cpu_features : promised_cpu_features()));
     scene_ = scene;
     return {};
 }

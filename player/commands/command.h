@@ -14,8 +14,9 @@ inline constexpr int kExitUsage = 2;
 inline constexpr const char* kExitStatusHelp =
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 not signed; 4 changed or damaged; 5 publisher not "
     "trusted;\n"
-    "6 certificate expired; 7 needs a newer Encore; 8 not a bundle; 9 error in the recipe; 124 timed out;\n"
-    "130 stopped by the user.";
+    "6 certificate expired; 7 needs a newer Encore; 8 not a bundle; 9 error in the recipe; 10 this computer "
+    "lacks\n"
+    "something; 124 timed out; 130 stopped by the user.";
 
 struct Command {
     CLI::App* app; // the subcommand; parsed() tells whether it was given

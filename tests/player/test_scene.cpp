@@ -1,49 +1,12 @@
 // Scenes from capture to revert, with the real executable and, where a test looks inside, with sessions of
 // its own in this process.
-#include "player/session.h"
-#include "tests/player/session_desk.h"
+#include "tests/player/scene_desk.h"
 
 #include <nlohmann/json.hpp>
 
 using namespace session_test;
-using player::Session;
-using player::SessionOptions;
 
 namespace {
-
-const std::string kSign = " --key k.key --cert k.crt";
-
-// A desk whose bundle opens after the guest has written to its disk.
-struct SceneDesk : Desk {
-    SceneDesk() {
-        REQUIRE(
-            run("scene add x.encore --name start --start --warm 0 --expect pristine --type w --at written "
-                "--timeout 60" +
-                kSign) == 0);
-        ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
-        ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
-    }
-    [[nodiscard]] std::unique_ptr<Session> open(std::optional<std::string> scene = {}) const {
-        SessionOptions options;
-        options.bundle = path + "/x.encore";
-        options.scene = std::move(scene);
-        auto session = Session::open(std::move(options));
-        if (!session)
-            FAIL(session.error().message);
-        return std::move(*session);
-    }
-    [[nodiscard]] size_t size() const { return fs::file_size(path + "/x.encore"); }
-};
-
-// Everything the guest has said since `from`, which moves on; waits until it ends with `text`.
-bool hears(Session& session, uint64_t& from, const std::string& text) {
-    std::string heard;
-    return eventually([&] {
-        session.poll();
-        heard += session.serial().text_since(from);
-        return heard.find(text) != std::string::npos;
-    });
-}
 
 uint32_t ticks(Session& session) { // the BIOS's count of timer interrupts
     const auto machine = session.machine();
