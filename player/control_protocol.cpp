@@ -58,7 +58,7 @@ struct ControlProtocol::Verbs {
         const auto machine = session.machine();
         const vmm::Picture picture = machine->picture();
         const auto& appliance = session.manifest().appliance;
-        return json{{"appliance", appliance.name},
+        json answer{{"appliance", appliance.name},
                     {"title", appliance.title},
                     {"publisher", session.publisher().common_name},
                     {"state", session.state() == SessionEnd::None ? "running" : "ended"},
@@ -70,6 +70,14 @@ struct ControlProtocol::Verbs {
                     {"height", picture.height},
                     {"pointer", machine->pointer_is_absolute() ? "absolute" : "relative"},
                     {"typing", session.typist().waiting()}};
+        if (self.display_ != nullptr) {
+            const uint64_t chords = self.display_->chords;
+            answer["shown"] = self.display_->shown.load();
+            answer["chords"] = chords >> 8;
+            if (chords != 0)
+                answer["chord"] = std::string(1, static_cast<char>(chords));
+        }
+        return answer;
     }
     Answer screen_text() { return json{{"text", session.machine()->text_screen()}}; }
     Answer screenshot() {
@@ -83,6 +91,14 @@ struct ControlProtocol::Verbs {
         return json::object();
     }
     Answer key() {
+        if (const auto number = request.find("code"); number != request.end()) {
+            const auto pressed = request.find("pressed");
+            if (!number->is_number_unsigned() || *number > 0xFFFF || *number == 0 ||
+                pressed == request.end() || !pressed->is_boolean())
+                return base::fail("\"code\" is a scan code, 1 to 65535, and \"pressed\" true or false");
+            session.machine()->key({number->get<uint16_t>(), pressed->get<bool>()});
+            return json::object();
+        }
         if (!request.contains("key")) {
             TRY(session.typist().press(TRY(text_of(request, "keys"))));
             return json::object();
@@ -185,6 +201,20 @@ struct ControlProtocol::Verbs {
             list.push_back({{"name", scene.name}, {"title", scene.title}});
         return json{{"scenes", std::move(list)}, {"scene", session.scene()}};
     }
+    base::Result<std::atomic<bool>*> switch_of(std::atomic<bool> DisplayState::*which) {
+        if (self.display_ == nullptr)
+            return base::fail("this session has no window");
+        return &(self.display_->*which);
+    }
+    Answer set(std::atomic<bool> DisplayState::*which) {
+        const auto on = request.find("on");
+        if (on == request.end() || !on->is_boolean())
+            return base::fail("\"on\" must be true or false");
+        *TRY(switch_of(which)) = on->get<bool>();
+        return json::object();
+    }
+    Answer black() { return set(&DisplayState::black); }
+    Answer chords() { return set(&DisplayState::shell_takes_chords); }
     Answer quit() {
         session.end();
         return json::object();
@@ -208,6 +238,8 @@ struct ControlProtocol::Verbs {
             {"capture", &Verbs::capture},
             {"jump", &Verbs::jump},
             {"scenes", &Verbs::scenes},
+            {"black", &Verbs::black},
+            {"chords", &Verbs::chords},
             {"quit", &Verbs::quit},
         };
         if (!request.is_object())

@@ -4,7 +4,7 @@
 //   {"do":"screenshot","file":"shot.png"}
 //   {"do":"type","text":"ls\n"}                      US layout; returns before all of it is typed
 //   {"do":"key","keys":"ctrl-alt-delete"}            a chord, pressed and released
-//   {"do":"key","key":"a","pressed":true}            one key, down or up
+//   {"do":"key","key":"a","pressed":true}            one key, down or up; or by its set 1 "code"
 //   {"do":"mouse","x":10,"y":20}                     pixels of the picture, for guests that take positions
 //   {"do":"mouse","dx":5,"dy":-3,"wheel":1}          movement
 //        ... with "buttons":["left"] (held from now on) or "click":"left" (pressed and released)
@@ -15,8 +15,14 @@
 //   {"do":"scenes"}                                  those of the bundle, and which one the session began at
 //   {"do":"capture","scene":"after-import"}          a new scene, in sessions started with --author
 //   {"do":"jump","scene":"after-import"}             to another scene; "" is power-on
+//   {"do":"black","on":true}                         nothing of the guest on its screen, until it is off
+//   again
+//   {"do":"chords","on":true}                        the window leaves Ctrl+Alt+letter to whoever asks:
+//   "status"
+//                                                    counts them
 // Every answer has "ok"; when it is false, "error" says why in one line.
 #pragma once
+#include "player/display_state.h"
 #include "player/session.h"
 
 #include <string>
@@ -26,7 +32,9 @@ namespace player {
 
 class ControlProtocol {
   public:
-    explicit ControlProtocol(Session& session) : session_(session) {}
+    // `display`: the session's window, null if it has none.
+    explicit ControlProtocol(Session& session, DisplayState* display = nullptr)
+        : session_(session), display_(display) {}
 
     // Answers one line (without its end); never fails, whatever the line is. One thread.
     std::string answer(std::string_view line);
@@ -34,6 +42,7 @@ class ControlProtocol {
   private:
     struct Verbs; // keeps JSON out of this header
     Session& session_;
+    DisplayState* display_;
     uint8_t buttons_ = 0;
     int32_t x_ = 32768, y_ = 32768; // the last position, 0..65535
 };

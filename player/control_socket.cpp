@@ -29,8 +29,9 @@ bool is_abandoned_socket(const sockaddr_un& address) {
 
 } // namespace
 
-base::Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Session& session, std::string path) {
-    std::unique_ptr<ControlSocket> socket(new ControlSocket(session));
+base::Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Session& session, std::string path,
+                                                                 DisplayState* display) {
+    std::unique_ptr<ControlSocket> socket(new ControlSocket(session, display));
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path)

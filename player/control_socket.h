@@ -12,8 +12,9 @@ namespace player {
 class ControlSocket {
   public:
     // Makes the socket at `path` (replacing one that nobody serves any more) and begins to serve. `session`
-    // must outlive this object.
-    static base::Result<std::unique_ptr<ControlSocket>> open(Session& session, std::string path);
+    // and `display` (null: no window) must outlive this object.
+    static base::Result<std::unique_ptr<ControlSocket>> open(Session& session, std::string path,
+                                                             DisplayState* display = nullptr);
     ~ControlSocket(); // removes the socket
     ControlSocket(const ControlSocket&) = delete;
     ControlSocket& operator=(const ControlSocket&) = delete;
@@ -25,7 +26,7 @@ class ControlSocket {
         bool skipping = false; // the rest of a line that was too long
         bool closing = false;  // nothing more to read; goes when its answers are out
     };
-    explicit ControlSocket(Session& session) : protocol_(session) {}
+    ControlSocket(Session& session, DisplayState* display) : protocol_(session, display) {}
     void serve();
     void accept_client();
     bool receive(Client& client);

@@ -1,6 +1,7 @@
 #include "player/display.h"
 
 #include "player/scan_codes.h"
+#include "player/window_embedding.h"
 
 #include <SDL.h>
 #include <algorithm>
@@ -54,6 +55,9 @@ struct Display::Impl {
 
     Session& session;
     std::function<void()> on_capture;
+    DisplayState* state = nullptr;
+    bool embedded = false, black = false;
+    WindowEmbedding embedding;
     bool initialised = false;
     std::unique_ptr<SDL_Window, DestroyWindow> window;
     std::unique_ptr<SDL_Renderer, DestroyRenderer> renderer;
@@ -95,10 +99,14 @@ struct Display::Impl {
     void update_title();
     void show_notice(const std::string& text);
     [[nodiscard]] SDL_FRect picture_area() const;
+    // Inside a shell the pointer is never captured: its controls have to stay in reach.
+    [[nodiscard]] bool takes_pointer() const { return absolute || grabbed || embedded; }
 };
 
 base::Result<void> Display::Impl::open(const Options& options) {
     on_capture = options.on_capture;
+    state = options.state;
+    embedded = options.embed != 0;
     // Titles are UTF-8, and Xlib converts them by the locale: without one the window manager gets mojibake.
     if (std::setlocale(LC_CTYPE, "") == nullptr || std::string_view(nl_langinfo(CODESET)) != "UTF-8")
         std::setlocale(LC_CTYPE, "C.UTF-8");
@@ -113,9 +121,10 @@ base::Result<void> Display::Impl::open(const Options& options) {
     const std::string_view driver = SDL_GetCurrentVideoDriver();
     if (std::getenv("SDL_VIDEODRIVER") == nullptr && (driver == "offscreen" || driver == "dummy"))
         return base::fail("no screen to show a window on; use --headless to run without one");
-    window.reset(SDL_CreateWindow(session.title().c_str(), SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED,
-                                  kFirstWidth, kFirstHeight,
-                                  SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI));
+    const uint32_t kind = embedded ? SDL_WINDOW_HIDDEN | SDL_WINDOW_BORDERLESS : SDL_WINDOW_RESIZABLE;
+    const int where = static_cast<int>(SDL_WINDOWPOS_CENTERED_DISPLAY(options.screen));
+    window.reset(SDL_CreateWindow(session.title().c_str(), where, where, kFirstWidth, kFirstHeight,
+                                  kind | SDL_WINDOW_ALLOW_HIGHDPI));
     if (!window)
         return base::fail(
             fmt::format("cannot open a window ({}); use --headless to run without one", SDL_GetError()));
@@ -125,7 +134,10 @@ base::Result<void> Display::Impl::open(const Options& options) {
         renderer.reset(SDL_CreateRenderer(window.get(), -1, SDL_RENDERER_SOFTWARE));
     if (!renderer)
         return base::fail(fmt::format("cannot draw in a window ({})", SDL_GetError()));
-    SDL_SetWindowMinimumSize(window.get(), 160, 100);
+    if (embedded)
+        TRY(embedding.open(window.get(), options.embed));
+    else
+        SDL_SetWindowMinimumSize(window.get(), 160, 100);
     SDL_StopTextInput(); // keys go to the guest, not to an input method
     title_shown = session.title();
     if (options.full_screen)
@@ -176,7 +188,7 @@ void Display::Impl::update_picture() {
 // The window takes the picture's size, unless the person gave it the whole screen or the picture is too
 // large.
 void Display::Impl::follow_picture_size() {
-    if (full_screen || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0)
+    if (full_screen || embedded || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0)
         return;
     SDL_Rect usable{};
     if (SDL_GetDisplayUsableBounds(std::max(SDL_GetWindowDisplayIndex(window.get()), 0), &usable) != 0)
@@ -192,7 +204,7 @@ void Display::Impl::draw() {
         return;
     SDL_SetRenderDrawColor(renderer.get(), 0, 0, 0, 255);
     SDL_RenderClear(renderer.get());
-    if (texture) {
+    if (texture && !black) {
         const SDL_FRect area = picture_area();
         const float scale = area.w / static_cast<float>(width);
         const bool whole = std::abs(scale - std::round(scale)) < 1e-3f && scale >= 1;
@@ -200,6 +212,8 @@ void Display::Impl::draw() {
         SDL_RenderCopyF(renderer.get(), texture.get(), nullptr, &area);
     }
     SDL_RenderPresent(renderer.get());
+    if (state != nullptr && texture)
+        state->shown = true;
 }
 
 void Display::Impl::update_title() {
@@ -291,7 +305,7 @@ void Display::Impl::take(const SDL_Event& event) {
         break;
     case SDL_MOUSEWHEEL:
         send_motion();
-        if (absolute || grabbed)
+        if (takes_pointer())
             send_pointer(event.wheel.direction == SDL_MOUSEWHEEL_FLIPPED ? event.wheel.y : -event.wheel.y);
         break;
     default:
@@ -326,6 +340,12 @@ void Display::Impl::release_keys() {
 bool Display::Impl::take_chord(const SDL_Keysym& key) {
     if ((key.mod & KMOD_CTRL) == 0 || (key.mod & KMOD_ALT) == 0)
         return false;
+    const SDL_Keycode letter = SDL_GetKeyFromScancode(key.scancode);
+    if (state != nullptr && state->shell_takes_chords && letter >= 'a' && letter <= 'z') {
+        release_keys();
+        state->note_chord(static_cast<char>(letter));
+        return true;
+    }
     switch (key.scancode) {
     case SDL_SCANCODE_F:
         release_keys();
@@ -376,11 +396,13 @@ void Display::Impl::check_pointer() {
     if (now - pointer_checked < kPointerCheckInterval)
         return;
     pointer_checked = now;
+    if (embedded && !embedding.follow())
+        closed = true;
     const bool before = std::exchange(absolute, session.machine()->pointer_is_absolute());
     if (absolute && grabbed)
         set_grab(false);
     if (absolute != before)
-        SDL_ShowCursor(absolute ? SDL_DISABLE : SDL_ENABLE); // the guest draws its own where ours is
+        SDL_ShowCursor(absolute || embedded ? SDL_DISABLE : SDL_ENABLE); // the guest draws its own
 }
 
 void Display::Impl::send_pointer(int32_t wheel) {
@@ -411,7 +433,7 @@ void Display::Impl::send_motion() {
     if (!std::exchange(moved, false))
         return;
     motion_sent = Clock::now();
-    if (absolute || grabbed)
+    if (takes_pointer())
         send_pointer(0);
     dx = dy = 0;
 }
@@ -420,7 +442,7 @@ void Display::Impl::take_button(const SDL_MouseButtonEvent& event) {
     mouse_x = grabbed ? mouse_x : event.x;
     mouse_y = grabbed ? mouse_y : event.y;
     const bool pressed = event.type == SDL_MOUSEBUTTONDOWN;
-    if (!absolute && !grabbed) { // the click that gives the mouse to the guest is not the guest's
+    if (!takes_pointer()) { // the click that gives the mouse to the guest is not the guest's
         if (pressed)
             set_grab(true);
         return;
@@ -462,6 +484,10 @@ bool Display::frame() {
             break;
     }
     impl_->check_pointer();
+    if (impl_->state != nullptr && impl_->state->black != impl_->black) {
+        impl_->black = !impl_->black;
+        impl_->redraw = true;
+    }
     impl_->update_picture();
     impl_->draw();
     impl_->update_title();

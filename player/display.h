@@ -1,6 +1,7 @@
 // The guest's screen in a window, and the person's keyboard and mouse in the guest. The only part that knows
 // SDL. Belongs to the main thread; the machine runs in its own.
 #pragma once
+#include "player/display_state.h"
 #include "player/session.h"
 
 #include <functional>
@@ -14,6 +15,9 @@ class Display {
     struct Options {
         bool full_screen = false;
         std::function<void()> on_capture{}; // Ctrl+Alt+S; not given: those keys are the guest's
+        DisplayState* state = nullptr;      // shared with a shell; may be null
+        uint64_t embed = 0;                 // the shell's X11 window to fill; 0: a window of its own
+        int screen = 0;                     // which display a window of its own opens on
     };
     // Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);

@@ -126,7 +126,7 @@ std::chrono::seconds Session::age() const {
 }
 
 void Session::check_time() {
-    if (!manifest().policy.max_minutes)
+    if (!manifest().policy.max_minutes || options_.timed_by_shell)
         return;
     const auto left = started_ + std::chrono::minutes(*manifest().policy.max_minutes) - options_.now();
     if (left <= std::chrono::seconds(0)) {

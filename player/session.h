@@ -23,6 +23,8 @@ struct SessionOptions {
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
+    // The shell around the session applies the publisher's time limits, and staff may extend them.
+    bool timed_by_shell = false;
     // The time that policy.max_minutes runs by.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
 };

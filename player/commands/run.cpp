@@ -29,6 +29,8 @@ struct Options {
     std::string scene, key, certificate;
     bool author = false;
     bool boot = false, receipt = false;
+    uint64_t embed = 0;
+    int screen = 0;
     ScriptOptions script;
     std::vector<ScriptStep> steps;
 };
@@ -128,6 +130,7 @@ class Runner {
 
     const Options& options_;
     std::mutex display_mutex_;
+    DisplayState display_state_;
     std::unique_ptr<Session> session_;
     std::unique_ptr<Display> display_;
     std::optional<RunScript> script_;
@@ -143,6 +146,7 @@ void Runner::notice(const std::string& text) {
 base::Result<> Runner::run() {
     SessionOptions options = options_.session;
     options.notice = [this](const std::string& text) { notice(text); };
+    options.timed_by_shell = options_.embed != 0;
     if (!options_.memory.empty())
         options.changes.memory_bytes = TRY(parse_size(options_.memory, "--memory"));
     if (!options_.overlay.empty())
@@ -159,7 +163,8 @@ base::Result<> Runner::run() {
     TRY(open_serial(*session_, options_.serial));
     std::unique_ptr<ControlSocket> control;
     if (!options_.control.empty())
-        control = TRY(ControlSocket::open(*session_, options_.control));
+        control = TRY(
+            ControlSocket::open(*session_, options_.control, options_.headless ? nullptr : &display_state_));
     if (!options_.headless) {
         std::function<void()> capture;
         if (options_.author)
@@ -167,7 +172,8 @@ base::Result<> Runner::run() {
                 if (auto captured = session_->capture_as_author({}); !captured)
                     notice(captured.error().message);
             };
-        auto display = TRY(Display::open(*session_, {options_.full_screen, std::move(capture)}));
+        auto display = TRY(Display::open(*session_, {options_.full_screen, std::move(capture),
+                                                     &display_state_, options_.embed, options_.screen}));
         const std::lock_guard lock(display_mutex_);
         display_ = std::move(display);
     }
@@ -266,6 +272,13 @@ void add_options(CLI::App& app, Options& options) {
     app.add_option("bundle", options.session.bundle, "The bundle")->required()->type_name("X.encore");
     app.add_flag("--headless", options.headless, "No window");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
+    app.add_option("--screen", options.screen, "Which display the window opens on, 0 is the first")
+        ->type_name("N")
+        ->check(CLI::Range(0, 63));
+    app.add_option("--embed", options.embed,
+                   "Fill this X11 window; whoever owns it keeps the session's time (for launchers)")
+        ->type_name("WINDOW")
+        ->excludes("--headless", "--full-screen");
     app.add_option("--memory", options.memory, "Memory instead of the publisher's choice")->type_name("SIZE");
     app.add_option("--overlay", options.overlay, "Most that the session may write (default 8G)")
         ->type_name("SIZE");
