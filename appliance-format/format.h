@@ -23,6 +23,9 @@ inline constexpr uint64_t kMaxBlobSize = uint64_t{1} << 44;
 inline constexpr uint32_t kMinChunk = 4u << 10;
 inline constexpr uint32_t kMaxChunk = 1u << 20;
 
+// Bytes of texts shown to people.
+inline constexpr size_t kMaxTagline = 200, kMaxHelp = 16000, kMaxNotes = 4000;
+
 // Chunk sizes the writer uses: disks are read in runs, memory page by page.
 inline constexpr uint32_t kDiskChunk = 64u << 10;
 inline constexpr uint32_t kMemoryChunk = 4u << 10;

@@ -71,6 +71,18 @@ base::Result<bool> flag(const json& object, const char* key) {
     return value->get<bool>();
 }
 
+base::Result<std::optional<uint32_t>> optional_number(const json& object, const char* key) {
+    if (!object.contains(key))
+        return std::optional<uint32_t>();
+    return std::optional<uint32_t>(TRY(number<uint32_t>(object, key)));
+}
+
+base::Result<std::optional<bool>> optional_flag(const json& object, const char* key) {
+    if (!object.contains(key))
+        return std::optional<bool>();
+    return std::optional<bool>(TRY(flag(object, key)));
+}
+
 base::Result<const json*> list(const json& object, const char* key, size_t limit) {
     const json* value = TRY(member(object, key));
     if (!value->is_array() || value->size() > limit)
@@ -128,6 +140,8 @@ json scene_to_json(const Scene& scene) {
         out["hot_pages"] = scene.hot_pages;
     if (!scene.video.empty())
         out["video"] = scene.video;
+    if (!scene.notes.empty())
+        out["notes"] = scene.notes;
     return out;
 }
 
@@ -140,6 +154,7 @@ base::Result<Scene> scene_from_json(const json& object) {
     scene.picture = TRY(optional_text(object, "picture"));
     scene.hot_pages = TRY(optional_text(object, "hot_pages"));
     scene.video = TRY(optional_text(object, "video"));
+    scene.notes = TRY(optional_text(object, "notes"));
     scene.media = TRY(texts(object, "media", kMaxMedia));
     scene.cpu_features = TRY(texts(object, "cpu_features", 256));
     return scene;
@@ -153,6 +168,44 @@ base::Result<BootInfo> boot_from_json(const json& object) {
     for (const std::string& name : TRY(texts(object, "order", kMaxMedia)))
         boot.order.push_back(TRY(media_kind(name, "order")));
     return boot;
+}
+
+json policy_to_json(const Policy& policy) {
+    json out = {{"power_off_ends_session", policy.power_off_ends_session},
+                {"reset_ends_session", policy.reset_ends_session}};
+    for (auto [key, value] :
+         {std::pair{"max_minutes", &policy.max_minutes}, std::pair{"idle_seconds", &policy.idle_seconds},
+          std::pair{"grace_days", &policy.grace_days}})
+        if (*value)
+            out[key] = **value;
+    for (auto [key, value] : {std::pair{"network", &policy.network},
+                              std::pair{"clipboard", &policy.clipboard}, std::pair{"sound", &policy.sound}})
+        if (*value)
+            out[key] = **value;
+    for (auto [key, value] :
+         {std::pair{"watermark", &policy.watermark}, std::pair{"expires", &policy.expires}})
+        if (!value->empty())
+            out[key] = *value;
+    if (!policy.scenes.empty())
+        out["scenes"] = policy.scenes;
+    return out;
+}
+
+base::Result<Policy> policy_from_json(const json& object) {
+    Policy policy;
+    policy.power_off_ends_session = TRY(flag(object, "power_off_ends_session"));
+    policy.reset_ends_session = TRY(flag(object, "reset_ends_session"));
+    policy.max_minutes = TRY(optional_number(object, "max_minutes"));
+    policy.idle_seconds = TRY(optional_number(object, "idle_seconds"));
+    policy.grace_days = TRY(optional_number(object, "grace_days"));
+    policy.network = TRY(optional_flag(object, "network"));
+    policy.clipboard = TRY(optional_flag(object, "clipboard"));
+    policy.sound = TRY(optional_flag(object, "sound"));
+    policy.watermark = TRY(optional_text(object, "watermark"));
+    policy.expires = TRY(optional_text(object, "expires"));
+    if (object.contains("scenes"))
+        policy.scenes = TRY(texts(object, "scenes", kMaxPolicyScenes));
+    return policy;
 }
 
 // Bounds the nesting before the parser and the (recursive) writer see the text.
@@ -194,17 +247,16 @@ base::Result<Manifest> from_json(const json& root) {
     m.appliance.version = TRY(text(*appliance, "version"));
     m.appliance.description = TRY(text(*appliance, "description"));
     m.appliance.picture = TRY(optional_text(*appliance, "picture"));
+    m.appliance.tagline = TRY(optional_text(*appliance, "tagline"));
+    m.appliance.help = TRY(optional_text(*appliance, "help"));
+    m.appliance.duration_minutes = TRY(optional_number(*appliance, "duration_minutes"));
     m.machine.memory = TRY(number<uint64_t>(*TRY(member(root, "machine")), "memory"));
     m.boot = TRY(boot_from_json(*TRY(member(root, "boot"))));
     for (const json& item : *TRY(list(root, "media", kMaxMedia))) {
         std::string kind = TRY(text(item, "kind"));
         m.media.push_back({TRY(media_kind(kind, "kind")), TRY(text(item, "blob"))});
     }
-    const json* policy = TRY(member(root, "policy"));
-    if (policy->is_object() && policy->contains("max_minutes"))
-        m.policy.max_minutes = TRY(number<uint32_t>(*policy, "max_minutes"));
-    m.policy.power_off_ends_session = TRY(flag(*policy, "power_off_ends_session"));
-    m.policy.reset_ends_session = TRY(flag(*policy, "reset_ends_session"));
+    m.policy = TRY(policy_from_json(*TRY(member(root, "policy"))));
     for (const json& item : *TRY(list(root, "scenes", kMaxScenes)))
         m.scenes.push_back(TRY(scene_from_json(item)));
     m.start = TRY(optional_text(root, "start"));
@@ -248,8 +300,13 @@ std::string write_manifest(const Manifest& m) {
                          {"name", m.appliance.name},
                          {"title", m.appliance.title},
                          {"version", m.appliance.version}};
-    if (!m.appliance.picture.empty())
-        root["appliance"]["picture"] = m.appliance.picture;
+    for (auto [key, value] :
+         {std::pair{"picture", &m.appliance.picture}, std::pair{"tagline", &m.appliance.tagline},
+          std::pair{"help", &m.appliance.help}})
+        if (!value->empty())
+            root["appliance"][key] = *value;
+    if (m.appliance.duration_minutes)
+        root["appliance"]["duration_minutes"] = *m.appliance.duration_minutes;
     root["machine"] = {{"memory", m.machine.memory}};
     json& boot = root["boot"];
     boot["order"] = json::array();
@@ -262,10 +319,7 @@ std::string write_manifest(const Manifest& m) {
     json& media = root["media"] = json::array();
     for (const Medium& medium : m.media)
         media.push_back({{"blob", medium.blob}, {"kind", to_string(medium.kind)}});
-    root["policy"] = {{"power_off_ends_session", m.policy.power_off_ends_session},
-                      {"reset_ends_session", m.policy.reset_ends_session}};
-    if (m.policy.max_minutes)
-        root["policy"]["max_minutes"] = *m.policy.max_minutes;
+    root["policy"] = policy_to_json(m.policy);
     json& scenes = root["scenes"] = json::array();
     for (const Scene& scene : m.scenes)
         scenes.push_back(scene_to_json(scene));

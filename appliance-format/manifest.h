@@ -6,6 +6,7 @@
 // features.critical; an unknown critical feature or a newer format number is refused.
 #pragma once
 #include "appliance-format/merkle.h"
+#include "appliance-format/policy.h"
 #include "vmm/base/result.h"
 
 #include <cstdint>
@@ -26,7 +27,10 @@ struct ApplianceInfo {
     std::string title;
     std::string version;
     std::string description; // may have several lines
-    std::string picture;     // blob (PNG); empty: none
+    std::string picture{};   // blob (PNG); empty: none
+    std::string tagline{};   // one line for tiles
+    std::string help{};      // what to do with it, for the person at the machine; may have several lines
+    std::optional<uint32_t> duration_minutes{}; // how long looking at it takes
     bool operator==(const ApplianceInfo&) const = default;
 };
 
@@ -50,13 +54,6 @@ struct Medium {
     bool operator==(const Medium&) const = default;
 };
 
-struct Policy {
-    std::optional<uint32_t> max_minutes; // none: no limit
-    bool power_off_ends_session = true;
-    bool reset_ends_session = false;
-    bool operator==(const Policy&) const = default;
-};
-
 // A named instant: the machine as it was. Blobs are named; equal content is stored once across scenes.
 struct Scene {
     std::string name; // is_simple_name
@@ -68,6 +65,7 @@ struct Scene {
     std::vector<std::string> media; // blobs, one for each of Manifest::media, as of this scene
     std::vector<std::string> cpu_features; // what the guest was promised
     std::string video{};                   // blob: video memory; empty: it is part of `devices`
+    std::string notes{};                   // for the presenter; may have several lines
     bool operator==(const Scene&) const = default;
 };
 

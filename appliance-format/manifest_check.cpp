@@ -13,12 +13,11 @@ namespace appliance_format {
 
 namespace {
 
-// Critical features this reader understands: none beyond version 1, which has scenes and shared packs in it.
-bool is_known(std::string_view) { return false; }
+// Critical features this reader understands beyond version 1, which has scenes and shared packs in it.
+bool is_known(std::string_view feature) { return feature == kSessionRules; }
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kMinMemory = 16 * kMiB, kMaxMemory = 3072 * kMiB;
-constexpr uint32_t kMaxMinutes = 7 * 24 * 60;
 constexpr size_t kMaxTitle = 200, kMaxVersion = 64, kMaxDescription = 4000, kMaxCmdline = 2048;
 
 tl::unexpected<base::Error> bad(std::string text) { return base::fail(std::move(text), kDamaged); }
@@ -44,8 +43,13 @@ base::Result<> check_appliance(const Manifest& m) {
         return bad("the appliance's description is too long or has control characters");
     if (m.machine.memory < kMinMemory || m.machine.memory > kMaxMemory || m.machine.memory % kMiB)
         return bad("the machine's memory is not a whole number of MiB from 16M to 3G");
-    if (m.policy.max_minutes && (*m.policy.max_minutes < 1 || *m.policy.max_minutes > kMaxMinutes))
-        return bad("the policy's max_minutes is out of range");
+    if (!is_plain_text(m.appliance.tagline, kMaxTagline, Lines::One) ||
+        !is_plain_text(m.appliance.help, kMaxHelp, Lines::Many))
+        return bad("the appliance's tagline or help is too long or has control characters");
+    if (m.appliance.duration_minutes == 0u || m.appliance.duration_minutes > kMaxMinutes)
+        return bad("the appliance's duration is out of range");
+    if (const std::string fault = policy_fault(m.policy); !fault.empty())
+        return bad(fmt::format("the manifest's policy: {}", fault));
     return {};
 }
 
@@ -108,6 +112,9 @@ base::Result<> check_scenes(const Manifest& m) {
         if (!is_plain_text(scene.title, kMaxTitle, Lines::One))
             return bad(
                 fmt::format("the title of scene {} is too long or has control characters", scene.name));
+        if (!is_plain_text(scene.notes, kMaxNotes, Lines::Many))
+            return bad(
+                fmt::format("the notes of scene {} are too long or have control characters", scene.name));
         const BlobInfo* ram = m.find_blob(scene.ram);
         if (!ram || ram->size != m.machine.memory)
             return bad(

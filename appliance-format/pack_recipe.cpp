@@ -33,6 +33,8 @@ base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path,
     manifest.appliance = recipe.appliance;
     manifest.machine = recipe.machine;
     manifest.policy = recipe.policy;
+    if (needs_session_rules(recipe.policy))
+        manifest.critical_features.emplace_back(kSessionRules);
     manifest.boot.cmdline = recipe.cmdline;
     manifest.boot.order = recipe.order;
     auto add = [&](const Recipe::File& file, std::string blob) -> base::Result<std::string> {

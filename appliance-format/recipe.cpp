@@ -1,17 +1,8 @@
 #include "appliance-format/recipe.h"
 
-#include "appliance-format/format.h"
 #include "appliance-format/output_file.h"
-#include "appliance-format/safe_path.h"
+#include "appliance-format/toml_reader.h"
 #include "signing/small_file.h"
-
-#include <charconv>
-#include <fmt/format.h>
-
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#include <toml++/toml.h>
 
 namespace appliance_format {
 
@@ -19,43 +10,12 @@ namespace {
 
 constexpr uint64_t kMiB = 1 << 20;
 
-// toml++ 3.3 asks of characters whether they are spaces, by a table that has holes: for U+00B5 and others it
-// runs into __builtin_unreachable. So it is given ASCII only: other bytes, and ~ itself, go in as ~XX and
-// come back in the texts it returns. Outside texts and comments TOML knows neither, so its grammar is not
-// widened.
-std::string to_ascii(std::string_view text) {
-    std::string out;
-    out.reserve(text.size() + text.size() / 8);
-    for (char c : text)
-        if (auto byte = static_cast<unsigned char>(c); byte >= 0x80 || c == '~')
-            fmt::format_to(std::back_inserter(out), "~{:02X}", byte);
-        else
-            out += c;
-    return out;
-}
-
-std::string from_ascii(std::string_view text) {
-    std::string out;
-    for (size_t i = 0; i < text.size(); ++i) {
-        unsigned byte = 0;
-        const char* digits = text.data() + i + 1;
-        if (text[i] == '~' && i + 2 < text.size() &&
-            std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-            out += static_cast<char>(byte);
-            i += 2;
-        } else {
-            out += text[i];
-        }
-    }
-    return out;
-}
-
-// The reader of one recipe: every complaint carries its line.
-class RecipeReader {
+class RecipeReader : TomlReader {
   public:
-    RecipeReader(const std::string& path) : path_(path) {}
+    explicit RecipeReader(const std::string& path) : TomlReader(path, kBadRecipe) {}
 
-    base::Result<Recipe> read(const toml::table& root) {
+    base::Result<Recipe> read(std::string_view content) {
+        const toml::table root = TRY(parse(content));
         TRY(only(root, "the recipe", {"appliance", "machine", "boot", "disk", "cdrom", "floppy", "policy"}));
         TRY(read_appliance(TRY(table(root, "appliance", Need::Required))));
         TRY(read_machine(TRY(table(root, "machine", Need::Required))));
@@ -66,70 +26,7 @@ class RecipeReader {
         return std::move(recipe_);
     }
 
-    tl::unexpected<base::Error> bad(unsigned line, const std::string& what) const {
-        return base::fail(line ? fmt::format("{}:{}: {}", path_, line, what)
-                               : fmt::format("{}: {}", path_, what),
-                          kBadRecipe);
-    }
-
   private:
-    enum class Need { Required, Optional };
-
-    static unsigned line_of(const toml::node& node) { return node.source().begin.line; }
-
-    base::Result<> only(const toml::table& table, std::string_view where,
-                        std::initializer_list<std::string_view> allowed) const {
-        for (auto&& [key, value] : table) {
-            std::string_view name = key.str();
-            if (std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-                return bad(key.source().begin.line,
-                           fmt::format("{} knows no \"{}\"; it knows: {}", where, printable(from_ascii(name)),
-                                       fmt::join(allowed, ", ")));
-        }
-        return {};
-    }
-
-    static std::string printable(std::string_view text) {
-        return is_plain_text(text, 100, Lines::One) ? std::string(text) : "(unprintable)";
-    }
-
-    base::Result<const toml::table*> table(const toml::table& root, const char* key, Need need) const {
-        const toml::node* node = root.get(key);
-        if (!node && need == Need::Required)
-            return bad(0, fmt::format("the section [{}] is missing", key));
-        if (node && !node->is_table())
-            return bad(line_of(*node), fmt::format("[{}] must be a section", key));
-        return node ? node->as_table() : nullptr;
-    }
-
-    base::Result<std::string> text(const toml::table& table, const char* key, Need need) const {
-        const toml::node* node = table.get(key);
-        if (!node && need == Need::Required)
-            return bad(line_of(table), fmt::format("\"{}\" is missing in this section", key));
-        if (!node)
-            return std::string();
-        auto value = node->value_exact<std::string>();
-        if (!value)
-            return bad(line_of(*node), fmt::format("\"{}\" must be a text in quotes", key));
-        std::string decoded = from_ascii(*value);
-        if (!is_utf8(decoded))
-            return bad(line_of(*node), fmt::format("\"{}\" is not UTF-8", key));
-        return decoded;
-    }
-
-    base::Result<bool> flag(const toml::table& table, const char* key, bool otherwise) const {
-        const toml::node* node = table.get(key);
-        auto value = node ? node->value_exact<bool>() : otherwise;
-        if (!value)
-            return bad(line_of(*node), fmt::format("\"{}\" must be true or false", key));
-        return *value;
-    }
-
-    unsigned line(const toml::table& table, const char* key) const {
-        const toml::node* node = table.get(key);
-        return line_of(node ? *node : table);
-    }
-
     base::Result<Recipe::File> file(const toml::table& table, const char* key, Need need) const {
         std::string name = TRY(text(table, key, need));
         if (!table.get(key))
@@ -137,12 +34,14 @@ class RecipeReader {
         if (name.empty() || name.find('\0') != std::string::npos)
             return bad(line(table, key), fmt::format("\"{}\" must name a file", key));
         if (name[0] != '/')
-            name = folder_of(path_) + "/" + name;
+            name = folder_of(path()) + "/" + name;
         return Recipe::File{name, line(table, key)};
     }
 
     base::Result<> read_appliance(const toml::table* table) {
-        TRY(only(*table, "[appliance]", {"name", "title", "version", "description", "picture"}));
+        TRY(only(
+            *table, "[appliance]",
+            {"name", "title", "version", "description", "picture", "tagline", "help", "duration_minutes"}));
         ApplianceInfo& info = recipe_.appliance;
         info.name = TRY(text(*table, "name", Need::Required));
         info.title = TRY(text(*table, "title", Need::Optional));
@@ -158,6 +57,15 @@ class RecipeReader {
             return bad(line(*table, "version"), "\"version\" takes at most 64 bytes in one line");
         if (!is_plain_text(info.description, 4000, Lines::Many))
             return bad(line(*table, "description"), "\"description\" takes at most 4000 bytes of plain text");
+        info.tagline = TRY(text(*table, "tagline", Need::Optional));
+        info.help = TRY(text(*table, "help", Need::Optional));
+        info.duration_minutes = TRY(optional_number(*table, "duration_minutes", 1, kMaxMinutes));
+        if (!is_plain_text(info.tagline, kMaxTagline, Lines::One))
+            return bad(line(*table, "tagline"),
+                       fmt::format("\"tagline\" takes at most {} bytes in one line", kMaxTagline));
+        if (!is_plain_text(info.help, kMaxHelp, Lines::Many))
+            return bad(line(*table, "help"),
+                       fmt::format("\"help\" takes at most {} bytes of plain text", kMaxHelp));
         recipe_.picture = TRY(file(*table, "picture", Need::Optional));
         return {};
     }
@@ -246,31 +154,20 @@ class RecipeReader {
     base::Result<> read_policy(const toml::table* table) {
         if (!table)
             return {};
-        TRY(only(*table, "[policy]", {"max_minutes", "power_off_ends_session", "reset_ends_session"}));
-        if (const toml::node* node = table->get("max_minutes")) {
-            auto minutes = node->value_exact<int64_t>();
-            if (!minutes || *minutes < 1 || *minutes > 7 * 24 * 60)
-                return bad(line_of(*node), "\"max_minutes\" takes 1 to 10080");
-            recipe_.policy.max_minutes = static_cast<uint32_t>(*minutes);
-        }
-        recipe_.policy.power_off_ends_session = TRY(flag(*table, "power_off_ends_session", true));
-        recipe_.policy.reset_ends_session = TRY(flag(*table, "reset_ends_session", false));
+        TRY(only(*table, "[policy]",
+                 {"scenes", "max_minutes", "idle_seconds", "network", "clipboard", "sound",
+                  "power_off_ends_session", "reset_ends_session", "watermark", "expires", "grace_days"}));
+        recipe_.policy = TRY(read_rules(*table));
         return {};
     }
 
-    const std::string& path_;
     Recipe recipe_;
 };
 
 } // namespace
 
 base::Result<Recipe> parse_recipe(std::string_view text, const std::string& path) {
-    RecipeReader reader{path};
-    toml::parse_result parsed = toml::parse(to_ascii(text));
-    if (!parsed)
-        return reader.bad(parsed.error().source().begin.line,
-                          fmt::format("not valid TOML ({})", from_ascii(parsed.error().description())));
-    return reader.read(parsed.table());
+    return RecipeReader(path).read(text);
 }
 
 base::Result<Recipe> load_recipe(const std::string& path) {

@@ -46,6 +46,7 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     const format::Manifest& manifest = bundle.manifest();
     std::unique_ptr<BundleMachine> machine(new BundleMachine(bundle));
     machine->memory_bytes_ = changes.memory_bytes.value_or(manifest.machine.memory);
+    machine->reset_ends_machine_ = changes.reset_ends_machine;
     machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
                         !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
@@ -99,7 +100,7 @@ base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage
         TRY(kernel_->load(*kernel_));
     ConfiguredMachine machine;
     vmm::MachineConfig& config = machine.config;
-    config.reset_ends_machine = manifest.policy.reset_ends_session;
+    config.reset_ends_machine = reset_ends_machine_;
     vmm::PlatformConfig& platform = config.platform;
     platform.ram_bytes = memory_bytes_;
     platform.kernel = kernel_;

@@ -17,6 +17,8 @@ struct MachineChanges {
     std::optional<uint64_t> memory_bytes;
     std::string cdrom;         // an ISO file put in before the bundle's own CDs
     std::string kernel_append; // more for the kernel's command line
+    // Not a wish of the person's: what the session's policy says.
+    bool reset_ends_machine = false;
 };
 
 // A machine's configuration, and what the session keeps a hand on.
@@ -49,7 +51,7 @@ class BundleMachine {
 
     const appliance_format::Bundle& bundle_;
     uint64_t memory_bytes_ = 0;
-    bool changed_ = false;
+    bool changed_ = false, reset_ends_machine_ = false;
     std::shared_ptr<vmm::BlockPort> extra_cdrom_;
     std::shared_ptr<vmm::KernelBoot> kernel_;
 };

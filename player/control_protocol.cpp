@@ -58,11 +58,16 @@ struct ControlProtocol::Verbs {
         const auto machine = session.machine();
         const vmm::Picture picture = machine->picture();
         const auto& appliance = session.manifest().appliance;
+        const auto seconds = [](const std::optional<std::chrono::seconds>& left) {
+            return left ? json(left->count()) : json(nullptr);
+        };
         json answer{{"appliance", appliance.name},
                     {"title", appliance.title},
                     {"publisher", session.publisher().common_name},
                     {"state", session.state() == SessionEnd::None ? "running" : "ended"},
                     {"seconds", session.age().count()},
+                    {"seconds_left", seconds(session.time_left())},
+                    {"idle_seconds_left", seconds(session.idle_left())},
                     {"resets", machine->reset_count()},
                     {"reverts", session.revert_count()},
                     {"overlay_bytes", session.overlay_bytes()},
@@ -91,6 +96,7 @@ struct ControlProtocol::Verbs {
         return json::object();
     }
     Answer key() {
+        session.note_activity();
         if (const auto number = request.find("code"); number != request.end()) {
             const auto pressed = request.find("pressed");
             if (!number->is_number_unsigned() || *number > 0xFFFF || *number == 0 ||
@@ -114,6 +120,7 @@ struct ControlProtocol::Verbs {
         return json::object();
     }
     Answer mouse() {
+        session.note_activity();
         const auto machine = session.machine();
         vmm::PointerEvent event;
         event.wheel = std::clamp(TRY(number_of(request, "wheel", 0)), -127, 127);
@@ -198,7 +205,10 @@ struct ControlProtocol::Verbs {
     Answer scenes() {
         json list = json::array();
         for (const auto& scene : session.manifest().scenes)
-            list.push_back({{"name", scene.name}, {"title", scene.title}});
+            list.push_back({{"name", scene.name},
+                            {"title", scene.title},
+                            {"notes", scene.notes},
+                            {"allowed", session.policy().allows_scene(scene.name)}});
         return json{{"scenes", std::move(list)}, {"scene", session.scene()}};
     }
     base::Result<std::atomic<bool>*> switch_of(std::atomic<bool> DisplayState::*which) {
@@ -215,6 +225,18 @@ struct ControlProtocol::Verbs {
     }
     Answer black() { return set(&DisplayState::black); }
     Answer chords() { return set(&DisplayState::shell_takes_chords); }
+    // The person touched something outside the guest: the idle time starts anew.
+    Answer activity() {
+        session.note_activity();
+        return json::object();
+    }
+    Answer extend() {
+        const int32_t minutes = TRY(number_of(request, "minutes", 0));
+        if (minutes < 1 || minutes > 24 * 60)
+            return base::fail("\"minutes\" takes 1 to 1440");
+        session.extend(std::chrono::minutes(minutes));
+        return json::object();
+    }
     Answer quit() {
         session.end();
         return json::object();
@@ -240,6 +262,8 @@ struct ControlProtocol::Verbs {
             {"scenes", &Verbs::scenes},
             {"black", &Verbs::black},
             {"chords", &Verbs::chords},
+            {"activity", &Verbs::activity},
+            {"extend", &Verbs::extend},
             {"quit", &Verbs::quit},
         };
         if (!request.is_object())

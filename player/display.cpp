@@ -276,6 +276,8 @@ void Display::Impl::take_window(const SDL_WindowEvent& event) {
 }
 
 void Display::Impl::take(const SDL_Event& event) {
+    if (event.type >= SDL_KEYDOWN && event.type <= SDL_FINGERMOTION) // keys, mouse, pads, touch
+        session.note_activity();
     switch (event.type) {
     case SDL_QUIT:
         closed = true;

@@ -9,7 +9,8 @@ namespace {
 constexpr const char* kVersion = "0.1.0";
 
 constexpr player::Command (*kCommands[])(CLI::App&) = {
-    player::inspect_command, player::keygen_command, player::pack_command,   player::run_command,
+    player::inspect_command, player::keygen_command, player::pack_command,
+    player::pin_command,     player::policy_command, player::run_command,
     player::scene_command,   player::trust_command,  player::verify_command,
 };
 

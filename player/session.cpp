@@ -1,11 +1,13 @@
 #include "player/session.h"
 
 #include "appliance-format/format.h"
+#include "player/high_water_clock.h"
 #include "player/host_features.h"
 #include "player/scene_source.h"
 
 #include <algorithm>
 #include <array>
+#include <ctime>
 #include <fmt/format.h>
 
 namespace player {
@@ -13,6 +15,9 @@ namespace {
 
 // How long before the end the person is told.
 constexpr std::array kWarnings = {std::chrono::minutes(5), std::chrono::minutes(1)};
+constexpr std::chrono::seconds kIdleWarning(30); // at most half of the idle time
+
+int64_t wall_clock() { return static_cast<int64_t>(std::time(nullptr)); }
 
 } // namespace
 
@@ -21,16 +26,94 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->options_ = std::move(options);
     session->bundle_ = TRY(appliance_format::Bundle::open(session->options_.bundle));
     session->publisher_ = TRY(session->bundle_->authenticate(signing::TrustStore::standard()));
+    TRY(session->check_policy());
+    session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
     session->budget_ = std::make_shared<OverlayBudget>(session->options_.overlay_limit);
     session->serial_ = std::make_shared<SerialLog>();
-    TRY(session->choose_scene(session->options_.scene.value_or(session->manifest().start)));
+    std::string first = session->manifest().start;
+    if (!session->policy_.allows_scene(first)) // the first that is allowed takes its place
+        for (const std::string& allowed : session->policy_.policy().scenes)
+            if (session->manifest().find_scene(allowed) != nullptr || allowed == appliance_format::kPowerOn) {
+                first = allowed == appliance_format::kPowerOn ? "" : allowed;
+                break;
+            }
+    TRY(session->choose_scene(session->options_.scene.value_or(first)));
     session->machine_ = TRY(session->build());
-    session->typist_ = std::make_unique<Typist>(
-        [raw = session.get()](const vmm::KeyEvent& event) { raw->machine()->key(event); });
+    session->typist_ = std::make_unique<Typist>([raw = session.get()](const vmm::KeyEvent& event) {
+        raw->note_activity();
+        raw->machine()->key(event);
+    });
     session->started_ = session->options_.now();
+    session->note_activity();
     return session;
+}
+
+// Time limits run while it is played; whether it may be played at all is asked here, before anything starts.
+base::Result<void> Session::check_policy() {
+    if (options_.purpose == SessionOptions::Purpose::Author) {
+        appliance_format::Policy own;
+        own.power_off_ends_session = manifest().policy.power_off_ends_session;
+        own.reset_ends_session = manifest().policy.reset_ends_session;
+        policy_ = appliance_format::EffectivePolicy::merge(own, {}, {}, {});
+        return {};
+    }
+    if (!options_.operator_files)
+        options_.operator_files = TRY(load_operator_files());
+    policy_ = effective_policy(manifest(), *options_.operator_files);
+    const appliance_format::Policy& rules = policy_.policy();
+    if (rules.expires.empty())
+        return {};
+    const HighWaterClock clock = HighWaterClock::standard();
+    const int64_t system = wall_clock();
+    using Validity = appliance_format::EffectivePolicy::Validity;
+    // A clock that cannot be kept is no reason to refuse: it protects against setting the date back only.
+    std::ignore = clock.remember(system);
+    switch (policy_.validity(clock.now(system))) {
+    case Validity::Valid:
+        return {};
+    case Validity::Grace:
+        tell(fmt::format("this appliance's time ended on {}; ask {} for a new one", rules.expires,
+                         publisher_.common_name));
+        return {};
+    case Validity::Expired:
+        break;
+    }
+    if (policy_.validity(system) != Validity::Expired)
+        return base::fail(
+            fmt::format("{}: its time ended on {}, and this computer's date has been later than it is now; "
+                        "set the date right, or ask {} for a new bundle",
+                        options_.bundle, rules.expires, publisher_.common_name),
+            kRefused);
+    return base::fail(fmt::format("{}: its time ended on {}; ask {} for a new bundle", options_.bundle,
+                                  rules.expires, publisher_.common_name),
+                      kRefused);
+}
+
+const char* to_string(SessionEnd end) {
+    switch (end) {
+    case SessionEnd::None:
+        return "none";
+    case SessionEnd::PowerOff:
+        return "power-off";
+    case SessionEnd::Reset:
+        return "reset";
+    case SessionEnd::TimeLimit:
+        return "time-limit";
+    case SessionEnd::Idle:
+        return "idle";
+    case SessionEnd::Asked:
+        return "asked";
+    case SessionEnd::Failed:
+        return "failed";
+    }
+    return "";
+}
+
+void Session::log(std::string_view event, std::initializer_list<OperationsLog::Field> fields) const {
+    if (options_.log)
+        options_.log->record(event, fields);
 }
 
 Session::~Session() {
@@ -42,6 +125,15 @@ Session::~Session() {
         machine_->wait(-1);
         machine_.reset();
     }
+    if (!running_)
+        return;
+    std::ignore = HighWaterClock::standard().remember(wall_clock());
+    const SessionEnd why = end_ == SessionEnd::None ? SessionEnd::Asked : end_;
+    log("end", {{"appliance", manifest().appliance.name},
+                {"reason", std::string(to_string(why))},
+                {"seconds", static_cast<int64_t>(age().count())},
+                {"reverts", static_cast<int64_t>(reverts_.load())},
+                {"written_bytes", static_cast<int64_t>(overlay_bytes())}});
 }
 
 base::Result<void> Session::choose_scene(const std::string& name) {
@@ -49,6 +141,15 @@ base::Result<void> Session::choose_scene(const std::string& name) {
     if (!name.empty() && scene == nullptr)
         return base::fail(
             fmt::format("{}: there is no scene {}; see: encore scene list", options_.bundle, name), 2);
+    if (!policy_.allows_scene(name))
+        return base::fail(
+            name.empty()
+                ? fmt::format(
+                      "{}: sessions begin at a scene here, not at power-on; see: encore policy explain",
+                      options_.bundle)
+                : fmt::format("{}: scene {} is not allowed here; see: encore policy explain", options_.bundle,
+                              name),
+            kRefused);
     if (scene != nullptr && !recipe_->fits_scenes())
         return base::fail(
             fmt::format("{}: scene {} is a machine as it was: memory, CDs and the kernel's command "
@@ -85,9 +186,17 @@ void Session::tell(const std::string& text) const {
 
 void Session::start() {
     started_ = options_.now();
-    const std::lock_guard lock(mutex_);
-    running_ = true;
-    machine_->start();
+    note_activity();
+    {
+        const std::lock_guard lock(mutex_);
+        running_ = true;
+        machine_->start();
+    }
+    log("start", {{"appliance", manifest().appliance.name},
+                  {"version", manifest().appliance.version},
+                  {"publisher", publisher_.common_name},
+                  {"bundle", signing::to_hex(bundle_->identity())},
+                  {"scene", scene()}});
 }
 
 void Session::finish(SessionEnd why, base::Error failure) {
@@ -125,19 +234,42 @@ std::chrono::seconds Session::age() const {
     return std::chrono::duration_cast<std::chrono::seconds>(options_.now() - started_);
 }
 
+void Session::note_activity() { touched_ = options_.now(); }
+
+void Session::extend(std::chrono::minutes more) {
+    extension_ = std::min(extension_.load() + more, std::chrono::minutes(appliance_format::kMaxMinutes));
+    log("extended", {{"minutes", static_cast<int64_t>(more.count())}});
+}
+
+std::optional<std::chrono::seconds> Session::time_left() const {
+    if (!policy_.policy().max_minutes)
+        return std::nullopt;
+    const auto limit = std::chrono::minutes(*policy_.policy().max_minutes) + extension_.load();
+    return std::chrono::ceil<std::chrono::seconds>(started_ + limit - options_.now());
+}
+
+std::optional<std::chrono::seconds> Session::idle_left() const {
+    if (!policy_.policy().idle_seconds)
+        return std::nullopt;
+    return std::chrono::ceil<std::chrono::seconds>(
+        touched_.load() + std::chrono::seconds(*policy_.policy().idle_seconds) - options_.now());
+}
+
 void Session::check_time() {
-    if (!manifest().policy.max_minutes || options_.timed_by_shell)
+    const auto left = time_left();
+    if (!left)
         return;
-    const auto left = started_ + std::chrono::minutes(*manifest().policy.max_minutes) - options_.now();
-    if (left <= std::chrono::seconds(0)) {
+    if (*left <= std::chrono::seconds(0)) {
         tell("the session's time is over");
         finish(SessionEnd::TimeLimit);
         return;
     }
+    if (*left > kWarnings.front()) // also after an extension
+        warned_at_ = std::chrono::minutes::max();
     for (const auto warning : kWarnings) {
         // A limit no longer than the warning is known from the start.
-        if (left > warning || warned_at_ <= warning ||
-            std::chrono::minutes(*manifest().policy.max_minutes) <= warning)
+        if (*left > warning || warned_at_ <= warning ||
+            std::chrono::minutes(*policy_.policy().max_minutes) <= warning)
             continue;
         warned_at_ = warning;
         tell(
@@ -145,17 +277,35 @@ void Session::check_time() {
     }
 }
 
+void Session::check_idle() {
+    const auto left = idle_left();
+    if (!left)
+        return;
+    const std::chrono::seconds whole(*policy_.policy().idle_seconds);
+    if (*left <= std::chrono::seconds(0)) {
+        tell("nobody is there: the session ends");
+        finish(SessionEnd::Idle);
+    } else if (*left > std::min(kIdleWarning, whole / 2)) {
+        idle_warned_ = false;
+    } else if (!std::exchange(idle_warned_, true)) {
+        tell(fmt::format("the session ends in {} s unless somebody uses it", left->count()));
+    }
+}
+
 SessionEnd Session::poll() {
     const std::unique_lock turn(turn_, std::try_to_lock);
     if (!turn.owns_lock() || state() != SessionEnd::None) // a revert is under way, or all is over
         return state();
-    check_time();
+    if (!options_.timed_by_shell) {
+        check_time();
+        check_idle();
+    }
     const auto current = machine();
     switch (current->exit_reason()) {
     case vmm::ExitReason::None:
         break;
     case vmm::ExitReason::PowerOff:
-        if (manifest().policy.power_off_ends_session)
+        if (policy_.policy().power_off_ends_session)
             finish(SessionEnd::PowerOff);
         else if (auto again = replace_machine(); !again)
             finish(SessionEnd::Failed, again.error());
@@ -221,6 +371,8 @@ base::Result<void> Session::revert() {
     auto done = scene_ != nullptr && alive ? revert_in_place(nullptr) : replace_machine();
     if (!done)
         finish(SessionEnd::Failed, done.error());
+    else
+        log("revert", {{"scene", scene_ != nullptr ? scene_->name : std::string()}});
     return done;
 }
 
@@ -232,6 +384,8 @@ base::Result<void> Session::jump(const std::string& scene) {
     auto done = replace_machine();
     if (!done)
         finish(SessionEnd::Failed, done.error());
+    else
+        log("jump", {{"scene", scene}});
     return done;
 }
 
@@ -282,9 +436,11 @@ base::Result<std::string> Session::revert_with_receipt() {
         return base::fail("the session does not run from a scene: there is nothing to compare with");
     std::string root;
     if (auto done = revert_in_place(&root); !done) {
+        log("receipt", {{"scene", scene_->name}, {"pristine", false}});
         finish(SessionEnd::Failed, done.error());
         return tl::make_unexpected(done.error());
     }
+    log("receipt", {{"scene", scene_->name}, {"pristine", true}, {"root", root}});
     return root;
 }
 

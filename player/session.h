@@ -3,6 +3,8 @@
 // share; functions may be called from any thread unless said otherwise.
 #pragma once
 #include "player/bundle_machine.h"
+#include "player/operations_log.h"
+#include "player/operator_settings.h"
 #include "player/scene_capture.h"
 #include "player/serial_log.h"
 #include "player/typist.h"
@@ -11,6 +13,9 @@
 #include <chrono>
 
 namespace player {
+
+// The exit status of a session that the policy does not allow: expired, or a scene that is not allowed.
+inline constexpr int kRefused = 11;
 
 struct SessionOptions {
     std::string bundle;
@@ -23,10 +28,17 @@ struct SessionOptions {
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
-    // The shell around the session applies the publisher's time limits, and staff may extend them.
+    // The shell around the session applies its limits of time, and staff may extend them.
     bool timed_by_shell = false;
-    // The time that policy.max_minutes runs by.
+    // The time that the policy's limits run by.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
+    // Not given: the operator's files of this computer.
+    std::optional<std::vector<appliance_format::OperatorFile>> operator_files{};
+    // The publisher prepares a bundle: limits of time and scenes are for those who play it.
+    enum class Purpose : uint8_t { Play, Author };
+    Purpose purpose = Purpose::Play;
+    // Where the session's start, scenes, reverts and end are noted; null: nowhere.
+    std::shared_ptr<OperationsLog> log{};
 };
 
 enum class SessionEnd : uint8_t {
@@ -34,14 +46,19 @@ enum class SessionEnd : uint8_t {
     PowerOff,  // the guest turned itself off
     Reset,     // the guest restarted and the publisher's rules end the session there
     TimeLimit, // policy.max_minutes are over
+    Idle,      // nobody touched it for policy.idle_seconds
     Asked,     // end() was called
     Failed,    // failure() says why
 };
 
+// "power-off", "idle", ...: one word, for logs.
+[[nodiscard]] const char* to_string(SessionEnd end);
+
 class Session {
   public:
-    // Opens the bundle and checks who signed it; nothing of the guest has run when this fails. Errors: those
-    // of Bundle::open and authenticate, each with its own code.
+    // Opens the bundle and checks who signed it and whether its policy, tightened by the operator, lets it be
+    // played now; nothing of the guest has run when this fails. Errors: those of Bundle::open and
+    // authenticate, each with its own code; kRefused for what the policy forbids.
     static base::Result<std::unique_ptr<Session>> open(SessionOptions options);
     ~Session(); // ends it
     Session(const Session&) = delete;
@@ -74,6 +91,16 @@ class Session {
     [[nodiscard]] Typist& typist() { return *typist_; }
 
     [[nodiscard]] const appliance_format::Manifest& manifest() const { return bundle_->manifest(); }
+    // The rules that hold: the publisher's, tightened by the operator.
+    [[nodiscard]] const appliance_format::EffectivePolicy& policy() const { return policy_; }
+    // Somebody is there: what the person does starts the idle time anew. Keys and scripts count by
+    // themselves.
+    void note_activity();
+    // Until the session ends by itself; nothing: never.
+    [[nodiscard]] std::optional<std::chrono::seconds> time_left() const;
+    [[nodiscard]] std::optional<std::chrono::seconds> idle_left() const;
+    // More time than max_minutes gives; for staff, who have shown their PIN.
+    void extend(std::chrono::minutes more);
     [[nodiscard]] const signing::Publisher& publisher() const { return publisher_; }
     [[nodiscard]] std::string title() const; // "<appliance> — <publisher>"
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
@@ -95,7 +122,10 @@ class Session {
     base::Result<std::string> compare_with_scene();
     void rest(const std::function<void()>& work); // pauses, works, goes on
     void finish(SessionEnd why, base::Error failure = {});
+    base::Result<void> check_policy();
     void check_time();
+    void check_idle();
+    void log(std::string_view event, std::initializer_list<OperationsLog::Field> fields) const;
     void tell(const std::string& text) const;
 
     SessionOptions options_;
@@ -109,6 +139,10 @@ class Session {
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left
+    appliance_format::EffectivePolicy policy_;
+    std::atomic<std::chrono::steady_clock::time_point> touched_{};
+    std::atomic<std::chrono::minutes> extension_{};
+    bool idle_warned_ = false;
 
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;

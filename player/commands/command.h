@@ -14,9 +14,8 @@ inline constexpr int kExitUsage = 2;
 inline constexpr const char* kExitStatusHelp =
     "Exit status: 0 done; 1 failed; 2 wrong usage; 3 not signed; 4 changed or damaged; 5 publisher not "
     "trusted;\n"
-    "6 certificate expired; 7 needs a newer Encore; 8 not a bundle; 9 error in the recipe; 10 this computer "
-    "lacks\n"
-    "something; 124 timed out; 130 stopped by the user.";
+    "6 certificate expired; 7 needs a newer Encore; 8 not a bundle; 9 error in a recipe or operator file;\n"
+    "10 this computer lacks something; 11 not allowed by the policy; 124 timed out; 130 stopped by the user.";
 
 struct Command {
     CLI::App* app; // the subcommand; parsed() tells whether it was given
@@ -27,6 +26,8 @@ struct Command {
 Command inspect_command(CLI::App& root);
 Command keygen_command(CLI::App& root);
 Command pack_command(CLI::App& root);
+Command pin_command(CLI::App& root);
+Command policy_command(CLI::App& root);
 Command run_command(CLI::App& root);
 Command scene_command(CLI::App& root);
 Command trust_command(CLI::App& root);

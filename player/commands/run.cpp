@@ -28,7 +28,7 @@ struct Options {
     std::string screenshot, serial, control;
     std::string scene, key, certificate;
     bool author = false;
-    bool boot = false, receipt = false;
+    bool boot = false, receipt = false, log = false;
     uint64_t embed = 0;
     int screen = 0;
     ScriptOptions script;
@@ -72,15 +72,17 @@ class TerminalInput {
     TerminalInput(const TerminalInput&) = delete;
     TerminalInput& operator=(const TerminalInput&) = delete;
 
-    void pass_on(vmm::Machine& machine) {
+    void pass_on(Session& session) {
         pollfd ready{STDIN_FILENO, POLLIN, 0};
         if (!active_ || ::poll(&ready, 1, 0) <= 0)
             return;
         char buffer[256];
         const ssize_t got = ::read(STDIN_FILENO, buffer, sizeof buffer);
-        if (got > 0)
-            machine.serial_input({buffer, static_cast<size_t>(got)});
-        else if (got == 0 || errno != EINTR)
+        if (got > 0) {
+            session.note_activity();
+            session.machine()->serial_input({buffer, static_cast<size_t>(got)});
+        }
+        if (got == 0 || (got < 0 && errno != EINTR))
             active_ = false;
     }
 
@@ -156,6 +158,11 @@ base::Result<> Runner::run() {
     if (options_.author)
         options.author = std::make_shared<const signing::Signer>(
             TRY(signing::Signer::load(options_.key, options_.certificate)));
+    if (options_.author)
+        options.purpose = SessionOptions::Purpose::Author;
+    options.operator_files = TRY(load_operator_files());
+    if (options_.log || wants_log(*options.operator_files))
+        options.log = TRY(open_log(*options.operator_files));
     script_ = TRY(RunScript::create(
         options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
@@ -208,7 +215,7 @@ Runner::Why Runner::loop() {
             return Why::SessionEnded;
         if (options_.script.timeout > 0 && std::chrono::steady_clock::now() - start >= limit)
             return Why::TimedOut;
-        input.pass_on(*session_->machine());
+        input.pass_on(*session_);
         if (!display_)
             std::this_thread::sleep_for(kTick);
         else if (!display_->frame())
@@ -304,6 +311,9 @@ void add_options(CLI::App& app, Options& options) {
         ->needs(key, certificate);
     app.add_flag("--receipt", options.receipt,
                  "Check at the end that everything touched is what the publisher signed again");
+    app.add_flag("--log", options.log,
+                 "Note the session in the operations log ($XDG_STATE_HOME/encore/log), as [log] in "
+                 "operator.toml does for all");
     options.script.add_to(app);
 }
 

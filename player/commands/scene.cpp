@@ -84,6 +84,7 @@ base::Result<void> run_to_moment(Session& session, const Options& options, RunSc
 base::Result<void> record_hot_pages(const Options& options, const signing::Signer& signer,
                                     Progress& progress) {
     SessionOptions session_options;
+    session_options.purpose = SessionOptions::Purpose::Author;
     session_options.bundle = options.bundle;
     session_options.scene = options.name;
     std::vector<uint32_t> pages;
@@ -117,6 +118,7 @@ base::Result<> add(Options options) {
         options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000))));
     Progress progress;
     SessionOptions session_options;
+    session_options.purpose = SessionOptions::Purpose::Author;
     session_options.bundle = options.bundle;
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;

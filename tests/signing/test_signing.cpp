@@ -1,6 +1,7 @@
 #include "signing/certificate.h"
 #include "signing/keys.h"
 #include "signing/outcome.h"
+#include "signing/pin.h"
 #include "signing/sha256.h"
 #include "signing/sign.h"
 #include "signing/trust_store.h"
@@ -167,4 +168,30 @@ TEST_CASE("trust store: add, list, remove, and the answers of check", "[signing]
     CHECK(store.list()[0].scope == TrustStore::Scope::System);
     CHECK(store.check(*parse_certificate(other.certificate_pem, "x"), now));
     CHECK(store.remove("Other").error().message.find("administrator") != std::string::npos);
+}
+
+TEST_CASE("pin: only the right one matches, salted anew each time, damaged records are errors", "[pin]") {
+    auto record = hash_pin("2468");
+    REQUIRE(record);
+    CHECK(record->find("2468") == std::string::npos);
+    CHECK(*hash_pin("2468") != *record);
+    CHECK(pin_matches("2468", *record) == true);
+    CHECK(pin_matches("2469", *record) == false);
+    CHECK(pin_matches("", *record) == false);
+    CHECK(pin_matches(std::string(5000, '2'), *record) == false);
+    CHECK_FALSE(hash_pin("123"));
+    CHECK_FALSE(hash_pin(std::string(65, '1')));
+    CHECK_FALSE(hash_pin("12\n45"));
+    const auto damaged = [&](const std::string& from, const std::string& to) {
+        std::string text = *record;
+        text.replace(text.find(from), from.size(), to);
+        return !pin_matches("2468", text);
+    };
+    CHECK(damaged("ln=15", "ln=30")); // 128 GiB
+    CHECK(damaged("ln=15", "ln=1"));
+    CHECK(damaged("r=8", "r=9"));
+    CHECK(damaged("$scrypt", "$md5"));
+    CHECK_FALSE(pin_matches("2468", ""));
+    CHECK_FALSE(pin_matches("2468", record->substr(0, record->size() - 1)));
+    CHECK_FALSE(pin_matches("2468", *record + "0"));
 }

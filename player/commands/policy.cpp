@@ -1,0 +1,131 @@
+// encore policy explain: the rules that hold for sessions with a bundle on this computer, and who made them.
+#include "appliance-format/bundle_reader.h"
+#include "player/commands/command.h"
+#include "player/high_water_clock.h"
+#include "player/operator_settings.h"
+
+#include <ctime>
+#include <fmt/format.h>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+namespace player {
+
+namespace format = appliance_format;
+using nlohmann::ordered_json;
+
+namespace {
+
+struct Options {
+    std::string path;
+    bool json = false;
+};
+
+ordered_json value_json(const format::EffectivePolicy& effective, format::Rule rule) {
+    const format::Policy& policy = effective.policy();
+    const auto or_null = [](const auto& value) {
+        return value ? ordered_json(*value) : ordered_json(nullptr);
+    };
+    const auto text = [](const std::string& value) {
+        return value.empty() ? ordered_json(nullptr) : ordered_json(value);
+    };
+    switch (rule) {
+    case format::Rule::Scenes:
+        return effective.limits_scenes() ? ordered_json(policy.scenes) : ordered_json(nullptr);
+    case format::Rule::MaxMinutes:
+        return or_null(policy.max_minutes);
+    case format::Rule::IdleSeconds:
+        return or_null(policy.idle_seconds);
+    case format::Rule::Network:
+        return effective.network();
+    case format::Rule::Clipboard:
+        return effective.clipboard();
+    case format::Rule::Sound:
+        return effective.sound();
+    case format::Rule::PowerOffEndsSession:
+        return policy.power_off_ends_session;
+    case format::Rule::ResetEndsSession:
+        return policy.reset_ends_session;
+    case format::Rule::Watermark:
+        return text(policy.watermark);
+    case format::Rule::Expires:
+        return text(policy.expires);
+    case format::Rule::GraceDays:
+        return policy.grace_days.value_or(0);
+    }
+    return nullptr;
+}
+
+// What this version of Encore does whatever the rule says.
+const char* remark(format::Rule rule) {
+    if (rule == format::Rule::Clipboard)
+        return "this version shares no clipboard in any case";
+    return "";
+}
+
+const char* validity_text(format::EffectivePolicy::Validity validity) {
+    using Validity = format::EffectivePolicy::Validity;
+    return validity == Validity::Valid ? "valid" : validity == Validity::Grace ? "grace" : "expired";
+}
+
+void print_json(const format::EffectivePolicy& effective, const char* validity) {
+    ordered_json rules = ordered_json::object();
+    for (size_t i = 0; i < format::kRules; ++i) {
+        const auto rule = static_cast<format::Rule>(i);
+        const format::RuleSource& source = effective.source(rule);
+        constexpr const char* kFrom[] = {"default", "publisher", "operator"};
+        ordered_json entry = {{"value", value_json(effective, rule)},
+                              {"from", kFrom[static_cast<size_t>(source.from)]}};
+        if (source.from == format::RuleSource::From::Operator) {
+            entry["file"] = source.file;
+            entry["line"] = source.line;
+        }
+        rules[format::to_string(rule)] = std::move(entry);
+    }
+    ordered_json ignored = ordered_json::array();
+    for (const auto& line : effective.ignored())
+        ignored.push_back({{"file", line.file}, {"line", line.line}, {"why", line.why}});
+    const ordered_json answer = {{"rules", rules}, {"ignored", ignored}, {"now", validity}};
+    fmt::print("{}\n", answer.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+}
+
+base::Result<> explain(const Options& options) {
+    const auto bundle = TRY(format::Bundle::open(options.path));
+    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    const auto files = TRY(load_operator_files());
+    const format::EffectivePolicy effective = effective_policy(bundle->manifest(), files);
+    const char* validity =
+        validity_text(effective.validity(HighWaterClock::standard().now(std::time(nullptr))));
+    if (options.json) {
+        print_json(effective, validity);
+        return {};
+    }
+    for (size_t i = 0; i < format::kRules; ++i) {
+        const auto rule = static_cast<format::Rule>(i);
+        const std::string note = remark(rule);
+        fmt::print("{:<23} {:<24} {}{}{}\n", format::to_string(rule), effective.value_text(rule),
+                   effective.source_text(rule), note.empty() ? "" : "; ", note);
+    }
+    if (!effective.policy().expires.empty())
+        fmt::print("today it is {}\n", validity);
+    for (const auto& line : effective.ignored())
+        fmt::print("not applied: {}:{}: {}\n", line.file, line.line, line.why);
+    return {};
+}
+
+} // namespace
+
+Command policy_command(CLI::App& root) {
+    auto options = std::make_shared<Options>();
+    CLI::App* app = root.add_subcommand(
+        "policy", "The rules of sessions. A publisher's recipe states them under [policy]; operator.toml in "
+                  "/etc/xdg/encore and $XDG_CONFIG_HOME/encore tightens them");
+    app->require_subcommand(1);
+    CLI::App* explain_app = app->add_subcommand(
+        "explain", "Show the rules that hold here for a bundle, and where each comes from");
+    explain_app->add_option("bundle", options->path, "The bundle")->required()->type_name("X.encore");
+    explain_app->add_flag("--json", options->json, "Answer in JSON");
+    return {app, [options] { return explain(*options); }};
+}
+
+} // namespace player

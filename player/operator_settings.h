@@ -1,0 +1,27 @@
+// The operator's files of this computer and this user, read in the order in which they tighten:
+// the administrator's (/etc/xdg/encore/operator.toml) first, then $XDG_CONFIG_HOME/encore/operator.toml.
+#pragma once
+#include "appliance-format/manifest.h"
+#include "appliance-format/operator_file.h"
+#include "player/operations_log.h"
+#include "vmm/base/result.h"
+
+#include <span>
+#include <vector>
+
+namespace player {
+
+// A file that is not there says nothing; one that cannot be read or understood is an error, because what it
+// was meant to forbid would otherwise be allowed.
+base::Result<std::vector<appliance_format::OperatorFile>> load_operator_files();
+
+// What holds for sessions with this manifest.
+[[nodiscard]] appliance_format::EffectivePolicy
+effective_policy(const appliance_format::Manifest& manifest,
+                 std::span<const appliance_format::OperatorFile> files);
+
+// [log] of the files, the user's own over the administrator's.
+[[nodiscard]] bool wants_log(std::span<const appliance_format::OperatorFile> files);
+base::Result<std::shared_ptr<OperationsLog>> open_log(std::span<const appliance_format::OperatorFile> files);
+
+} // namespace player
