@@ -211,18 +211,32 @@ CodePage& CodeCache::page_or_new(uint32_t backing) {
     return *pages_[backing];
 }
 
+static bool contains(const std::vector<uint16_t>& sites, uint16_t offset) {
+    return std::binary_search(sites.begin(), sites.end(), offset);
+}
+
+static void insert(std::vector<uint16_t>& sites, uint16_t offset) {
+    const auto at = std::lower_bound(sites.begin(), sites.end(), offset);
+    if (at == sites.end() || *at != offset)
+        sites.insert(at, offset);
+}
+
 bool CodeCache::needs_callout(uint32_t backing, uint16_t offset) const {
     const CodePage* page = pages_[backing].get();
-    if (page == nullptr || page->callout_sites.empty())
-        return false;
-    return std::binary_search(page->callout_sites.begin(), page->callout_sites.end(), offset);
+    return page != nullptr && contains(page->callout_sites, offset);
 }
 
 void CodeCache::mark_callout(uint32_t backing, uint16_t offset) {
-    auto& sites = page_or_new(backing).callout_sites;
-    auto at = std::lower_bound(sites.begin(), sites.end(), offset);
-    if (at == sites.end() || *at != offset)
-        sites.insert(at, offset);
+    insert(page_or_new(backing).callout_sites, offset);
+}
+
+bool CodeCache::arrival_often_wrong(uint32_t backing, uint16_t offset) const {
+    const CodePage* page = pages_[backing].get();
+    return page != nullptr && contains(page->arrival_sites, offset);
+}
+
+void CodeCache::mark_arrival(uint32_t backing, uint16_t offset) {
+    insert(page_or_new(backing).arrival_sites, offset);
 }
 
 void CodeCache::unmark_callout(uint32_t backing, uint16_t offset) {

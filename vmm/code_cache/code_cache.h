@@ -57,6 +57,8 @@ struct CodePage {
     std::vector<Block*> blocks;
     // Instructions (page offset) that must use call-outs for memory: they met MMIO, page wrap or mixed code.
     std::vector<uint16_t> callout_sites;
+    // Addresses (page offset) where indirect transfers and returns often arrive by mistake.
+    std::vector<uint16_t> arrival_sites;
     uint32_t invalidations = 0;
 };
 
@@ -97,6 +99,8 @@ class CodeCache {
     CodePage& page_or_new(uint32_t backing);
     [[nodiscard]] bool needs_callout(uint32_t backing, uint16_t offset) const;
     void mark_callout(uint32_t backing, uint16_t offset);
+    [[nodiscard]] bool arrival_often_wrong(uint32_t backing, uint16_t offset) const;
+    void mark_arrival(uint32_t backing, uint16_t offset);
     void unmark_callout(uint32_t backing, uint16_t offset); // blocks made so far stay
 
     struct Statistics {

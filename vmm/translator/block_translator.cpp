@@ -10,8 +10,8 @@ namespace vmm {
 using namespace host;
 
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
-                                 const SegmentCache& segments)
-    : cache_(cache), stubs_(stubs), segments_(segments),
+                                 const SegmentCache& segments, bool arrival_guard)
+    : cache_(cache), stubs_(stubs), segments_(segments), arrival_guard_(arrival_guard),
       slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
@@ -54,7 +54,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     index_ = 0;
     insn_ = &instructions_[0];
     side_point(eip);
-    compare_eip(eip, stubs_.indirect_miss);
+    arrival(eip, stubs_.indirect_miss);
     block.body = static_cast<uint32_t>(emitter.address());
     block.link_first = static_cast<uint32_t>(cache_.links.size());
     emit_body();
@@ -115,9 +115,15 @@ void BlockTranslator::side_point(uint32_t eip) {
     points_.push_back({static_cast<uint16_t>(offset), static_cast<uint16_t>(eip - start_eip_)});
 }
 
-// Leaves through `miss` unless r8d == eip. Flag-neutral even where the block does not need the flags: whoever
-// a miss leads to may. At least 5 bytes, so that it can be overwritten with a jump.
-void BlockTranslator::compare_eip(uint32_t eip, uint32_t miss) {
+// Leaves through `miss` unless r8d == eip, and polls. Flag-neutral even where the block does not need the
+// flags: whoever a miss leads to may. Begins with at least 5 bytes that can be overwritten with a jump.
+void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
+    const auto offset = static_cast<uint16_t>((kPageSize - page_room_ + eip - start_eip_) % kPageSize);
+    if (arrival_guard_ && !cache_.arrival_often_wrong(backing_, offset)) { // see RuntimeMemory
+        e_->lea32(kScratch1, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+        e_->load32(kScratch0, {.base = kRuntime, .index = kScratch1, .displacement = kArrival});
+        return;
+    }
     e_->mov64(kScratch1, kRcx);
     e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
     e_->byte(0xE3); // jrcxz over the miss path: mov rcx, r9 (3) + jmp rel32 (5)
@@ -125,6 +131,7 @@ void BlockTranslator::compare_eip(uint32_t eip, uint32_t miss) {
     e_->mov64(kRcx, kScratch1);
     e_->jump(miss);
     e_->mov64(kRcx, kScratch1);
+    poll();
 }
 
 void BlockTranslator::emit_body() {
@@ -391,7 +398,8 @@ void BlockTranslator::exit_indirect() {
 // Where the host RET of a guest return arrives: r8d holds the guest's return address.
 void BlockTranslator::return_landing() {
     landings_.push_back(static_cast<uint32_t>(e_->address()));
-    compare_eip(insn_->next_eip(), stubs_.return_miss);
+    side_point(insn_->next_eip());
+    arrival(insn_->next_eip(), stubs_.return_miss);
 }
 
 void BlockTranslator::lower() {

@@ -44,7 +44,8 @@ struct TranslateOptions {
 
 class BlockTranslator {
   public:
-    BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt, const SegmentCache& segments);
+    BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt, const SegmentCache& segments,
+                    bool arrival_guard);
 
     // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
     // entirely because its second page faults (source.next_page said so).
@@ -91,8 +92,8 @@ class BlockTranslator {
     [[nodiscard]] int index_of(uint32_t eip) const; // instruction of this block at that EIP, or -1
     // False when the target lies beyond CS.limit: #GP(0) has been emitted.
     [[nodiscard]] bool check_target(uint32_t target);
-    void compare_eip(uint32_t eip, uint32_t miss); // r8d against eip
-    void exit_indirect();                          // r8d: EIP
+    void arrival(uint32_t eip, uint32_t miss); // of an indirect transfer: r8d against eip, and a poll
+    void exit_indirect();                      // r8d: EIP
     [[nodiscard]] bool in_page(uint32_t eip) const;
     [[nodiscard]] bool can_link(uint32_t target) const;
     // A guest register as host register; ESP is r12 (low half only).
@@ -114,6 +115,7 @@ class BlockTranslator {
 
     // -- lower_identity.cpp -------------------------------------------------------------------------
     void lower_identity();
+    [[nodiscard]] bool stack_used_soon() const;
     void lower_stack_adjustment();
     void lower_simd();
     void lower_x87();
@@ -180,6 +182,7 @@ class BlockTranslator {
     CodeCache& cache_;
     const Stubs& stubs_;
     const SegmentCache& segments_;
+    const bool arrival_guard_;
     Emitter* e_ = nullptr;
     ModeKey key_;
     TranslateOptions options_;

@@ -9,12 +9,8 @@
 #include "vmm/translator/ring0_stubs.h"
 #include "vmm/translator/verifier.h"
 
-#include <cerrno>
 #include <cstring>
-#include <sys/mman.h>
-#include <sys/uio.h>
 #include <thread>
-#include <unistd.h>
 
 namespace vmm {
 
@@ -24,50 +20,17 @@ constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
 
 } // namespace
 
-// Does every page of the range fault when read?
-static bool inaccessible(uint64_t first, uint64_t bytes) {
-    for (uint64_t page = first; page < first + bytes; page += kPageSize) {
-        char byte;
-        const iovec to{&byte, 1}, from{reinterpret_cast<void*>(page), 1};
-        if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) >= 0 || errno != EFAULT)
-            return false;
-    }
-    return true;
-}
-
 base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory, IoBus& io,
                                                              EngineConfig config) {
     auto core = std::make_unique<EngineCore>();
     core->memory = &memory;
     core->config = config;
-    uint8_t* low = static_cast<uint8_t*>(map_low(kPollPageBytes + kRuntimeBytes, PROT_READ | PROT_WRITE));
-    if (low == nullptr)
-        return base::fail("cannot reserve memory below 2 GiB for the virtual processor");
-    low += kPollPageBytes;
-    core->rt = new (low) Runtime;
+    core->runtime_memory = TRY(RuntimeMemory::create());
+    core->rt = &core->runtime_memory->runtime();
     Runtime& rt = *core->rt;
     rt.engine = core.get();
-
-    constexpr size_t kTrapBytes = 2 * kPageSize;
-    void* traps = mmap(nullptr, kTrapBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (traps == MAP_FAILED)
-        return base::fail(std::string("cannot reserve address space: ") + std::strerror(errno));
-    core->trap_page_ = reinterpret_cast<uint64_t>(traps);
+    core->trap_page_ = core->runtime_memory->trap_pages();
     core->null_segment_page_ = core->trap_page_ + kPageSize;
-    // Where the inline limit check's load goes on a violation; see BlockTranslator::check_limit.
-    for (unsigned i = 0; i < core->limit_traps_.size(); ++i) {
-        const uint64_t first =
-            (reinterpret_cast<uint64_t>(low) + 8 * kLimitTrapIndexes[i]) & ~uint64_t{kPageSize - 1};
-        void* trap = mmap(reinterpret_cast<void*>(first), kLimitTrapBytes, PROT_NONE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-        // AddressSanitizer has reserved this part of the address space in the same way.
-        const bool reserved = trap == MAP_FAILED && errno == EEXIST && inaccessible(first, kLimitTrapBytes);
-        if (trap != reinterpret_cast<void*>(first) && !reserved)
-            return base::fail(std::string("cannot reserve address space for limit checks: ") +
-                              std::strerror(errno));
-        core->limit_traps_[i] = first;
-        core->limit_trap_owned_[i] = !reserved;
-    }
 
     // Backing may still grow by as much as GuestMemory allows; the page after all of it stands for uncached
     // code.
@@ -86,7 +49,8 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
-    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments);
+    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
+                                                         core->runtime_memory->has_arrival_guard());
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
@@ -105,15 +69,6 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
 EngineCore::~EngineCore() {
     if (memory != nullptr)
         memory->set_observer(nullptr);
-    if (trap_page_ != 0)
-        munmap(reinterpret_cast<void*>(trap_page_), 2 * kPageSize);
-    for (unsigned i = 0; i < limit_traps_.size(); ++i)
-        if (limit_trap_owned_[i])
-            munmap(reinterpret_cast<void*>(limit_traps_[i]), kLimitTrapBytes);
-    if (rt != nullptr) {
-        rt->~Runtime();
-        munmap(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes + kRuntimeBytes);
-    }
 }
 
 uint64_t EngineCore::root_identity() const {
@@ -159,7 +114,7 @@ void EngineCore::arm_poll() {
     if (poll_armed() || poll_busy_.test_and_set())
         return;
     if (!poll_armed_.exchange(true))
-        mprotect(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes, PROT_NONE);
+        runtime_memory->let_polls_pass(false);
     poll_busy_.clear();
 }
 
@@ -169,7 +124,7 @@ void EngineCore::disarm_poll() {
     while (poll_busy_.test_and_set()) // another thread is arming it
         std::this_thread::yield();
     if (poll_armed_.exchange(false))
-        mprotect(reinterpret_cast<uint8_t*>(rt) - kPollPageBytes, kPollPageBytes, PROT_READ | PROT_WRITE);
+        runtime_memory->let_polls_pass(true);
     poll_busy_.clear();
 }
 

@@ -8,6 +8,8 @@
 #include "vmm/translator/block_translator.h"
 #include "vmm/translator/cold_sites.h"
 #include "vmm/translator/engine.h"
+#include "vmm/translator/missed_arrivals.h"
+#include "vmm/translator/runtime_memory.h"
 
 #include <array>
 #include <atomic>
@@ -68,6 +70,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // -- signals -------------------------------------------------------------------------------------
     bool handle_signal(int signal, siginfo_t* info, void* context); // false: not ours
     void handle_page_fault(ucontext_t& uc, Block* block, uint64_t address);
+    void wrong_arrival(ucontext_t& uc, Block& block);
+    void shadow_stack_full(ucontext_t& uc);
     void stub_fault(ucontext_t& uc, uint64_t address);
     void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
     [[nodiscard]] bool turns_cold(const Block& block, uint32_t eip, uint32_t address);
@@ -91,7 +95,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
 
     GuestMemory* memory = nullptr;
     EngineConfig config;
-    Runtime* rt = nullptr; // below 2 GiB
+    std::unique_ptr<RuntimeMemory> runtime_memory;
+    Runtime* rt = nullptr; // in there
     std::unique_ptr<LinearMemory> linear;
     std::unique_ptr<Cpu> cpu;
     std::unique_ptr<Windows> windows;
@@ -100,6 +105,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Stubs stubs;
     SegmentCache segments;
     ColdSites cold_sites;
+    MissedArrivals missed_arrivals;
     std::unique_ptr<BlockTranslator> translator;
 
     std::function<void()> boundary_hook;
@@ -148,10 +154,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::vector<uint32_t> local_supervisor_code_;
 
     uint32_t uncached_backing_ = 0;
-    uint64_t trap_page_ = 0;                // PROT_NONE: armed polls after STI
-    uint64_t null_segment_page_ = 0;        // PROT_NONE: bases of null FS/GS
-    std::array<uint64_t, 2> limit_traps_{}; // PROT_NONE: where limit violations load from
-    std::array<bool, 2> limit_trap_owned_{};
+    uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI
+    uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
     std::vector<uint8_t> signal_stack_;
 
     struct Counters {

@@ -10,6 +10,7 @@
 #include "vmm/translator/host_window.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <sys/ucontext.h>
 
@@ -159,34 +160,66 @@ void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
     retry_with_callout(uc, *block, cache->guest_eip(*block, call));
 }
 
+// An indirect transfer came to a block, or a return to a landing, that was made for another EIP; it is in
+// r8d.
+void EngineCore::wrong_arrival(ucontext_t& uc, Block& block) {
+    auto& gregs = uc.uc_mcontext.gregs;
+    const auto host = static_cast<uint32_t>(gregs[REG_RIP]);
+    const uint32_t made_for = cache->guest_eip(block, host);
+    gregs[REG_RIP] = host < block.body ? stubs.indirect_miss : stubs.return_miss;
+    if (missed_arrivals.too_many(host)) {
+        cache->mark_arrival(block.backing,
+                            static_cast<uint16_t>((block.offset + made_for - block.eip) % kPageSize));
+        cache->invalidate(block);
+    }
+}
+
+// Calls nested deeper than the shadow stack: it starts afresh. Calls do not poll, for their returns do; ones
+// that never return meet this every few thousand calls.
+void EngineCore::shadow_stack_full(ucontext_t& uc) {
+    auto& gregs = uc.uc_mcontext.gregs;
+    gregs[REG_RSP] = static_cast<greg_t>(rt->shadow_top);
+    const auto* call = reinterpret_cast<const uint8_t*>(gregs[REG_RIP]);
+    constexpr uint8_t kCallRelative = 0xE8;
+    if (!poll_armed() || call[0] != kCallRelative)
+        return;
+    int32_t distance = 0;
+    std::memcpy(&distance, call + 1, sizeof distance);
+    const uint64_t target = static_cast<uint64_t>(gregs[REG_RIP]) + 5 + static_cast<int64_t>(distance);
+    const Block* callee = cache->find_host(target);
+    if (callee != nullptr && callee->body == target) // the guest's own push is done: it is about to begin
+        leave_from_handler(uc, ExitReason32::Poll, callee->eip);
+}
+
 void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
-    if (address - trap_page_ < kPageSize ||
-        address - (reinterpret_cast<uint64_t>(rt) - kPollPageBytes) <
-            kPollPageBytes) { // a poll; those in the return stub hold the target in r8d
-        const uint32_t eip =
-            block != nullptr ? cache->guest_eip(*block, host) : static_cast<uint32_t>(gregs[REG_R8]);
-        leave_from_handler(uc, ExitReason32::Poll, eip);
-        return;
-    }
-    if (contexts.in_shadow_guard(address)) { // calls nested deeper than the shadow stack: start it afresh
-        gregs[REG_RSP] = static_cast<greg_t>(rt->shadow_top);
+    if (contexts.in_shadow_guard(address)) {
+        shadow_stack_full(uc);
         return;
     }
     VERIFY(block != nullptr);
     const uint32_t eip = cache->guest_eip(*block, host);
+    const RuntimeMemory::Place place = runtime_memory->place_of(address);
+    if (place == RuntimeMemory::Place::Poll || address - trap_page_ < kPageSize) {
+        leave_from_handler(uc, ExitReason32::Poll, eip);
+        return;
+    }
+    if (place == RuntimeMemory::Place::Arrival) { // a poll; whether it came here by right is not known yet
+        leave_from_handler(uc, ExitReason32::Poll, static_cast<uint32_t>(gregs[REG_R8]));
+        return;
+    }
+    if (place == RuntimeMemory::Place::Guard) {
+        wrong_arrival(uc, *block);
+        return;
+    }
     if (address - null_segment_page_ < kPageSize) {
         pending_fault = {Vector::GeneralProtection, true, 0, 0};
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     }
-    for (unsigned i = 0; i < limit_traps_.size(); ++i) {
-        if (address - limit_traps_[i] >= kLimitTrapBytes)
-            continue;
-        const uint64_t segment =
-            (address - reinterpret_cast<uint64_t>(rt) - 8 * kLimitTrapIndexes[i]) / kLimitTrapStride;
-        const bool stack = segment == static_cast<unsigned>(SegReg::Ss);
+    if (place == RuntimeMemory::Place::Limit) {
+        const bool stack = runtime_memory->segment_of_limit(address) == static_cast<unsigned>(SegReg::Ss);
         pending_fault = {stack ? Vector::StackFault : Vector::GeneralProtection, true, 0, 0};
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;

@@ -1,6 +1,6 @@
 // Near control transfers. A guest CALL is paired with a host CALL and a guest RET with a host RET: the
-// landing after the CALL checks that the guest really returned there. Backward and indirect transfers poll
-// for attention.
+// landing after the CALL checks that the guest really returned there. Backward jumps poll for attention, and
+// so do indirect arrivals; a CALL leaves it to its landing (see EngineCore::shadow_stack_full).
 #include "vmm/translator/block_translator.h"
 
 #include <Zydis/Zydis.h>
@@ -33,7 +33,6 @@ void BlockTranslator::lower_jump_conditional() {
 }
 
 void BlockTranslator::lower_jump_indirect() {
-    poll();
     load_branch_operand();
     check_indirect_target(kScratch2);
     e_->mov32(kScratch0, kScratch2);
@@ -115,8 +114,6 @@ void BlockTranslator::lower_call_relative() {
         ended_ = true;
         return;
     }
-    if (insn_->target <= insn_->eip)
-        poll();
     push_imm(insn_->next_eip(), insn_->operand_bytes);
     if (insn_->target == insn_->next_eip()) { // CALL $+n; POP: reads EIP, never returns
         exit_direct(insn_->target);
@@ -131,7 +128,6 @@ void BlockTranslator::lower_call_relative() {
 }
 
 void BlockTranslator::lower_call_indirect() {
-    poll();
     load_branch_operand();
     check_indirect_target(kScratch2);
     if (flat_stack()) {

@@ -37,6 +37,42 @@ void BlockTranslator::lower_identity() {
         emit_identity(opcode_of(true));
 }
 
+// Does something soon after this instruction, on every way on, access memory near where ESP points? Then the
+// biased ESP may leave its window: the access faults in the guard, whose handler brings it back.
+bool BlockTranslator::stack_used_soon() const {
+    if (!flat_stack())
+        return false;
+    for (unsigned i = index_ + 1; i < count_; ++i) {
+        const GuestInstruction& next = instructions_[i];
+        if (calls_out(i))
+            return false;
+        switch (next.lowering) {
+        case Lowering::Push:
+        case Lowering::CallRelative:
+            return true;
+        case Lowering::Return:
+            return !indirect_can_exceed();
+        case Lowering::Pop:
+            return !next.has_modrm;
+        case Lowering::Identity:
+        case Lowering::SimdIdentity:
+        case Lowering::X87Identity:
+        case Lowering::IncDec:
+        case Lowering::Lea:
+            break;
+        default:
+            return false;
+        }
+        const MemoryOperand& m = next.memory;
+        if (next.lowering != Lowering::Lea && next.has_memory && m.base == kEspNumber &&
+            m.index == kNoRegister && m.address_bits == 32 && key_.segment(m.segment) == SegmentClass::Flat &&
+
+            m.displacement >= -kFarthestStackStep && m.displacement <= kFarthestStackStep)
+            return true;
+    }
+    return false;
+}
+
 // ADD ESP, imm and SUB ESP, imm: every function's frame. The flags are computed beside the chain that carries
 // ESP.
 void BlockTranslator::lower_stack_adjustment() {
@@ -47,6 +83,15 @@ void BlockTranslator::lower_stack_adjustment() {
     constexpr uint8_t kAdd = 0, kCmp = 7;
     const auto delta =
         static_cast<int32_t>(add ? static_cast<uint32_t>(value) : 0u - static_cast<uint32_t>(value));
+    if (delta >= -kFarthestStackStep && delta <= kFarthestStackStep && stack_used_soon()) {
+        const uint8_t flags_from = add ? kScratch1 : kGuestEsp;
+        if (add)
+            e_->mov32(kScratch1, kGuestEsp);
+        e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, flags_from);
+        e_->dword(static_cast<uint32_t>(value));
+        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = delta});
+        return;
+    }
     e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = delta});
     e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, kGuestEsp);
     e_->dword(static_cast<uint32_t>(value));

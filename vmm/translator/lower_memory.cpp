@@ -49,7 +49,7 @@ void BlockTranslator::check_limit(unsigned segment, uint8_t offset_reg, unsigned
     e_->load32(kScratch1, {.base = kRuntime,
                            .index = kScratch3,
                            .scale = 8,
-                           .displacement = static_cast<int32_t>(segment * kLimitTrapStride)});
+                           .displacement = static_cast<int32_t>(segment * kLimitTrapStride) - kAnchor});
 }
 
 // The host operand for an offset already in a register. Uses r9 and r11.

@@ -25,6 +25,8 @@ inline constexpr uint32_t kLimitTrapStride = 4096;
 // What the scaled index can be on a violation: the high half of a negative difference, byte-swapped.
 inline constexpr uint64_t kLimitTrapIndexes[] = {0xFEFFFFFF, 0xFFFFFFFF};
 inline constexpr uint64_t kLimitTrapBytes = 8 * 4096;
+// How far one step of the biased ESP may take it between accesses through it (RET imm16 is the farthest).
+inline constexpr int32_t kFarthestStackStep = 0x10000 + 8;
 inline constexpr uint32_t kOtherFlags = ~(eflags::kHostHeld | eflags::kIf | eflags::kRf | eflags::kVm);
 inline constexpr uint32_t kInterruptWaiting = eflags::kFixed1; // a bit that no comparison of flags expects
 inline constexpr unsigned kMaxCallouts = 96;
@@ -54,20 +56,22 @@ struct Runtime {
     alignas(64) uint8_t slot[kSlotBytes]{};
 };
 
-// Runtime's own mapping: the poll page, the structure, and room for the limit check's harmless load. A poll
-// is one load from the poll page, which is PROT_NONE while someone wants the vCPU's attention; it lies before
-// Runtime so that the load's displacement is a byte.
+// Runtime's own mapping: the structure with room for the limit check's harmless load, then the poll page. r15
+// points behind both (see RuntimeMemory).
 inline constexpr uint32_t kRuntimeBytes = 60 * 1024;
 inline constexpr uint32_t kPollPageBytes = 4096;
+inline constexpr int32_t kAnchor = kRuntimeBytes + kPollPageBytes;
 inline constexpr int32_t kPoll = -8;
+inline constexpr int32_t kArrival = -4;
 static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 
-inline constexpr int32_t kRtGpr = offsetof(CpuState, gpr);
-inline constexpr int32_t kRtEip = offsetof(CpuState, eip);
-#define ENCORE_RT(field) static_cast<int32_t>(offsetof(::vmm::Runtime, field))
+// Displacements from r15.
+inline constexpr int32_t kRtGpr = static_cast<int32_t>(offsetof(CpuState, gpr)) - kAnchor;
+inline constexpr int32_t kRtEip = static_cast<int32_t>(offsetof(CpuState, eip)) - kAnchor;
+#define ENCORE_RT(field) (static_cast<int32_t>(offsetof(::vmm::Runtime, field)) - ::vmm::kAnchor)
 
 inline constexpr int32_t rt_segment(unsigned reg) {
-    return static_cast<int32_t>(offsetof(CpuState, seg) + reg * sizeof(Segment));
+    return static_cast<int32_t>(offsetof(CpuState, seg) + reg * sizeof(Segment)) - kAnchor;
 }
 inline constexpr int32_t rt_segment_base(unsigned reg) {
     return rt_segment(reg) + static_cast<int32_t>(offsetof(Segment, base));

@@ -69,7 +69,7 @@ Stubs emit_stubs(Emitter& e) {
     for (uint8_t reg : kCalleeSaved)
         push(e, reg);
     e.lea64(kRsp, {.base = kRsp, .displacement = -8}); // keeps call-outs 16-byte aligned
-    e.mov64(kRuntime, kRdi);
+    e.lea64(kRuntime, {.base = kRdi, .displacement = kAnchor});
     e.store64(rt(ENCORE_RT(cpp_rsp)), kRsp);
     e.mov64(kScratch1, kRsi);
     restore(e);
@@ -85,7 +85,7 @@ Stubs emit_stubs(Emitter& e) {
 
     stubs.callout = static_cast<uint32_t>(e.address());
     save(e);
-    e.mov64(kRdi, kRuntime);
+    e.lea64(kRdi, {.base = kRuntime, .displacement = -kAnchor});
     e.mov32(kRsi, kScratch0);
     e.mov32(kRdx, kScratch1);
     e.op_mem({.opcode = 0xFF}, 2, // call [rt.callouts + index*8]
@@ -118,8 +118,6 @@ Stubs emit_stubs(Emitter& e) {
 
     stubs.return_miss = static_cast<uint32_t>(e.address());
     e.load64(kRsp, rt(ENCORE_RT(shadow_top)));
-    // Returns that never pair up may be a loop made of returns alone: poll here, with the target in r8d.
-    e.load32(kScratch2, rt(kPoll));
     table_jump(e);
     return stubs;
 }

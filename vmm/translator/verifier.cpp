@@ -79,6 +79,8 @@ class BlockVerifier {
         if (pending_rebias_ && !is_rebias() && !is_zero_extension())
             fail("ESP written without its window base");
         pending_rebias_ = false;
+        if (uses_stack_pointer(current_))
+            drifts_ = false;
         check_branch();
         for (unsigned i = 0; i < z.operand_count; ++i) {
             const ZydisDecodedOperand& operand = current_.operands[i];
@@ -99,6 +101,8 @@ class BlockVerifier {
         }
         if (z.meta.branch_type == ZYDIS_BRANCH_TYPE_NONE)
             return;
+        if (drifts_ && z.meta.category != ZYDIS_CATEGORY_CALL) // calls: to stubs, which bias ESP afresh
+            fail("biased ESP moved and not used");
         const ZydisDecodedOperand& to = current_.operands[0];
         if (to.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
             const uint64_t target = current_.host + z.length + static_cast<uint64_t>(to.imm.value.s);
@@ -157,16 +161,30 @@ class BlockVerifier {
 
     // r12 <- r12 + small, or <- 32-bit register + window.
     void check_stack_pointer_lea() {
-        constexpr int64_t kMostRelease = 0x10000 + 8;
         if (current_.z.mnemonic != ZYDIS_MNEMONIC_LEA)
             fail("biased ESP written other than by LEA");
         const auto& m = current_.operands[1].mem;
-        const bool small = m.disp.value >= -8 && m.disp.value <= kMostRelease;
-        if (m.base == ZYDIS_REGISTER_R12 && m.index == ZYDIS_REGISTER_NONE && small)
+        const bool small = m.disp.value >= -kFarthestStackStep && m.disp.value <= kFarthestStackStep;
+        if (m.base == ZYDIS_REGISTER_R12 && m.index == ZYDIS_REGISTER_NONE && small) {
+            drifts_ = drifts_ || !uses_stack_pointer(previous_);
             return;
+        }
         if (m.index == ZYDIS_REGISTER_R14 && m.scale == 1 && m.disp.value == 0)
             return;
         fail("biased ESP out of reach of its window");
+    }
+
+    // Does it access memory near r12? What is out of the window then meets the guard and is brought back.
+    [[nodiscard]] static bool uses_stack_pointer(const Decoded& d) {
+        for (unsigned i = 0; d.host != 0 && i < d.z.operand_count; ++i) {
+            const ZydisDecodedOperand& o = d.operands[i];
+            if (o.type == ZYDIS_OPERAND_TYPE_MEMORY && o.mem.type != ZYDIS_MEMOP_TYPE_AGEN &&
+                o.mem.base == ZYDIS_REGISTER_R12 && o.mem.index == ZYDIS_REGISTER_NONE &&
+                o.mem.segment != ZYDIS_REGISTER_GS && o.mem.disp.value >= -kFarthestStackStep &&
+                o.mem.disp.value <= kFarthestStackStep)
+                return true;
+        }
+        return false;
     }
 
     void check_memory(const ZydisDecodedOperand& operand) {
@@ -192,14 +210,17 @@ class BlockVerifier {
                 return;
             break;
         case ZYDIS_REGISTER_R15:
-            if (plain && displacement >= 0 &&
-                displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) &&
+            if (plain && displacement >= -kAnchor &&
+                displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) - kAnchor &&
                 (!write || writable_field(displacement)))
                 return;
             if (plain && displacement == kPoll && !write)
                 return;
-            if (m.index == ZYDIS_REGISTER_R11 && m.scale == 8 && !write && displacement >= 0 &&
-                displacement < static_cast<int64_t>(kLimitTrapStride * kSegmentCount))
+            if (m.index == ZYDIS_REGISTER_R9 && m.scale == 1 && !write && displacement == kArrival &&
+                operand.size == 32 && previous_is_lea_r9d())
+                return;
+            if (m.index == ZYDIS_REGISTER_R11 && m.scale == 8 && !write && displacement >= -kAnchor &&
+                displacement < static_cast<int64_t>(kLimitTrapStride * kSegmentCount) - kAnchor)
                 return;
             break;
         case ZYDIS_REGISTER_R13:
@@ -232,6 +253,11 @@ class BlockVerifier {
     [[nodiscard]] static bool writable_field(int64_t at) {
         return at == kRtEip || at == ENCORE_RT(next_eip) || at == ENCORE_RT(exit_reason) ||
                at == ENCORE_RT(exit_argument) || at == ENCORE_RT(interrupt_flag);
+    }
+
+    [[nodiscard]] bool previous_is_lea_r9d() const {
+        return previous_.z.mnemonic == ZYDIS_MNEMONIC_LEA &&
+               previous_.operands[0].reg.value == ZYDIS_REGISTER_R9D;
     }
 
     [[nodiscard]] bool previous_is_movzx_r9() const {
@@ -268,6 +294,7 @@ class BlockVerifier {
     ZydisDecoder decoder_;
     Decoded current_, previous_, older_;
     bool pending_rebias_ = false;
+    bool drifts_ = false; // r12 was moved without an access through it yet
 };
 
 } // namespace
