@@ -114,6 +114,85 @@ GUEST_TEST("control: flags survive returns, predicted or not", "[control]") {
     CHECK(g.ebx() == 50);
     CHECK(g.edx() == 50);
 }
+GUEST32(alias_jumps, R"(
+    mov dword ptr ds:[0x20040], 0x00e3ff42 # inc edx; jmp ebx
+    mov ebx, 0x10060
+    mov esi, 0x20040
+    mov edi, 0x10040
+    mov ecx, 300
+1:  jmp edi
+    .org 0x40, 0x90
+    inc ebp
+    jmp esi
+    .org 0x60, 0x90
+    dec ecx
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("control: indirect jumps to addresses that differ in their upper half", "[control]") {
+    CHECK(g.run(alias_jumps) == "hlt");
+    CHECK(g.edx() == 300);
+    CHECK(g.ebp() == 300);
+}
+GUEST32(wrong_returns, R"(
+    mov ecx, 4000
+1:  call 2f
+    ud2
+    .org 0x20, 0x90
+3:  dec ecx
+    jnz 1b
+    hlt
+    .org 0x30, 0x90
+    inc edx
+    jmp 3b
+    .org 0x40, 0x90
+2:  mov eax, 0x10020
+    test ecx, 3
+    jnz 4f
+    mov eax, 0x10030           # one call in four
+4:  mov [esp], eax
+    inc ebx
+    ret
+)");
+GUEST_TEST("control: returns that never go where the call was", "[control]") {
+    CHECK(g.run(wrong_returns) == "hlt");
+    CHECK(g.ebx() == 4000);
+    CHECK(g.edx() == 1000);
+}
+GUEST32(stack_steps, R"(
+    mov dword ptr ds:[0x41000], 7
+    mov ecx, 70000
+1:  sub esp, 0x10000           # below zero and on around 4 GiB
+    lea eax, [esp + 0x10000]
+    dec ecx
+    jnz 1b
+    mov esi, esp
+    mov esp, 0x31000
+    mov ecx, 50
+2:  sub esp, 0x10000
+    add ebx, [esp + 0x10000]
+    add esp, 0x10000
+    add edx, [esp + 0x10000]
+    sub esp, 0x40000
+    mov ebp, [esp + 0x10000]
+    add esp, 0x40000
+    adc edi, 0
+    push 7
+    pop eax
+    dec ecx
+    jnz 2b
+    hlt
+)");
+GUEST_TEST("control: the stack pointer may leave 4 GiB between accesses", "[control]") {
+    g.put32(0x31000, 3);
+    CHECK(g.run(stack_steps) == "hlt");
+    CHECK(g.esi() == static_cast<uint32_t>(kKernelStack - uint64_t{70000} * 0x10000));
+    CHECK(g.esp() == 0x31000);
+    CHECK(g.ebx() == 150);
+    CHECK(g.edx() == 350);
+    CHECK(g.edi() == 50); // ADD over the top carries
+    CHECK(g.eax() == 7);
+}
 GUEST32(esp_forms, R"(
     push esp
     pop eax

@@ -40,6 +40,11 @@ GUEST32(loop_forward_calls, R"(
 3:  jmp 1b
 )");
 GUEST_TEST("interrupt: out of calls that never return", "[irq]") { expect_interrupt(g, loop_forward_calls); }
+GUEST32(loop_backward_calls, R"(
+1:  mov esp, 0x700000
+    call 1b
+)");
+GUEST_TEST("interrupt: out of a call to itself", "[irq]") { expect_interrupt(g, loop_backward_calls); }
 GUEST32(loop_ret_only, R"(
     .org 0x10, 0x90
     push 0x10010
@@ -60,6 +65,23 @@ GUEST_TEST("interrupt: out of a chain of RETs over memory", "[irq]") {
     g.state.eip = kCode + 3;
     CHECK(g.run() == "hlt");
     CHECK(g.in_handler(0x40));
+}
+GUEST32(loop_call_tree, R"(
+    mov eax, 60
+    jmp 2f
+1:  test eax, eax
+    jz 3f
+    dec eax
+    call 1b
+    call 1b
+    inc eax
+3:  ret
+2:  call 1b
+    ud2
+)");
+GUEST_TEST("interrupt: out of a recursion that only calls and returns", "[irq]") {
+    g.esp() = 0x8000;
+    expect_interrupt(g, loop_call_tree);
 }
 GUEST32(loop_indirect, R"(
     mov eax, 0x10005
