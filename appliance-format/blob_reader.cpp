@@ -62,6 +62,14 @@ base::Result<> BlobReader::read(uint64_t offset, std::span<uint8_t> out) const {
     return {};
 }
 
+base::Result<> BlobReader::read_chunk(uint64_t index, std::span<uint8_t> out,
+                                      std::vector<uint8_t>& compressed) const {
+    const ObjectRef ref = TRY(chunk_ref(index));
+    if (auto loaded = store_->load(ref, 0, out, describe(0, index), &compressed); !loaded)
+        return tl::make_unexpected(located(loaded.error()));
+    return {};
+}
+
 base::Result<std::vector<uint8_t>> BlobReader::read_all(uint64_t limit) const {
     if (blob_.size > limit)
         return base::fail(

@@ -23,6 +23,9 @@ class BlobReader {
     // unverified is left in `out`. Whole chunks are unpacked straight into `out` and are not cached.
     base::Result<> read(uint64_t offset, std::span<uint8_t> out) const;
 
+    // One chunk, and how it is stored if it is compressed; for carrying it to another bundle as it is.
+    base::Result<> read_chunk(uint64_t index, std::span<uint8_t> out, std::vector<uint8_t>& compressed) const;
+
     // The whole of a small blob (kernel, picture, device state).
     base::Result<std::vector<uint8_t>> read_all(uint64_t limit) const;
 

@@ -18,6 +18,12 @@ class BlobSource {
     [[nodiscard]] virtual uint64_t size() const = 0;
     // Exactly out.size() bytes; the range lies within size().
     virtual base::Result<> read(uint64_t offset, std::span<uint8_t> out) = 0;
+    // The same for one whole chunk of a source whose chunks are compressed already: `compressed` gets that
+    // form.
+    virtual base::Result<> read_chunk(uint64_t offset, std::span<uint8_t> out,
+                                      std::vector<uint8_t>& /*compressed*/) {
+        return read(offset, out);
+    }
     // The first offset >= `offset` that may not be zero; size() when only zeros follow.
     virtual uint64_t next_data(uint64_t offset) { return offset; }
     // Where the bundle that the writer extends stores this chunk already, if it is known to: then it is

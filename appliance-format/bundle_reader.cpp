@@ -46,7 +46,7 @@ base::Result<std::unique_ptr<Bundle>> Bundle::open_fd(base::UniqueFd fd, const s
 
 base::Result<> Bundle::load() {
     const int fd = file_->fd.get();
-    members_ = TRY(read_layout(fd));
+    members_ = TRY(read_layout(fd, {"an Encore bundle", kManifestMember}));
     if (members_.empty() || members_[0].name != kManifestMember)
         return base::fail("does not begin with a manifest", kNotABundle);
     if (members_.size() < 2 || members_[1].name != kSignatureMember)
@@ -76,9 +76,9 @@ base::Result<> Bundle::load() {
             return base::fail(
                 fmt::format("member {} is not the one the manifest names ({})", member.name, pack.member),
                 kDamaged);
-        packs.push_back({pack.member, member.offset, member.size});
+        packs.push_back({pack.member, member.offset, member.size, fd});
     }
-    file_->store = std::make_unique<ChunkStore>(fd, std::move(packs), kCacheBytes);
+    file_->store = std::make_unique<ChunkStore>(std::move(packs), kCacheBytes);
     return {};
 }
 

@@ -47,7 +47,7 @@ struct BundleWriter::Job {
     bool zero = false;
     std::optional<ObjectRef> stored; // known before reading
     signing::Hash hash{};
-    std::vector<uint8_t> compressed; // empty: stored as it is, or known already
+    std::vector<uint8_t> compressed; // empty: not yet, stored as it is, or known already
 };
 
 // Gathers references; every kFanout of a level become a node of the next. Holds at most kFanout a level.
@@ -112,12 +112,99 @@ base::Result<BundleWriter> BundleWriter::extend(const Bundle& old, const std::st
         Bundle::RawPack raw = old.raw_pack(i);
         writer.spool_.adopt(old.manifest().packs[i], raw.fd, raw.offset);
     }
+    writer.adopted_packs_ = old.manifest().packs.size();
     for (const BlobInfo& blob : old.manifest().blobs) {
         BlobReader reader = TRY(old.open_blob(blob.name));
         TRY(reader.walk([&](const BlobReader::Visit& visit) -> base::Result<bool> {
             // A subtree met before has nothing new below it.
             return writer.known_.emplace(Key{visit.ref.hash, visit.level}, visit.ref).second;
         }));
+    }
+    return writer;
+}
+
+namespace {
+
+constexpr uint64_t kMuchWaste = 16u << 20; // in one pack; less is worth it from an eighth of the pack on
+constexpr uint16_t kNoPack = 0xFFFF;
+
+// A blob of the old bundle, whose packs have other numbers now.
+class CarriedBlob final : public BlobSource {
+  public:
+    CarriedBlob(BlobReader reader, const std::vector<uint16_t>& numbers)
+        : reader_(std::move(reader)), numbers_(numbers) {}
+    [[nodiscard]] uint64_t size() const override { return reader_.size(); }
+    base::Result<> read(uint64_t offset, std::span<uint8_t> out) override {
+        return reader_.read(offset, out);
+    }
+    base::Result<> read_chunk(uint64_t offset, std::span<uint8_t> out,
+                              std::vector<uint8_t>& compressed) override {
+        return reader_.read_chunk(offset / reader_.chunk_size(), out, compressed);
+    }
+    base::Result<std::optional<ObjectRef>> stored(uint64_t offset, size_t) override {
+        ObjectRef ref = TRY(reader_.chunk_ref(offset / reader_.chunk_size()));
+        if (ref.is_zero())
+            return ref;
+        if (numbers_.at(ref.pack) == kNoPack)
+            return std::nullopt;
+        ref.pack = numbers_[ref.pack];
+        return ref;
+    }
+
+  private:
+    BlobReader reader_;
+    const std::vector<uint16_t>& numbers_; // by old number
+};
+
+} // namespace
+
+base::Result<BundleWriter> BundleWriter::rewrite(const Bundle& old, const std::string& path,
+                                                 WriterOptions options,
+                                                 const std::function<bool(const BlobInfo&)>& keep) {
+    BundleWriter writer = TRY(create(path, std::move(options)));
+    writer.manifest_ = old.manifest();
+    writer.manifest_.blobs.clear();
+    // What is needed of each pack. `known_` begins with the old places of it.
+    std::vector<uint64_t> needed(old.manifest().packs.size());
+    uint64_t total = 0;
+    for (const BlobInfo& blob : old.manifest().blobs) {
+        if (!keep(blob))
+            continue;
+        total += blob.size;
+        TRY(TRY(old.open_blob(blob.name)).walk([&](const BlobReader::Visit& visit) -> base::Result<bool> {
+            if (!writer.known_.emplace(Key{visit.ref.hash, visit.level}, visit.ref).second)
+                return false;
+            needed.at(visit.ref.pack) += visit.ref.stored;
+            return true;
+        }));
+    }
+    std::vector<uint16_t> numbers(needed.size(), kNoPack);
+    const auto is_wasteful = [&](size_t i) {
+        const uint64_t size = old.manifest().packs[i].size, waste = size - std::min(size, needed[i]);
+        return waste >= kMuchWaste || (waste > 0 && waste >= size / 8);
+    };
+    bool moves = false;
+    for (size_t i = 0; i < needed.size(); ++i)
+        moves = moves || is_wasteful(i);
+    uint16_t next = 0;
+    for (size_t i = 0; i < needed.size(); ++i) {
+        const PackInfo& pack = old.manifest().packs[i];
+        // A node says where its chunks are, so when chunks move most nodes change, too.
+        if (moves && (pack.member.starts_with("blobs/index.") || is_wasteful(i)))
+            continue;
+        const Bundle::RawPack raw = old.raw_pack(i);
+        writer.spool_.adopt(pack, raw.fd, raw.offset);
+        numbers[i] = next++;
+    }
+    for (auto& [key, ref] : writer.known_)
+        ref.pack = numbers[ref.pack];
+    std::erase_if(writer.known_, [](const auto& entry) { return entry.second.pack == kNoPack; });
+    writer.options_.total_input = total;
+    for (const BlobInfo& blob : old.manifest().blobs) {
+        if (!keep(blob))
+            continue;
+        CarriedBlob source(TRY(old.open_blob(blob.name)), numbers);
+        TRY(writer.add_blob(blob.name, source, blob.chunk));
     }
     return writer;
 }
@@ -136,7 +223,7 @@ void BundleWriter::prepare(Job& job) const {
     if (job.zero)
         return;
     job.hash = object_hash(job.level, job.content);
-    if (known_.count({job.hash, job.level}))
+    if (known_.count({job.hash, job.level}) || !job.compressed.empty())
         return;
     thread_local std::unique_ptr<ZSTD_CCtx, CompressorDeleter> context{ZSTD_createCCtx()};
     VERIFY(context);
@@ -195,7 +282,7 @@ base::Result<> BundleWriter::add_blob(const std::string& name, BlobSource& sourc
             if (job.stored || source.next_data(offset) >= offset + size)
                 job.content = {}; // a hole: zero without reading
             else
-                TRY(source.read(offset, {buffer.data() + used, size}));
+                TRY(source.read_chunk(offset, {buffer.data() + used, size}, job.compressed));
             jobs.push_back(std::move(job));
             used += chunk;
             input_done_ += size;
@@ -213,8 +300,8 @@ void BundleWriter::remove_blob(const std::string& name) {
     std::erase_if(manifest_.blobs, [&](const BlobInfo& blob) { return blob.name == name; });
 }
 
-base::Result<> BundleWriter::write_archive(int fd, const std::string& json, const std::vector<uint8_t>& cms,
-                                           const std::vector<PackSpool::Pack>& packs) const {
+base::Result<> BundleWriter::write_archive(int fd, const std::vector<FrontMember>& front,
+                                           std::span<const PackSpool::Pack> packs) const {
     struct Sink {
         int fd;
         const std::string& path;
@@ -252,9 +339,10 @@ base::Result<> BundleWriter::write_archive(int fd, const std::string& json, cons
     auto put = [&](const void* bytes, size_t size) {
         return size == 0 || archive_write_data(out.get(), bytes, size) == static_cast<la_ssize_t>(size);
     };
-    if (!begin(kManifestMember, json.size()) || !put(json.data(), json.size()) ||
-        !begin(kSignatureMember, cms.size()) || !put(cms.data(), cms.size()))
-        return failed();
+    for (const FrontMember& member : front)
+        if (!begin(member.name.c_str(), member.content.size()) ||
+            !put(member.content.data(), member.content.size()))
+            return failed();
     uint64_t done = 0, total = 0;
     for (const PackSpool::Pack& pack : packs)
         total += pack.info.size;
@@ -277,29 +365,44 @@ base::Result<> BundleWriter::write_archive(int fd, const std::string& json, cons
     return {};
 }
 
-base::Result<> BundleWriter::finish(const signing::Signer* signer) {
-    auto packs = TRY(spool_.finish());
+base::Result<std::string> BundleWriter::close_manifest(const std::vector<PackSpool::Pack>& packs) {
     manifest_.format = kFormatVersion;
     manifest_.packs.clear();
     for (const PackSpool::Pack& pack : packs)
         manifest_.packs.push_back(pack.info);
     TRY(check_manifest(manifest_));
-    const std::string json = write_manifest(manifest_);
+    std::string json = write_manifest(manifest_);
     if (json.size() > kMaxManifest)
         return base::fail("the appliance has too many parts for one bundle");
-    const std::span<const uint8_t> json_bytes{reinterpret_cast<const uint8_t*>(json.data()), json.size()};
+    return json;
+}
+
+base::Result<> BundleWriter::finish(const signing::Signer* signer) {
+    const auto packs = TRY(spool_.finish());
+    const std::string json = TRY(close_manifest(packs));
     std::vector<uint8_t> cms;
     if (signer)
-        cms = TRY(signer->sign(json_bytes));
+        cms = TRY(signer->sign({reinterpret_cast<const uint8_t*>(json.data()), json.size()}));
 
     OutputFile output = TRY(OutputFile::create(path_));
-    TRY(write_archive(output.fd(), json, cms, packs));
+    TRY(write_archive(output.fd(),
+                      {{kManifestMember, json}, {kSignatureMember, std::string(cms.begin(), cms.end())}},
+                      packs));
     // What cannot be opened again is not published; this also holds libarchive to the canonical header form.
     auto check = TRY(Bundle::open_fd(base::UniqueFd{::dup(output.fd())}, path_));
     if (check->manifest() != manifest_)
         return base::fail(fmt::format("{} did not read back as written", path_));
     if (signer)
         TRY(check->signer());
+    return output.commit();
+}
+
+base::Result<> BundleWriter::finish_beside(const Front& front, const Check& check) {
+    const auto packs = TRY(spool_.finish());
+    const std::string json = TRY(close_manifest(packs));
+    OutputFile output = TRY(OutputFile::create(path_));
+    TRY(write_archive(output.fd(), front(json), std::span(packs).subspan(adopted_packs_)));
+    TRY(check(base::UniqueFd{::dup(output.fd())}, path_));
     return output.commit();
 }
 

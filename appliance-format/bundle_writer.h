@@ -26,6 +26,11 @@ struct WriterOptions {
     uint64_t total_input = 0; // for progress only
 };
 
+// A small member in front of the packs.
+struct FrontMember {
+    std::string name, content;
+};
+
 class BundleWriter {
   public:
     // `path` is where finish() puts the bundle.
@@ -34,6 +39,12 @@ class BundleWriter {
     // `old` outlives the writer; `path` may be its own.
     static base::Result<BundleWriter> extend(const Bundle& old, const std::string& path,
                                              WriterOptions options);
+
+    // The same with only the blobs that `keep` wants, and without what only the others needed: packs with
+    // much of that are written anew, chunk by chunk as they are stored, each checked.
+    static base::Result<BundleWriter> rewrite(const Bundle& old, const std::string& path,
+                                              WriterOptions options,
+                                              const std::function<bool(const BlobInfo&)>& keep);
 
     // Drops a blob nothing names any more. Its chunks stay in the packs they are in.
     void remove_blob(const std::string& name);
@@ -45,6 +56,13 @@ class BundleWriter {
 
     // Signs (null: leaves unsigned), writes, re-reads and publishes the bundle.
     base::Result<> finish(const signing::Signer* signer);
+
+    // Writes a file that refers to the bundle this writer extends: of the packs only the new ones are in it.
+    // `front` makes its first members, given the whole manifest; `check` opens it again before it is
+    // published.
+    using Front = std::function<std::vector<FrontMember>(const std::string& manifest_json)>;
+    using Check = std::function<base::Result<>(base::UniqueFd fd, const std::string& path)>;
+    base::Result<> finish_beside(const Front& front, const Check& check);
 
   private:
     struct Job; // one object on its way into the store
@@ -63,14 +81,16 @@ class BundleWriter {
     base::Result<ObjectRef> store(const Job& job);
     void prepare_all(std::vector<Job>& jobs) const;
     base::Result<> report(WriterOptions::Phase phase, uint64_t done, uint64_t total) const;
-    base::Result<> write_archive(int fd, const std::string& json, const std::vector<uint8_t>& cms,
-                                 const std::vector<PackSpool::Pack>& packs) const;
+    base::Result<std::string> close_manifest(const std::vector<PackSpool::Pack>& packs);
+    base::Result<> write_archive(int fd, const std::vector<FrontMember>& front,
+                                 std::span<const PackSpool::Pack> packs) const;
 
     std::string path_;
     WriterOptions options_;
     Manifest manifest_;
     PackSpool spool_;
     std::unordered_map<Key, ObjectRef, KeyHash> known_;
+    size_t adopted_packs_ = 0; // of the bundle this one extends
     uint64_t input_done_ = 0;
 };
 

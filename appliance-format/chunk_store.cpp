@@ -28,11 +28,11 @@ bool decompress(std::span<const uint8_t> stored, std::span<uint8_t> out) {
 
 } // namespace
 
-ChunkStore::ChunkStore(int fd, std::vector<Pack> packs, size_t cache_bytes)
-    : fd_(fd), packs_(std::move(packs)), cache_bytes_(cache_bytes) {}
+ChunkStore::ChunkStore(std::vector<Pack> packs, size_t cache_bytes)
+    : packs_(std::move(packs)), cache_bytes_(cache_bytes) {}
 
 base::Result<> ChunkStore::load(const ObjectRef& ref, unsigned level, std::span<uint8_t> out,
-                                const std::string& what) const {
+                                const std::string& what, std::vector<uint8_t>* as_stored) const {
     if (ref.is_zero()) {
         std::fill(out.begin(), out.end(), uint8_t{0});
         return {};
@@ -60,7 +60,7 @@ base::Result<> ChunkStore::load(const ObjectRef& ref, unsigned level, std::span<
         std::fill(out.begin(), out.end(), uint8_t{0});
         return damaged(why);
     };
-    if (auto read = read_exactly(fd_, pack.base + ref.offset, stored.data(), stored.size()); !read) {
+    if (auto read = read_exactly(pack.fd, pack.base + ref.offset, stored.data(), stored.size()); !read) {
         std::fill(out.begin(), out.end(), uint8_t{0});
         return base::fail(fmt::format("member {}: {}: {}", pack.member, what, read.error().message),
                           read.error().code);
@@ -71,6 +71,8 @@ base::Result<> ChunkStore::load(const ObjectRef& ref, unsigned level, std::span<
         return fail_closed("cannot be decompressed");
     if (object_hash(level, out) != ref.hash)
         return fail_closed("content does not match its signed hash");
+    if (compressed && as_stored != nullptr)
+        as_stored->assign(stored.begin(), stored.end());
     return {};
 }
 

@@ -17,21 +17,23 @@ namespace appliance_format {
 
 class ChunkStore {
   public:
-    // Where a pack lies in the file.
+    // Where a pack lies, in which file.
     struct Pack {
         std::string member;
         uint64_t base = 0;
         uint64_t size = 0;
+        int fd = -1; // outlives the store
     };
     using Content = std::shared_ptr<const std::vector<uint8_t>>;
 
-    // `fd` outlives the store. `cache_bytes` bounds the content kept.
-    ChunkStore(int fd, std::vector<Pack> packs, size_t cache_bytes);
+    // `cache_bytes` bounds the content kept.
+    ChunkStore(std::vector<Pack> packs, size_t cache_bytes);
 
     // Fills `out`, whose size is the object's length, with the content of `ref`; not cached.
     // `what` ("chunk 7 of disk0") goes into the error, which also names the member. Errors: kDamaged, kIo.
-    base::Result<> load(const ObjectRef& ref, unsigned level, std::span<uint8_t> out,
-                        const std::string& what) const;
+    // `compressed` (if given) gets the object as it is stored; nothing when it is stored as it is.
+    base::Result<> load(const ObjectRef& ref, unsigned level, std::span<uint8_t> out, const std::string& what,
+                        std::vector<uint8_t>* compressed = nullptr) const;
 
     // The same through the cache.
     base::Result<Content> fetch(const ObjectRef& ref, unsigned level, size_t size,
@@ -53,7 +55,6 @@ class ChunkStore {
         Content content;
     };
 
-    int fd_;
     std::vector<Pack> packs_;
     size_t cache_bytes_;
     mutable std::mutex mutex_;        // guards what follows

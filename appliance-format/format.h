@@ -10,10 +10,18 @@ inline constexpr uint32_t kFormatVersion = 1;
 
 inline constexpr const char* kManifestMember = "manifest.json";
 inline constexpr const char* kSignatureMember = "manifest.cms";
+// A saved session (session_file.h).
+inline constexpr uint32_t kSessionFormat = 1;
+inline constexpr const char* kSessionMember = "session.json";
+inline constexpr const char* kSessionSumMember = "session.sha256";
+inline constexpr const char* kDeltaMember = "delta.json";
+inline constexpr size_t kMaxFrontMembers = 3; // members before the packs, in either kind of file
 
 // Bounds every reader enforces before it allocates or loops.
 inline constexpr uint64_t kMaxManifest = 4u << 20;
 inline constexpr uint64_t kMaxSignature = 64u << 10;
+inline constexpr uint64_t kMaxSessionInfo = 4u << 10;
+inline constexpr size_t kMaxSessionText = 255; // names in it
 inline constexpr size_t kMaxPacks = 4096;
 inline constexpr size_t kMaxBlobs = 16384;
 inline constexpr size_t kMaxScenes = 256;

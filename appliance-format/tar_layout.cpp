@@ -97,7 +97,7 @@ std::array<uint8_t, kTarBlock> canonical_header(std::string_view name, uint64_t 
     return header;
 }
 
-base::Result<std::vector<TarMember>> read_layout(int fd) {
+base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind) {
     struct stat info;
     if (::fstat(fd, &info) != 0)
         return base::fail(fmt::format("cannot be read: {}", std::strerror(errno)), kIo);
@@ -108,18 +108,19 @@ base::Result<std::vector<TarMember>> read_layout(int fd) {
     // Before libarchive sees a byte: does it begin like a bundle? Anything else is simply another kind of
     // file.
     std::array<uint8_t, kTarBlock> header;
-    const auto expected = canonical_header(kManifestMember, 0);
+    const auto expected = canonical_header(kind.first_member, 0);
     if (file_size < kTarBlock)
-        return base::fail(file_size ? "is cut short or is not an Encore bundle" : "is empty", kNotABundle);
+        return base::fail(file_size ? fmt::format("is cut short or is not {}", kind.name) : "is empty",
+                          kNotABundle);
     TRY(read_exactly(fd, 0, header.data(), header.size()));
     if (!std::equal(header.begin(), header.begin() + 100, expected.begin()))
-        return base::fail("is not an Encore bundle (or its first bytes were changed)", kNotABundle);
+        return base::fail(fmt::format("is not {} (or its first bytes were changed)", kind.name), kNotABundle);
 
     std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
     VERIFY(reader);
     archive_read_support_format_tar(reader.get());
     if (::lseek(fd, 0, SEEK_SET) != 0 || archive_read_open_fd(reader.get(), fd, 16 << 10) != ARCHIVE_OK)
-        return base::fail("is not an Encore bundle", kNotABundle);
+        return base::fail(fmt::format("is not {}", kind.name), kNotABundle);
 
     std::vector<TarMember> members;
     std::set<std::string, std::less<>> names;
@@ -131,7 +132,7 @@ base::Result<std::vector<TarMember>> read_layout(int fd) {
             break;
         if (status != ARCHIVE_OK)
             return base::fail(fmt::format("the archive header at byte {} is damaged", position), kDamaged);
-        if (members.size() == kMaxPacks + 2)
+        if (members.size() == kMaxPacks + kMaxFrontMembers)
             return base::fail("has too many members", kDamaged);
         const char* raw_name = archive_entry_pathname(entry);
         std::string name = raw_name ? raw_name : "";

@@ -32,9 +32,15 @@ struct TarMember {
     return kTarBlock + (size + kTarBlock - 1) / kTarBlock * kTarBlock;
 }
 
+// What a kind of file is called in messages, and the member it begins with.
+struct ArchiveKind {
+    const char* name;
+    const char* first_member;
+};
+
 // Enumerates the archive without reading the members' data; checks every byte that is not data.
 // Errors: kNotABundle, kDamaged, kIo; messages do not name the file.
-base::Result<std::vector<TarMember>> read_layout(int fd);
+base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind);
 
 // pread of exactly `size` bytes; kDamaged when the file ends before.
 base::Result<> read_exactly(int fd, uint64_t offset, uint8_t* to, size_t size);

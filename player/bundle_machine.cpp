@@ -90,11 +90,10 @@ base::Result<void> BundleMachine::prepare_kernel(const MachineChanges& changes) 
     return {};
 }
 
-base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage,
-                                                         const std::shared_ptr<OverlayBudget>& budget,
-                                                         const OverlayPort::Notice& notice,
-                                                         const BlobPort::Failed& failed,
-                                                         const format::Scene* scene) const {
+base::Result<ConfiguredMachine>
+BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayBudget>& budget,
+                         const OverlayPort::Notice& notice, const BlobPort::Failed& failed,
+                         const format::Scene* scene, const OpenBlob& open_blob) const {
     const format::Manifest& manifest = bundle_.manifest();
     if (kernel_ && kernel_->kernel.empty() && scene == nullptr) // a damaged one is an error now, not later
         TRY(kernel_->load(*kernel_));
@@ -119,7 +118,7 @@ base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage
     for (size_t i = 0; i < manifest.media.size(); ++i) {
         const format::Medium& medium = manifest.media[i];
         std::shared_ptr<vmm::BlockPort> port = std::make_shared<BlobPort>(
-            TRY(bundle_.open_blob(scene != nullptr ? scene->media[i] : medium.blob)), failed);
+            TRY(open_blob(scene != nullptr ? scene->media[i] : medium.blob)), failed);
         machine.overlays.emplace_back();
         if (medium.kind != format::MediaKind::Cdrom)
             port = machine.overlays.back() =

@@ -4,6 +4,7 @@
 #include "appliance-format/bundle_reader.h"
 #include "player/blob_port.h"
 #include "player/overlay_port.h"
+#include "player/scene_source.h"
 #include "player/session_storage.h"
 #include "vmm/machine.h"
 
@@ -35,13 +36,12 @@ class BundleMachine {
     static base::Result<std::unique_ptr<BundleMachine>> create(const appliance_format::Bundle& bundle,
                                                                const MachineChanges& changes);
 
-    // A configuration with fresh overlays, over the media as they were at `scene` (null: as packed). `notice`
-    // and `failed` are called from I/O threads.
-    base::Result<ConfiguredMachine> configure(SessionStorage& storage,
-                                              const std::shared_ptr<OverlayBudget>& budget,
-                                              const OverlayPort::Notice& notice,
-                                              const BlobPort::Failed& failed,
-                                              const appliance_format::Scene* scene) const;
+    // A configuration with fresh overlays, over the media as they were at `scene` (null: as packed), whose
+    // blobs `open_blob` has. `notice` and `failed` are called from I/O threads.
+    base::Result<ConfiguredMachine>
+    configure(SessionStorage& storage, const std::shared_ptr<OverlayBudget>& budget,
+              const OverlayPort::Notice& notice, const BlobPort::Failed& failed,
+              const appliance_format::Scene* scene, const OpenBlob& open_blob) const;
     // Whether the person's changes leave the machine what it was when its scenes were captured.
     [[nodiscard]] bool fits_scenes() const { return !changed_; }
 

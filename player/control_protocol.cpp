@@ -54,6 +54,14 @@ struct ControlProtocol::Verbs {
     Session& session = self.session_;
     const json& request;
 
+    std::string state() {
+        const std::string why = session.paused_because();
+        return session.state() != SessionEnd::None ? "ended" : why.empty() ? "running" : "paused: " + why;
+    }
+    Answer resume() {
+        session.resume();
+        return json::object();
+    }
     Answer status() {
         const auto machine = session.machine();
         const vmm::Picture picture = machine->picture();
@@ -64,12 +72,13 @@ struct ControlProtocol::Verbs {
         json answer{{"appliance", appliance.name},
                     {"title", appliance.title},
                     {"publisher", session.publisher().common_name},
-                    {"state", session.state() == SessionEnd::None ? "running" : "ended"},
+                    {"state", state()},
                     {"seconds", session.age().count()},
                     {"seconds_left", seconds(session.time_left())},
                     {"idle_seconds_left", seconds(session.idle_left())},
                     {"resets", machine->reset_count()},
                     {"reverts", session.revert_count()},
+                    {"resumed", session.resumed()},
                     {"overlay_bytes", session.overlay_bytes()},
                     {"width", picture.width},
                     {"height", picture.height},
@@ -202,6 +211,14 @@ struct ControlProtocol::Verbs {
         return json{{"scene", name},
                     {"rested_milliseconds", static_cast<double>(session.last_pause().count()) / 1000}};
     }
+    Answer save() {
+        const std::string file = TRY(text_of(request, "file"));
+        const auto end = request.find("end");
+        const bool ends = end != request.end() && *end == true;
+        TRY(session.save(file, ends ? Session::AfterSave::End : Session::AfterSave::GoOn));
+        return json{{"file", file},
+                    {"rested_milliseconds", static_cast<double>(session.last_pause().count()) / 1000}};
+    }
     Answer scenes() {
         json list = json::array();
         for (const auto& scene : session.manifest().scenes)
@@ -256,8 +273,10 @@ struct ControlProtocol::Verbs {
             {"mouse", &Verbs::mouse},
             {"reset", &Verbs::reset},
             {"power", &Verbs::power},
+            {"resume", &Verbs::resume},
             {"revert", &Verbs::revert},
             {"capture", &Verbs::capture},
+            {"save", &Verbs::save},
             {"jump", &Verbs::jump},
             {"scenes", &Verbs::scenes},
             {"black", &Verbs::black},

@@ -9,11 +9,14 @@
 //   {"do":"mouse","dx":5,"dy":-3,"wheel":1}          movement
 //        ... with "buttons":["left"] (held from now on) or "click":"left" (pressed and released)
 //   {"do":"reset"} {"do":"power"} {"do":"quit"}
+//   {"do":"resume"}                                  a machine paused by a full disk looks for room now
 //   {"do":"revert"}                                  back to where the session began; "milliseconds" says how
 //   long
 //   {"do":"revert","receipt":true}                   ... and compares: "root" is what all of it agreed with
 //   {"do":"scenes"}                                  those of the bundle, and which one the session began at
 //   {"do":"capture","scene":"after-import"}          a new scene, in sessions started with --author
+//   {"do":"save","file":"x.session"}                 the session as a file to go on from elsewhere; with
+//                                                    "end":true it ends once the file is there
 //   {"do":"jump","scene":"after-import"}             to another scene; "" is power-on
 //   {"do":"black","on":true}                         nothing of the guest on its screen, until it is off
 //   again

@@ -54,7 +54,7 @@ struct Display::Impl {
     explicit Impl(Session& the_session) : session(the_session) {}
 
     Session& session;
-    std::function<void()> on_capture;
+    std::function<void()> on_capture, on_save;
     DisplayState* state = nullptr;
     bool embedded = false, black = false;
     WindowEmbedding embedding;
@@ -105,6 +105,7 @@ struct Display::Impl {
 
 base::Result<void> Display::Impl::open(const Options& options) {
     on_capture = options.on_capture;
+    on_save = options.on_save;
     state = options.state;
     embedded = options.embed != 0;
     // Titles are UTF-8, and Xlib converts them by the locale: without one the window manager gets mojibake.
@@ -368,6 +369,12 @@ bool Display::Impl::take_chord(const SDL_Keysym& key) {
             return false;
         release_keys();
         on_capture();
+        return true;
+    case SDL_SCANCODE_W:
+        if (!on_save)
+            return false;
+        release_keys();
+        on_save();
         return true;
     case SDL_SCANCODE_Q:
         release_keys();

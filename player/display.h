@@ -18,6 +18,7 @@ class Display {
         DisplayState* state = nullptr;      // shared with a shell; may be null
         uint64_t embed = 0;                 // the shell's X11 window to fill; 0: a window of its own
         int screen = 0;                     // which display a window of its own opens on
+        std::function<void()> on_save{};    // Ctrl+Alt+W, as on_capture
     };
     // Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);

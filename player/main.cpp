@@ -1,6 +1,7 @@
 // encore: arguments -> command. The only place the process ends.
 #include "player/commands/command.h"
 
+#include <csignal>
 #include <cstdio>
 #include <fmt/format.h>
 
@@ -9,9 +10,9 @@ namespace {
 constexpr const char* kVersion = "0.1.0";
 
 constexpr player::Command (*kCommands[])(CLI::App&) = {
-    player::inspect_command, player::keygen_command, player::pack_command,
-    player::pin_command,     player::policy_command, player::run_command,
-    player::scene_command,   player::trust_command,  player::verify_command,
+    player::inspect_command, player::keygen_command, player::pack_command,  player::pin_command,
+    player::policy_command,  player::run_command,    player::scene_command, player::session_command,
+    player::trust_command,   player::verify_command,
 };
 
 int run(int argc, char** argv) {
@@ -55,4 +56,7 @@ int run(int argc, char** argv) {
 
 } // namespace
 
-int main(int argc, char** argv) { return run(argc, argv); }
+int main(int argc, char** argv) {
+    std::signal(SIGXFSZ, SIG_IGN); // a file at its `ulimit -f` is an error code, as a full disk is
+    return run(argc, argv);
+}

@@ -117,6 +117,19 @@ base::Result<void> OverlayPort::read(uint64_t offset, std::span<uint8_t> to) {
     return {};
 }
 
+// Into the session's file, however long that takes.
+base::Result<void> OverlayPort::keep(std::span<const uint8_t> content, uint64_t at) {
+    SpaceGate::Stay stay(budget_->room());
+    while (!write_fully(file_.get(), content, at)) {
+        const int error = errno;
+        if (SpaceGate::is_shortage(error) && stay.again(std::strerror(error)))
+            continue;
+        return full(fmt::format("cannot keep what the machine writes ({}): writes fail inside the machine",
+                                std::strerror(error)));
+    }
+    return {};
+}
+
 // A chunk is known only once all of it is in the file, so that a failed write leaves the old content.
 base::Result<void> OverlayPort::add_chunk(uint64_t chunk, size_t within, std::span<const uint8_t> from) {
     std::vector<uint8_t> content(std::min(kOverlayChunk, size_bytes() - chunk * kOverlayChunk));
@@ -128,12 +141,9 @@ base::Result<void> OverlayPort::add_chunk(uint64_t chunk, size_t within, std::sp
                                 "inside the machine",
                                 budget_->limit() >> 20));
     const uint64_t slot = slots_.size();
-    if (!write_fully(file_.get(), content, slot * kOverlayChunk)) {
-        const std::string why = std::strerror(errno);
+    if (auto kept = keep(content, slot * kOverlayChunk); !kept) {
         budget_->give_back(kOverlayChunk);
-        return full(fmt::format("cannot keep what the machine writes ({}): free some space in the folder of "
-                                "session data; until then writes fail inside the machine",
-                                why));
+        return kept;
     }
     taken_ += kOverlayChunk;
     slots_.emplace(chunk, slot);
@@ -148,11 +158,7 @@ base::Result<void> OverlayPort::write(uint64_t offset, std::span<const uint8_t> 
         const uint64_t chunk = offset / kOverlayChunk, within = offset % kOverlayChunk;
         const size_t length = std::min<uint64_t>(from.size(), kOverlayChunk - within);
         if (auto slot = slots_.find(chunk); slot != slots_.end()) {
-            if (!write_fully(file_.get(), from.first(length), slot->second * kOverlayChunk + within))
-                return full(
-                    fmt::format("cannot keep what the machine writes ({}): free some space in the folder of "
-                                "session data; until then writes fail inside the machine",
-                                std::strerror(errno)));
+            TRY(keep(from.first(length), slot->second * kOverlayChunk + within));
         } else {
             TRY(add_chunk(chunk, within, from.first(length)));
         }

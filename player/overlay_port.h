@@ -4,6 +4,7 @@
 // The file is never read by anyone but this object (no later session reuses it), so a crash at any moment can
 // leave nothing inconsistent behind, and a flush has nothing to make durable.
 #pragma once
+#include "player/space_gate.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/bus/ports.h"
 
@@ -17,17 +18,20 @@ namespace player {
 
 inline constexpr uint64_t kOverlayChunk = 64u << 10;
 
-// What all overlays of a session may take of the host's disk together.
+// What all overlays of a session may take of the host's disk together, and where they wait for room on it.
 class OverlayBudget {
   public:
-    explicit OverlayBudget(uint64_t limit) : limit_(limit) {}
+    explicit OverlayBudget(uint64_t limit, std::function<void(const std::string& why)> stalled = {})
+        : limit_(limit), room_(std::move(stalled)) {}
     [[nodiscard]] bool take(uint64_t bytes);
     void give_back(uint64_t bytes) { used_ -= bytes; }
     [[nodiscard]] uint64_t used() const { return used_; }
     [[nodiscard]] uint64_t limit() const { return limit_; }
+    [[nodiscard]] SpaceGate& room() { return room_; }
 
   private:
     uint64_t limit_;
+    SpaceGate room_;
     std::atomic<uint64_t> used_{0};
 };
 
@@ -35,7 +39,8 @@ class OverlayPort final : public vmm::BlockPort {
   public:
     using Notice = std::function<void(const std::string&)>;
 
-    // `notice` is told, once, when no more can be written; the guest gets a write error and runs on.
+    // `notice` is told, once, when no more may be written or the host's disk fails; the guest gets a write
+    // error and runs on. A host's disk without room is another matter: the write waits at budget->room().
     OverlayPort(std::shared_ptr<vmm::BlockPort> base, base::UniqueFd file,
                 std::shared_ptr<OverlayBudget> budget, Notice notice);
     ~OverlayPort() override;
@@ -55,6 +60,7 @@ class OverlayPort final : public vmm::BlockPort {
     base::Result<void> check_range(uint64_t offset, size_t length) const;
     base::Result<void> add_chunk(uint64_t chunk, size_t within, std::span<const uint8_t> from);
     base::Result<void> full(const std::string& why);
+    base::Result<void> keep(std::span<const uint8_t> content, uint64_t at);
 
     std::shared_ptr<vmm::BlockPort> base_;
     base::UniqueFd file_;

@@ -41,8 +41,7 @@ base::Result<void> add_bytes(format::BundleWriter& writer, const std::string& na
     return writer.add_blob(name, source, chunk);
 }
 
-void remove_unused_blobs(format::BundleWriter& writer) {
-    const format::Manifest& manifest = writer.manifest();
+std::set<std::string> used_blobs(const format::Manifest& manifest) {
     std::set<std::string> used{manifest.appliance.picture, manifest.boot.kernel, manifest.boot.initrd};
     for (const format::Medium& medium : manifest.media)
         used.insert(medium.blob);
@@ -50,12 +49,7 @@ void remove_unused_blobs(format::BundleWriter& writer) {
         used.insert({scene.ram, scene.devices, scene.video, scene.picture, scene.hot_pages});
         used.insert(scene.media.begin(), scene.media.end());
     }
-    std::vector<std::string> unused;
-    for (const format::BlobInfo& blob : manifest.blobs)
-        if (!used.contains(blob.name))
-            unused.push_back(blob.name);
-    for (const std::string& name : unused)
-        writer.remove_blob(name);
+    return used;
 }
 
 } // namespace
@@ -102,7 +96,9 @@ base::Result<std::optional<format::ObjectRef>> FrozenImage::stored(uint64_t offs
         return format::ObjectRef{}; // zero
     if (origin_->chunk_size() != unit_)
         return std::nullopt;
-    return TRY(origin_->chunk_ref(offset / unit_));
+    const format::ObjectRef ref = TRY(origin_->chunk_ref(offset / unit_));
+    // What a saved session keeps in packs of its own is read and stored like anything else.
+    return ref.is_zero() || ref.pack < shared_packs_ ? std::optional(ref) : std::nullopt;
 }
 
 base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSubject& subject,
@@ -115,11 +111,12 @@ base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSu
     const auto page_at = [&](uint32_t page) {
         return std::span<const uint8_t>(memory.data() + (size_t{page} << vmm::kPageShift), vmm::kPageSize);
     };
+    const size_t shared_packs = bundle.manifest().packs.size();
     std::optional<format::BlobReader> origin;
     if (subject.origin != nullptr)
-        origin = TRY(bundle.open_blob(subject.origin->ram));
+        origin = TRY(subject.open_blob(subject.origin->ram));
     const bool has_origin = origin.has_value();
-    frozen.ram.emplace(memory.ram_bytes(), vmm::kPageSize, TRY(make_file()), std::move(origin));
+    frozen.ram.emplace(memory.ram_bytes(), vmm::kPageSize, TRY(make_file()), std::move(origin), shared_packs);
     const auto ram_pages = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
     TRY(for_each_resident(memory, 0, ram_pages, [&](uint32_t page) -> base::Result<void> {
         // Watched: not written since it was fetched from there.
@@ -139,11 +136,12 @@ base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSu
         frozen.below.push_back(subject.origin != nullptr ? subject.origin->media[i] : media[i].blob);
         frozen.disks.emplace_back();
         OverlayPort* overlay = subject.overlays[i].get();
-        if (overlay == nullptr || overlay->changed_chunks() == 0)
+        const bool in_bundle = bundle.manifest().find_blob(frozen.below.back()) != nullptr;
+        if (overlay == nullptr || (overlay->changed_chunks() == 0 && in_bundle))
             continue;
         auto& disk = frozen.disks.back();
         disk.emplace(overlay->size_bytes(), kOverlayChunk, TRY(make_file()),
-                     TRY(bundle.open_blob(frozen.below.back())));
+                     TRY(subject.open_blob(frozen.below.back())), shared_packs);
         for (const uint64_t chunk : overlay->changed_list()) {
             const uint64_t offset = chunk * kOverlayChunk;
             content.resize(std::min(kOverlayChunk, overlay->size_bytes() - offset));
@@ -166,12 +164,8 @@ base::Result<void> check_scene_name(const format::Bundle& bundle, const std::str
     return {};
 }
 
-base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen, const SceneLabel& label,
-                             const signing::Signer& signer, format::WriterOptions options) {
-    TRY(check_scene_name(bundle, label.name));
-    options.total_input = frozen.ram->size();
-    auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), std::move(options)));
-    const std::string folder = unused_folder(bundle.manifest());
+base::Result<void> add_frozen(format::BundleWriter& writer, FrozenMachine frozen, const SceneLabel& label) {
+    const std::string folder = unused_folder(writer.manifest());
     format::Scene scene;
     scene.name = label.name;
     scene.title = label.title.empty() ? label.name : label.title;
@@ -196,6 +190,15 @@ base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen,
     writer.manifest().scenes.push_back(std::move(scene));
     if (label.start)
         writer.manifest().start = label.name;
+    return {};
+}
+
+base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen, const SceneLabel& label,
+                             const signing::Signer& signer, format::WriterOptions options) {
+    TRY(check_scene_name(bundle, label.name));
+    options.total_input = frozen.ram->size();
+    auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), std::move(options)));
+    TRY(add_frozen(writer, std::move(frozen), label));
     return writer.finish(&signer);
 }
 
@@ -216,10 +219,16 @@ base::Result<void> set_hot_pages(const format::Bundle& bundle, const std::string
 }
 
 base::Result<void> edit_scenes(const format::Bundle& bundle, const signing::Signer& signer,
-                               const std::function<base::Result<void>(format::Manifest&)>& change) {
-    auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), {.progress = {}}));
-    TRY(change(writer.manifest()));
-    remove_unused_blobs(writer);
+                               const std::function<base::Result<void>(format::Manifest&)>& change,
+                               format::WriterOptions options) {
+    format::Manifest changed = bundle.manifest();
+    TRY(change(changed));
+    const std::set<std::string> used = used_blobs(changed);
+    auto writer = TRY(format::BundleWriter::rewrite(
+        bundle, bundle.path(), std::move(options),
+        [&](const format::BlobInfo& blob) { return used.contains(blob.name); }));
+    changed.blobs = writer.manifest().blobs;
+    writer.manifest() = std::move(changed);
     return writer.finish(&signer);
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 #include "appliance-format/bundle_writer.h"
 #include "player/overlay_port.h"
+#include "player/scene_source.h"
 #include "vmm/machine.h"
 
 #include <memory>
@@ -17,16 +18,18 @@ struct CaptureSubject {
     vmm::Machine& machine;
     const appliance_format::Scene* origin = nullptr;           // it was opened at; null: booted
     const std::vector<std::shared_ptr<OverlayPort>>& overlays; // by medium
+    OpenBlob open_blob;                                        // the origin's blobs
 };
 
 // Memory or a disk as it was: the units that differ from `origin` are in a file at their own offsets. Without
 // an origin, all others are zero.
 class FrozenImage final : public appliance_format::BlobSource {
   public:
+    // The first `shared_packs` packs that the origin refers to are also the target's.
     FrozenImage(uint64_t size, uint64_t unit, base::UniqueFd file,
-                std::optional<appliance_format::BlobReader> origin)
-        : size_(size), unit_(unit), file_(std::move(file)), origin_(std::move(origin)),
-          kept_((size + unit - 1) / unit) {}
+                std::optional<appliance_format::BlobReader> origin, size_t shared_packs = 0)
+        : size_(size), unit_(unit), shared_packs_(shared_packs), file_(std::move(file)),
+          origin_(std::move(origin)), kept_((size + unit - 1) / unit) {}
 
     // One unit, or the shorter last one.
     base::Result<void> put(uint64_t offset, std::span<const uint8_t> content);
@@ -36,6 +39,7 @@ class FrozenImage final : public appliance_format::BlobSource {
 
   private:
     uint64_t size_, unit_;
+    size_t shared_packs_;
     base::UniqueFd file_;
     std::optional<appliance_format::BlobReader> origin_;
     std::vector<bool> kept_; // by unit
@@ -49,7 +53,8 @@ struct FrozenMachine {
     vmm::Picture picture;
 };
 
-// `make_file`: an empty file of the session's own. `bundle` as for add_scene.
+// `make_file`: an empty file of the session's own. `bundle` is what will be extended by it: the one the
+// machine runs from or an extension of it.
 base::Result<FrozenMachine> freeze(const appliance_format::Bundle& bundle, const CaptureSubject& subject,
                                    const std::function<base::Result<base::UniqueFd>()>& make_file);
 
@@ -60,6 +65,10 @@ struct SceneLabel {
 
 // Errors: the name is taken or not allowed.
 base::Result<void> check_scene_name(const appliance_format::Bundle& bundle, const std::string& name);
+
+// Adds the blobs of a frozen machine and the scene that names them to what is being written.
+base::Result<void> add_frozen(appliance_format::BundleWriter& writer, FrozenMachine frozen,
+                              const SceneLabel& label);
 
 // Writes `bundle` anew, with the scene in it, under its own name; the old file is replaced at the very end.
 // `bundle` is authenticated, and the one the machine runs from or an extension of it. Errors: those of
@@ -72,9 +81,9 @@ base::Result<void> add_scene(const appliance_format::Bundle& bundle, FrozenMachi
 base::Result<void> set_hot_pages(const appliance_format::Bundle& bundle, const std::string& scene,
                                  const std::vector<uint32_t>& pages, const signing::Signer& signer);
 
-// Changes the list of scenes in `change` and writes the bundle anew. Blobs that no scene names any more are
-// left out.
+// Changes the list of scenes in `change` and writes the bundle anew, without what no scene needs any more.
 base::Result<void> edit_scenes(const appliance_format::Bundle& bundle, const signing::Signer& signer,
-                               const std::function<base::Result<void>(appliance_format::Manifest&)>& change);
+                               const std::function<base::Result<void>(appliance_format::Manifest&)>& change,
+                               appliance_format::WriterOptions options);
 
 } // namespace player

@@ -13,12 +13,12 @@ namespace format = appliance_format;
 
 constexpr uint64_t kMaxState = 64u << 20, kMaxHotPages = 4u << 20;
 
-base::Result<std::vector<uint32_t>> hot_pages(const format::Bundle& bundle, const format::Scene& scene,
+base::Result<std::vector<uint32_t>> hot_pages(const OpenBlob& open_blob, const format::Scene& scene,
                                               uint32_t pages) {
     std::vector<uint32_t> list;
     if (scene.hot_pages.empty())
         return list;
-    const auto bytes = TRY(TRY(bundle.open_blob(scene.hot_pages)).read_all(kMaxHotPages));
+    const auto bytes = TRY(TRY(open_blob(scene.hot_pages)).read_all(kMaxHotPages));
     list.resize(bytes.size() / sizeof(uint32_t));
     std::memcpy(list.data(), bytes.data(), list.size() * sizeof(uint32_t));
     std::erase_if(list, [&](uint32_t page) { return page >= pages; });
@@ -111,14 +111,15 @@ base::Result<void> ScenePages::read(uint32_t page, std::span<uint8_t> to) {
     return ram_.read(uint64_t{page} << vmm::kPageShift, to);
 }
 
-base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const format::Scene& scene) {
+base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const format::Scene& scene,
+                                           const OpenBlob& open_blob) {
     vmm::SavedMachine saved;
-    saved.state = TRY(TRY(bundle.open_blob(scene.devices)).read_all(kMaxState));
+    saved.state = TRY(TRY(open_blob(scene.devices)).read_all(kMaxState));
     const auto pages = static_cast<uint32_t>(bundle.manifest().machine.memory >> vmm::kPageShift);
     saved.memory =
-        std::make_shared<ScenePages>(TRY(bundle.open_blob(scene.ram)), TRY(hot_pages(bundle, scene, pages)));
+        std::make_shared<ScenePages>(TRY(open_blob(scene.ram)), TRY(hot_pages(open_blob, scene, pages)));
     if (!scene.video.empty())
-        saved.load_video = fetch_video(TRY(bundle.open_blob(scene.video)));
+        saved.load_video = fetch_video(TRY(open_blob(scene.video)));
     return saved;
 }
 

@@ -35,8 +35,11 @@ class ScenePages final : public vmm::PageSource {
     std::thread thread_; // last: starts when everything above exists
 };
 
+// Where the blobs a scene names come from: its bundle, or a saved session on top of one.
+using OpenBlob = std::function<base::Result<appliance_format::BlobReader>(std::string_view name)>;
+
 // Errors: those of the bundle.
 base::Result<vmm::SavedMachine> open_scene(const appliance_format::Bundle& bundle,
-                                           const appliance_format::Scene& scene);
+                                           const appliance_format::Scene& scene, const OpenBlob& open_blob);
 
 } // namespace player

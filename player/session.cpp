@@ -19,19 +19,33 @@ constexpr std::chrono::seconds kIdleWarning(30); // at most half of the idle tim
 
 int64_t wall_clock() { return static_cast<int64_t>(std::time(nullptr)); }
 
+base::Result<std::unique_ptr<appliance_format::Bundle>> open_bundle(const std::string& path) {
+    auto bundle = appliance_format::Bundle::open(path);
+    if (!bundle && appliance_format::SessionFile::is_one(path))
+        return base::fail(
+            fmt::format("{} is a saved session; go on with it by: encore run --session {}", path, path), 2);
+    return bundle;
+}
+
 } // namespace
 
 base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     std::unique_ptr<Session> session(new Session);
     session->options_ = std::move(options);
-    session->bundle_ = TRY(appliance_format::Bundle::open(session->options_.bundle));
+    if (!session->options_.saved_session.empty())
+        TRY(session->open_saved());
+    session->bundle_ = TRY(open_bundle(session->options_.bundle));
     session->publisher_ = TRY(session->bundle_->authenticate(signing::TrustStore::standard()));
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
-    session->budget_ = std::make_shared<OverlayBudget>(session->options_.overlay_limit);
+    session->budget_ = std::make_shared<OverlayBudget>(
+        session->options_.overlay_limit,
+        [raw = session.get()](const std::string&) { raw->tell(raw->full_disk_advice()); });
     session->serial_ = std::make_shared<SerialLog>();
+    if (session->saved_)
+        TRY(session->join_saved());
     std::string first = session->manifest().start;
     if (!session->policy_.allows_scene(first)) // the first that is allowed takes its place
         for (const std::string& allowed : session->policy_.policy().scenes)
@@ -45,7 +59,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
         raw->note_activity();
         raw->machine()->key(event);
     });
-    session->started_ = session->options_.now();
+    session->started_ = session->options_.now() - session->played_before_;
     session->note_activity();
     return session;
 }
@@ -119,7 +133,9 @@ void Session::log(std::string_view event, std::initializer_list<OperationsLog::F
 Session::~Session() {
     typist_.reset();
     serial_.reset();
-    // The machine uses the bundle and the storage until it is gone.
+    // The machine uses the bundle and the storage until it is gone; writes that wait for room go with it.
+    if (budget_)
+        budget_->room().abandon();
     if (machine_) {
         machine_->stop();
         machine_->wait(-1);
@@ -167,11 +183,13 @@ base::Result<void> Session::choose_scene(const std::string& name) {
 base::Result<std::shared_ptr<vmm::Machine>> Session::build() {
     auto configured = TRY(recipe_->configure(
         *storage_, budget_, [this](const std::string& text) { tell(text); },
-        [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, scene_));
+        [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, moment(),
+        [this](std::string_view name) { return open_blob(name); }));
     configured.config.platform.serial = serial_;
     std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
-    if (scene_ != nullptr)
-        saved = TRY(open_scene(*bundle_, *scene_));
+    if (moment() != nullptr)
+        saved =
+            TRY(open_scene(*bundle_, *moment(), [this](std::string_view name) { return open_blob(name); }));
     std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
     if (saved)
         TRY(machine->open_at(std::move(*saved)));
@@ -185,7 +203,7 @@ void Session::tell(const std::string& text) const {
 }
 
 void Session::start() {
-    started_ = options_.now();
+    started_ = options_.now() - played_before_;
     note_activity();
     {
         const std::lock_guard lock(mutex_);
@@ -196,7 +214,8 @@ void Session::start() {
                   {"version", manifest().appliance.version},
                   {"publisher", publisher_.common_name},
                   {"bundle", signing::to_hex(bundle_->identity())},
-                  {"scene", scene()}});
+                  {"scene", scene()},
+                  {"resumed", resumed()}});
 }
 
 void Session::finish(SessionEnd why, base::Error failure) {
@@ -205,6 +224,7 @@ void Session::finish(SessionEnd why, base::Error failure) {
         return;
     end_ = why;
     failure_ = std::move(failure);
+    budget_->room().abandon();
     if (machine_)
         machine_->stop();
 }
@@ -227,7 +247,9 @@ std::shared_ptr<vmm::Machine> Session::machine() const {
 }
 
 std::string Session::title() const {
-    return fmt::format("{} — {}", manifest().appliance.title, publisher_.common_name);
+    return fmt::format("{} — {}{}{}", manifest().appliance.title, publisher_.common_name,
+                       resumed() ? " — saved session" : "",
+                       paused_because().empty() ? "" : " — paused: disk full");
 }
 
 std::chrono::seconds Session::age() const {
@@ -300,14 +322,18 @@ SessionEnd Session::poll() {
         check_time();
         check_idle();
     }
+    heed_full_disk();
     const auto current = machine();
     switch (current->exit_reason()) {
     case vmm::ExitReason::None:
         break;
     case vmm::ExitReason::PowerOff:
-        if (policy_.policy().power_off_ends_session)
+        if (policy_.policy().power_off_ends_session) {
             finish(SessionEnd::PowerOff);
-        else if (auto again = replace_machine(); !again)
+            break;
+        }
+        leave_saved();
+        if (auto again = replace_machine(); !again)
             finish(SessionEnd::Failed, again.error());
         break;
     case vmm::ExitReason::Stopped:
@@ -327,6 +353,7 @@ SessionEnd Session::poll() {
 base::Result<void> Session::replace_machine() {
     const auto old = machine();
     typist_->forget();
+    budget_->room().abandon();
     old->stop();
     old->wait(-1);
     auto fresh = TRY(build());
@@ -335,8 +362,9 @@ base::Result<void> Session::replace_machine() {
         return base::fail("the session is over");
     machine_ = fresh;
     reverts_ += 1;
-    if (running_)
-        machine_->start();
+    budget_->room().reopen();
+    held_ = false;
+    let_run(*machine_);
     return {};
 }
 
@@ -344,6 +372,7 @@ base::Result<void> Session::replace_machine() {
 base::Result<void> Session::revert_in_place(std::string* receipt) {
     const auto current = machine();
     typist_->forget();
+    budget_->room().abandon(); // a write that waits for room would keep the devices busy
     current->pause();
     const auto before = std::chrono::steady_clock::now();
     TRY(current->revert());
@@ -358,8 +387,9 @@ base::Result<void> Session::revert_in_place(std::string* receipt) {
     if (end_ != SessionEnd::None)
         return base::fail("the session is over");
     reverts_ += 1;
-    if (running_)
-        current->start();
+    budget_->room().reopen();
+    held_ = false;
+    let_run(*current);
     return {};
 }
 
@@ -367,8 +397,9 @@ base::Result<void> Session::revert() {
     const std::lock_guard turn(turn_);
     if (state() != SessionEnd::None)
         return base::fail("the session is over");
-    const bool alive = machine()->exit_reason() == vmm::ExitReason::None;
-    auto done = scene_ != nullptr && alive ? revert_in_place(nullptr) : replace_machine();
+    const bool in_place = scene_ != nullptr && !saved_ && machine()->exit_reason() == vmm::ExitReason::None;
+    leave_saved();
+    auto done = in_place ? revert_in_place(nullptr) : replace_machine();
     if (!done)
         finish(SessionEnd::Failed, done.error());
     else
@@ -381,6 +412,7 @@ base::Result<void> Session::jump(const std::string& scene) {
     if (state() != SessionEnd::None)
         return base::fail("the session is over");
     TRY(choose_scene(scene));
+    leave_saved();
     auto done = replace_machine();
     if (!done)
         finish(SessionEnd::Failed, done.error());
@@ -394,13 +426,52 @@ std::string Session::scene() const {
     return scene_ != nullptr ? scene_->name : std::string();
 }
 
+// ------------------------------------------------------------------------------------------------ full disk
+
+std::string Session::full_disk_advice() const {
+    return fmt::format("paused: the disk is full; free some space on the one that holds {} and the machine "
+                       "goes on by itself",
+                       storage_->directory());
+}
+
+// The write that found no room waits where it was; the guest's time must not run on meanwhile.
+void Session::heed_full_disk() {
+    const bool full = !budget_->room().why().empty();
+    const auto current = machine();
+    if (full && !held_)
+        current->pause();
+    {
+        const std::lock_guard lock(mutex_);
+        if (full == held_)
+            return;
+        held_ = full;
+        let_run(*current);
+    }
+    if (!full)
+        tell("there is room on the disk again; the machine goes on");
+}
+
+void Session::let_run(vmm::Machine& machine) {
+    if (running_ && !held_ && end_ == SessionEnd::None)
+        machine.start();
+}
+
+std::string Session::paused_because() const {
+    const std::string why = budget_->room().why();
+    return why.empty() ? why : fmt::format("disk full ({})", why);
+}
+
+void Session::resume() { budget_->room().retry(); }
+
 void Session::rest(const std::function<void()>& work) {
+    const auto before = std::chrono::steady_clock::now();
     const auto current = machine();
     current->pause();
     work();
     const std::lock_guard lock(mutex_);
-    if (running_ && end_ == SessionEnd::None)
-        current->start();
+    let_run(*current);
+    last_pause_ =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
 }
 
 base::Result<std::string> Session::compare_with_scene() {
@@ -435,7 +506,14 @@ base::Result<std::string> Session::revert_with_receipt() {
     if (scene_ == nullptr || machine()->exit_reason() != vmm::ExitReason::None)
         return base::fail("the session does not run from a scene: there is nothing to compare with");
     std::string root;
-    if (auto done = revert_in_place(&root); !done) {
+    base::Result<void> done;
+    if (saved_) { // another machine's place: first back to the one that the publisher signed
+        leave_saved();
+        done = replace_machine();
+    }
+    if (done)
+        done = revert_in_place(&root);
+    if (!done) {
         log("receipt", {{"scene", scene_->name}, {"pristine", false}});
         finish(SessionEnd::Failed, done.error());
         return tl::make_unexpected(done.error());
@@ -452,34 +530,12 @@ base::Result<void> Session::capture(const SceneLabel& label, const signing::Sign
             "a machine started with other memory, CDs or kernel options than its publisher chose "
             "cannot become a scene",
             2);
-    // The file as it is now: another scene may have been added to it since the session began.
-    const auto bundle = TRY(appliance_format::Bundle::open(options_.bundle));
-    TRY(bundle->authenticate(signing::TrustStore::standard()));
-    std::vector<std::string> below;
-    for (const appliance_format::Medium& medium : manifest().media)
-        below.push_back(medium.blob);
-    if (scene_ != nullptr) {
-        below.insert(below.end(), scene_->media.begin(), scene_->media.end());
-        below.push_back(scene_->ram);
-    }
-    const bool extension = std::ranges::all_of(below, [&](const std::string& name) {
-        const auto* blob = bundle->manifest().find_blob(name);
-        return blob != nullptr && *blob == *manifest().find_blob(name);
-    });
-    if (!extension || bundle->manifest().media != manifest().media ||
-        bundle->manifest().machine != manifest().machine)
-        return base::fail(
-            fmt::format("{}: is not the bundle this session runs from any more", options_.bundle));
+    if (const std::string why = paused_because(); !why.empty())
+        return base::fail(why + ": what the machine is writing has no place yet; free some space first");
+    const auto bundle = TRY(bundle_as_it_is());
     TRY(check_scene_name(*bundle, label.name));
     base::Result<FrozenMachine> frozen = base::fail("the machine is off: there is nothing to capture");
-    const auto before = std::chrono::steady_clock::now();
-    rest([&] {
-        if (machine()->exit_reason() == vmm::ExitReason::None)
-            frozen =
-                freeze(*bundle, {*machine(), scene_, overlays_}, [this] { return storage_->create_file(); });
-    });
-    last_pause_ =
-        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
+    rest([&] { frozen = freeze_for(*bundle); });
     if (!frozen)
         return tl::make_unexpected(frozen.error());
     return add_scene(*bundle, std::move(*frozen), label, signer, std::move(options));

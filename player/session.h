@@ -2,6 +2,7 @@
 // wrote is dropped. The one interface that the window, the headless runner, the control socket and the kiosk
 // share; functions may be called from any thread unless said otherwise.
 #pragma once
+#include "appliance-format/session_file.h"
 #include "player/bundle_machine.h"
 #include "player/operations_log.h"
 #include "player/operator_settings.h"
@@ -24,6 +25,9 @@ struct SessionOptions {
     std::string cache_home; // empty: the user's
     // The scene to begin at; empty: power-on. Not given: where the publisher says.
     std::optional<std::string> scene;
+    // A file that save() wrote: the session goes on there. An empty `bundle` is looked for by the name that
+    // the file has.
+    std::string saved_session;
     // Who signs the scenes captured while it runs; null: the session captures none.
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
@@ -77,6 +81,16 @@ class Session {
     // Reverts and, before the guest goes on, compares everything that was touched with the scene's signed
     // roots. The answer is the RAM's root in hexadecimal; an error names what differs.
     base::Result<std::string> revert_with_receipt();
+    // Why the machine is kept from running, "disk full (...)"; empty: it is not. It goes on by itself when
+    // there is room; resume() looks at once.
+    [[nodiscard]] std::string paused_because() const;
+    void resume();
+
+    // Writes all that the machine holds beyond its bundle to a file, from which a session goes on exactly
+    // here. The guest rests only while that is set aside, or, when it shall end, for good once the file is
+    // there.
+    enum class AfterSave : uint8_t { GoOn, End };
+    base::Result<void> save(const std::string& file, AfterSave after);
     // Captures the machine as a new scene of its bundle file. The guest rests only while what it holds is set
     // aside, and goes on whatever comes of it.
     base::Result<void> capture(const SceneLabel& label, const signing::Signer& signer,
@@ -102,7 +116,9 @@ class Session {
     // More time than max_minutes gives; for staff, who have shown their PIN.
     void extend(std::chrono::minutes more);
     [[nodiscard]] const signing::Publisher& publisher() const { return publisher_; }
-    [[nodiscard]] std::string title() const; // "<appliance> — <publisher>"
+    [[nodiscard]] std::string title() const; // "<appliance> — <publisher>", and whether it was saved
+    // Whether the machine stems from a saved session, which no publisher signed; a revert ends that.
+    [[nodiscard]] bool resumed() const { return resumed_; }
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
@@ -117,10 +133,20 @@ class Session {
     Session() = default;
     base::Result<std::shared_ptr<vmm::Machine>> build();
     base::Result<void> choose_scene(const std::string& name);
+    base::Result<void> open_saved();
+    base::Result<void> join_saved();
+    void leave_saved();
+    [[nodiscard]] const appliance_format::Scene* moment() const; // the machine was opened at; null: power-on
+    [[nodiscard]] base::Result<appliance_format::BlobReader> open_blob(std::string_view name) const;
+    base::Result<std::unique_ptr<appliance_format::Bundle>> bundle_as_it_is() const;
+    base::Result<FrozenMachine> freeze_for(const appliance_format::Bundle& bundle);
     base::Result<void> replace_machine();
     base::Result<void> revert_in_place(std::string* receipt);
     base::Result<std::string> compare_with_scene();
     void rest(const std::function<void()>& work); // pauses, works, goes on
+    void heed_full_disk();
+    [[nodiscard]] std::string full_disk_advice() const;
+    void let_run(vmm::Machine& machine); // unless something keeps it; mutex_ is held
     void finish(SessionEnd why, base::Error failure = {});
     base::Result<void> check_policy();
     void check_time();
@@ -134,7 +160,9 @@ class Session {
     std::unique_ptr<SessionStorage> storage_;
     std::shared_ptr<OverlayBudget> budget_;
     std::unique_ptr<BundleMachine> recipe_;
-    const appliance_format::Scene* scene_ = nullptr; // of bundle_; null: power-on. Guarded by turn_
+    const appliance_format::Scene* scene_ = nullptr;       // of bundle_; null: power-on. Guarded by turn_
+    std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
+    std::chrono::seconds played_before_{0};                // by the sessions that were saved
     std::vector<std::shared_ptr<OverlayPort>> overlays_;
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
@@ -150,6 +178,8 @@ class Session {
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;
     bool running_ = false;
+    bool held_ = false; // by a full disk
+    std::atomic<bool> resumed_{false};
     std::atomic<uint64_t> reverts_{0};
     std::atomic<std::chrono::microseconds> last_revert_{}, last_pause_{};
     std::unique_ptr<Typist> typist_; // last: its thread uses machine_

@@ -30,6 +30,7 @@ Command pin_command(CLI::App& root);
 Command policy_command(CLI::App& root);
 Command run_command(CLI::App& root);
 Command scene_command(CLI::App& root);
+Command session_command(CLI::App& root);
 Command trust_command(CLI::App& root);
 Command verify_command(CLI::App& root);
 

@@ -26,7 +26,7 @@ struct Options {
     std::string memory, overlay;
     bool headless = false, full_screen = false;
     std::string screenshot, serial, control;
-    std::string scene, key, certificate;
+    std::string scene, key, certificate, save_to;
     bool author = false;
     bool boot = false, receipt = false, log = false;
     uint64_t embed = 0;
@@ -167,6 +167,11 @@ base::Result<> Runner::run() {
         options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
     session_ = TRY(Session::open(std::move(options)));
+    if (session_->resumed())
+        notice(
+            fmt::format("going on with {}: what the machine holds comes from that file and was not signed by "
+                        "{}; a revert brings back what was",
+                        options_.session.saved_session, session_->publisher().common_name));
     TRY(open_serial(*session_, options_.serial));
     std::unique_ptr<ControlSocket> control;
     if (!options_.control.empty())
@@ -179,8 +184,15 @@ base::Result<> Runner::run() {
                 if (auto captured = session_->capture_as_author({}); !captured)
                     notice(captured.error().message);
             };
-        auto display = TRY(Display::open(*session_, {options_.full_screen, std::move(capture),
-                                                     &display_state_, options_.embed, options_.screen}));
+        std::function<void()> save;
+        if (!options_.save_to.empty())
+            save = [this] {
+                auto saved = session_->save(options_.save_to, Session::AfterSave::GoOn);
+                notice(saved ? "the session is saved in " + options_.save_to : saved.error().message);
+            };
+        auto display =
+            TRY(Display::open(*session_, {options_.full_screen, std::move(capture), &display_state_,
+                                          options_.embed, options_.screen, std::move(save)}));
         const std::lock_guard lock(display_mutex_);
         display_ = std::move(display);
     }
@@ -276,7 +288,14 @@ base::Result<> Runner::conclude(Why why) {
 }
 
 void add_options(CLI::App& app, Options& options) {
-    app.add_option("bundle", options.session.bundle, "The bundle")->required()->type_name("X.encore");
+    auto* bundle = app.add_option("bundle", options.session.bundle, "The bundle")->type_name("X.encore");
+    auto* saved = app.add_option("--session", options.session.saved_session,
+                                 "Go on with this saved session; its bundle is looked for beside it")
+                      ->type_name("FILE");
+    app.callback([bundle, saved] {
+        if (bundle->empty() && saved->empty())
+            throw CLI::RequiredError("bundle");
+    });
     app.add_flag("--headless", options.headless, "No window");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
     app.add_option("--screen", options.screen, "Which display the window opens on, 0 is the first")
@@ -301,8 +320,10 @@ void add_options(CLI::App& app, Options& options) {
     app.add_option("--control", options.control,
                    "Serve requests, one JSON object a line, on this Unix socket")
         ->type_name("PATH");
-    app.add_option("--scene", options.scene, "Begin at this scene")->type_name("NAME");
-    app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene");
+    app.add_option("--scene", options.scene, "Begin at this scene")->type_name("NAME")->excludes(saved);
+    app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene")->excludes(saved);
+    app.add_option("--save", options.save_to, "Ctrl+Alt+W saves the session to this file, to go on later")
+        ->type_name("FILE");
     auto* key = app.add_option("--key", options.key, "Publisher's private key (PEM)")->type_name("FILE");
     auto* certificate =
         app.add_option("--cert", options.certificate, "Publisher's certificate (PEM)")->type_name("FILE");

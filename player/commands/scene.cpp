@@ -184,7 +184,14 @@ base::Result<> edit(const Options& options,
                     const std::string& said) {
     const auto signer = TRY(signing::Signer::load(options.key, options.certificate));
     const auto bundle = TRY(open_bundle(options.bundle));
-    TRY(edit_scenes(*bundle, signer, change));
+    Progress progress;
+    format::WriterOptions writer;
+    writer.progress = [&](format::WriterOptions::Phase phase, uint64_t done, uint64_t total) {
+        const bool packing = phase == format::WriterOptions::Phase::Packing;
+        return progress.update(packing ? "sorting" : "writing", done, total);
+    };
+    TRY(edit_scenes(*bundle, signer, change, std::move(writer)));
+    progress.clear();
     fmt::print("{}: {}\n", options.bundle, said);
     return {};
 }

@@ -116,6 +116,57 @@ TEST_CASE("bundle: adding a scene costs only what differs and keeps the first", 
     REQUIRE(*bundle->open_blob("start/ram")->read_all(64 << 20) == content.blobs["start/ram"]);
 }
 
+TEST_CASE("bundle: rewriting without a blob gives its room back and keeps the others as they are",
+          "[bundle]") {
+    Folder folder;
+    const std::string path = folder / "x.encore";
+    Content content = small_content();
+    content.blobs["disk0"] = noise(9 * kDiskChunk, 4); // most of the file stays where it is
+    Bytes ram = content.blobs["start/ram"];
+    const Bytes pages = noise(40 * 4096, 77);
+    std::copy(pages.begin(), pages.end(), ram.begin() + (5 << 20));
+    REQUIRE(write_bundle(content, path));
+    const auto open = [&] {
+        auto opened = *Bundle::open(path);
+        REQUIRE(opened->authenticate(Identity::get().trust));
+        return opened;
+    };
+    const auto add = [&](const std::string& name, const Bytes& bytes) {
+        const auto old = open();
+        auto writer = BundleWriter::extend(*old, path, {});
+        REQUIRE(writer);
+        MemorySource source{bytes};
+        REQUIRE(writer->add_blob(name, source, kMemoryChunk));
+        REQUIRE(writer->finish(&Identity::get().signer));
+    };
+    const auto rewrite = [&](const std::string& without) {
+        const auto old = open();
+        auto writer = BundleWriter::rewrite(*old, path, {.level = 19, .progress = {}},
+                                            [&](const BlobInfo& blob) { return blob.name != without; });
+        REQUIRE(writer);
+        REQUIRE(writer->finish(&Identity::get().signer));
+    };
+    const auto packed = std::filesystem::file_size(path);
+    const Manifest first = open()->manifest();
+    rewrite("nothing of this name");
+    CHECK(open()->manifest() == first); // nothing to gain: every pack and root stays
+    add("later/ram", ram);
+    add("last/ram", noise(30 * 4096, 78));
+    CHECK(std::filesystem::file_size(path) > packed + 2 * 60 * 1024);
+    rewrite("later/ram"); // its pack lies before the last one's: that gets another number
+    CHECK(open()->manifest().find_blob("later/ram") == nullptr);
+    CHECK(*open()->open_blob("last/ram")->read_all(64 << 20) == noise(30 * 4096, 78));
+    rewrite("last/ram");
+    const auto bundle = open();
+    CHECK(std::filesystem::file_size(path) < packed + 4096);
+    CHECK(bundle->verify_content({}));
+    for (const auto& [name, bytes] : content.blobs)
+        CHECK(*bundle->open_blob(name)->read_all(64 << 20) == bytes);
+    add("later/ram", ram); // and there is room for it again
+    CHECK(*open()->open_blob("later/ram")->read_all(64 << 20) == ram);
+    CHECK(open()->verify_content({}));
+}
+
 TEST_CASE("bundle: equal input gives equal manifests and packs, over several packs", "[bundle]") {
     Folder folder;
     Content content = small_content();

@@ -29,7 +29,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     base::UniqueFd fd{::memfd_create("pack", MFD_CLOEXEC)};
     VERIFY(fd.valid() && ::write(fd.get(), pack.data(), pack.size()) == static_cast<ssize_t>(pack.size()));
     auto store = std::make_shared<ChunkStore>(
-        fd.get(), std::vector<ChunkStore::Pack>{{"blobs/chunks.0", 0, pack.size()}}, 1 << 20);
+        std::vector<ChunkStore::Pack>{{"blobs/chunks.0", 0, pack.size(), fd.get()}}, 1 << 20);
     BlobReader reader{store, blob, "x.encore"};
     std::vector<uint8_t> out(std::min<uint64_t>(blob.size, 2 * blob.chunk));
     uint64_t step = std::max<uint64_t>(blob.size / 8, 1);

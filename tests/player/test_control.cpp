@@ -1,60 +1,13 @@
 // The control socket, driven as a script drives it.
+#include "tests/player/session_client.h"
 #include "tests/player/session_desk.h"
 
-#include <nlohmann/json.hpp>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 using namespace session_test;
 using nlohmann::json;
 
 namespace {
-
-class Client {
-  public:
-    explicit Client(const std::string& path) {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        path.copy(address.sun_path, sizeof address.sun_path - 1);
-        REQUIRE(eventually([&] {
-            fd_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-            if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0)
-                return true;
-            ::close(fd_);
-            return false;
-        }));
-        timeval patience{20, 0};
-        ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    }
-    ~Client() { ::close(fd_); }
-    Client(const Client&) = delete;
-
-    void send(const std::string& text) {
-        REQUIRE(::send(fd_, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size()));
-    }
-    json receive() {
-        while (buffer_.find('\n') == std::string::npos) {
-            char bytes[4096];
-            const ssize_t got = ::recv(fd_, bytes, sizeof bytes, 0);
-            REQUIRE(got > 0);
-            buffer_.append(bytes, static_cast<size_t>(got));
-        }
-        const size_t end = buffer_.find('\n');
-        json answer = json::parse(buffer_.substr(0, end));
-        buffer_.erase(0, end + 1);
-        return answer;
-    }
-    json ask(const std::string& line) {
-        send(line + "\n");
-        return receive();
-    }
-    bool ok(const std::string& line) { return ask(line).at("ok").get<bool>(); }
-
-  private:
-    int fd_ = -1;
-    std::string buffer_;
-};
 
 // A session that runs until told to stop, with its socket at "c".
 struct Running {

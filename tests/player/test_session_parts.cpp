@@ -9,13 +9,16 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <csignal>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <random>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <thread>
 #include <zlib.h>
 
 using namespace player;
@@ -117,18 +120,63 @@ TEST_CASE("overlay: beyond the budget writes fail, what was there stays readable
     CHECK(got == ones);
 }
 
-TEST_CASE("overlay: a full host disk is a write error with a plain notice, and passes", "[overlay]") {
-    // The file is a descriptor that cannot be written, which is what a failing disk looks like from here.
+TEST_CASE("overlay: a write that finds no room on the host waits, and is done when there is room",
+          "[overlay]") {
+    Folder folder;
+    auto storage = SessionStorage::open(folder.path);
+    REQUIRE(storage);
+    auto base = std::make_shared<MemoryPort>(noise(2 * kOverlayChunk));
+    std::atomic<int> stalls = 0;
+    auto budget = std::make_shared<OverlayBudget>(1ull << 30, [&](const std::string&) { ++stalls; });
+    OverlayPort port(base, std::move(*(*storage)->create_file()), budget, {});
+    const std::vector<uint8_t> ones(512, 1);
+    ::signal(SIGXFSZ, SIG_IGN);
+    rlimit unlimited{};
+    ::getrlimit(RLIMIT_FSIZE, &unlimited);
+    const rlimit small{kOverlayChunk + 4096, unlimited.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    CHECK(port.write(0, ones)); // there is room for one chunk
+    CHECK(budget->room().why().empty());
+    std::atomic<bool> done = false;
+    std::thread writer([&] { done = port.write(kOverlayChunk, ones).has_value(); });
+    const auto waits = [&] { return !budget->room().why().empty(); };
+    for (int i = 0; i < 1000 && !waits(); ++i)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    CHECK(waits());
+    CHECK_FALSE(done);
+    budget->room().retry(); // too early
+    ::setrlimit(RLIMIT_FSIZE, &unlimited);
+    budget->room().retry();
+    writer.join();
+    CHECK(done);
+    CHECK(stalls == 1);
+    CHECK_FALSE(waits());
+    std::vector<uint8_t> got(512);
+    REQUIRE(port.read(kOverlayChunk, got));
+    CHECK(got == ones);
+}
+
+TEST_CASE("overlay: a write that nobody waits for any more is an error and leaves the old content",
+          "[overlay]") {
     Folder folder;
     auto base = std::make_shared<MemoryPort>(noise(2 * kOverlayChunk));
     std::string said;
     auto budget = std::make_shared<OverlayBudget>(1ull << 30);
+    // A descriptor that answers ENOSPC to every write.
     OverlayPort port(base, base::UniqueFd(::open("/dev/full", O_RDWR | O_CLOEXEC)), budget,
                      [&](const std::string& text) { said = text; });
     const std::vector<uint8_t> ones(512, 1);
+    std::thread giving_up([&] {
+        while (budget->room().why().empty())
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        budget->room().abandon();
+    });
     CHECK_FALSE(port.write(0, ones));
-    CHECK(said.find("free some space") != std::string::npos);
+    giving_up.join();
+    CHECK_FALSE(port.write(0, ones)); // and so does what comes later
+    CHECK(said.find("No space left") != std::string::npos);
     CHECK(budget->used() == 0);
+    CHECK(budget->room().why().empty());
     std::vector<uint8_t> got(512);
     REQUIRE(port.read(0, got));
     CHECK(std::equal(got.begin(), got.end(), base->bytes.begin()));
