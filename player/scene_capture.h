@@ -84,6 +84,6 @@ base::Result<void> set_hot_pages(const appliance_format::Bundle& bundle, const s
 // Changes the list of scenes in `change` and writes the bundle anew, without what no scene needs any more.
 base::Result<void> edit_scenes(const appliance_format::Bundle& bundle, const signing::Signer& signer,
                                const std::function<base::Result<void>(appliance_format::Manifest&)>& change,
-                               appliance_format::WriterOptions options);
+                               appliance_format::WriterOptions options = {});
 
 } // namespace player

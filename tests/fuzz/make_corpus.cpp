@@ -1,14 +1,16 @@
 // Writes the seed inputs of the fuzz targets: make_corpus FOLDER. Run by hand when the format grows; the
 // result is kept under tests/fuzz/corpus.
-#include "appliance-format/bundle_writer.h"
+#include "appliance-format/session_file.h"
 #include "signing/keys.h"
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
 
+#include <fcntl.h>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <thread>
+#include <zstd.h>
 
 using namespace appliance_format;
 using Bytes = std::vector<uint8_t>;
@@ -21,6 +23,68 @@ void put(const std::string& path, std::span<const uint8_t> bytes) {
 }
 void put(const std::string& path, std::string_view text) {
     put(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+// Forms of fuzz_chunk: stored as it is, and compressed.
+void make_chunks(const std::string& out) {
+    const Bytes zeros(4096);
+    Bytes frame(ZSTD_compressBound(zeros.size()));
+    frame.resize(ZSTD_compress(frame.data(), frame.size(), zeros.data(), zeros.size(), 3));
+    for (auto [name, stored] : {std::pair{"plain", Bytes(300, 5)}, std::pair{"frame", frame}}) {
+        Bytes input{0, 0xFF, 0x0F}; // 4096 bytes
+        input.insert(input.end(), stored.begin(), stored.end());
+        put(out + "/chunk/" + name, input);
+    }
+}
+
+// Forms of fuzz_session; its bundle is the one fuzz_session makes.
+void make_session(const std::string& out, const signing::Signer& signer, const std::string& certificate) {
+    const std::string folder = out + "/work", path = folder + "/x.encore";
+    std::filesystem::create_directories(folder);
+    signing::TrustStore trust{folder + "/trust", folder + "/none"};
+    VERIFY(trust.add(certificate, "corpus"));
+    auto writer = *BundleWriter::create(path, {.progress = {}});
+    const Bytes disk(3000, 7);
+    MemorySource source{disk};
+    VERIFY(writer.add_blob("disk0", source, kDiskChunk));
+    writer.manifest().appliance = {"corpus", "Corpus", "1.0", "", ""};
+    writer.manifest().machine.memory = 16 << 20;
+    writer.manifest().media = {{MediaKind::Disk, "disk0"}};
+    VERIFY(writer.finish(&signer));
+    const auto bundle = *Bundle::open(path);
+    VERIFY(bundle->authenticate(trust));
+    auto session = *BundleWriter::extend(*bundle, folder + "/x.session", {.progress = {}});
+    Bytes ram(16 << 20);
+    for (size_t i = 0; i < 200; ++i)
+        ram[70000 + i * 50] = static_cast<uint8_t>(i);
+    MemorySource memory{ram};
+    VERIFY(session.add_blob("s/ram", memory, kMemoryChunk));
+    MemorySource devices{disk};
+    VERIFY(session.add_blob("s/devices", devices, kMemoryChunk));
+    session.manifest().scenes = {{"saved-1", "Saved", "s/ram", "s/devices", "", "", {"disk0"}, {"sse2"}}};
+    VERIFY(write_session(session, *bundle,
+                         {.bundle_file = "x.encore",
+                          .bundle_root = bundle->identity(),
+                          .title = "Corpus",
+                          .publisher = "Corpus",
+                          .scene = "",
+                          .moment = "saved-1",
+                          .elapsed_seconds = 60,
+                          .saved_at = 1}));
+    std::ifstream in(folder + "/x.session", std::ios::binary);
+    const std::string file{std::istreambuf_iterator<char>(in), {}};
+    put(out + "/session/file", "\x01" + file);
+    const base::UniqueFd fd{::open((folder + "/x.session").c_str(), O_RDONLY | O_CLOEXEC)};
+    const auto members = *read_layout(fd.get(), {"a saved session", kSessionMember});
+    VERIFY(members.size() == 5); // with a pack of chunks and one of nodes
+    const auto part = [&](size_t i) { return file.substr(members[i].offset, members[i].size); };
+    std::string parts{'\0'};
+    for (const size_t i : {0, 2, 3}) {
+        parts += static_cast<char>(members[i].size & 0xFF);
+        parts += static_cast<char>(members[i].size >> 8);
+    }
+    put(out + "/session/parts", parts + part(0) + part(2) + part(3) + part(4));
+    std::filesystem::remove_all(folder);
 }
 
 } // namespace
@@ -76,6 +140,8 @@ int main(int argc, char** argv) {
                    std::span<uint8_t, kRefBytes>(&node[4 + i * kRefBytes], kRefBytes));
     }
     put(out + "/index/node", node);
+    make_chunks(out);
+    make_session(out, signer, pair.certificate_pem);
     put(out + "/recipe/full",
         "[appliance]\nname = \"demo\"\ntitle = \"T\"\nversion = \"1\"\ndescription = '''a\nb'''\n[machine]\n"
         "memory = \"64M\"\n[boot]\norder = [\"disk\", \"cdrom\"]\n[[disk]]\nimage = \"d\"\n[[cdrom]]\nimage "
