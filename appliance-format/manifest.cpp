@@ -250,7 +250,9 @@ base::Result<Manifest> from_json(const json& root) {
     m.appliance.tagline = TRY(optional_text(*appliance, "tagline"));
     m.appliance.help = TRY(optional_text(*appliance, "help"));
     m.appliance.duration_minutes = TRY(optional_number(*appliance, "duration_minutes"));
-    m.machine.memory = TRY(number<uint64_t>(*TRY(member(root, "machine")), "memory"));
+    const json* machine = TRY(member(root, "machine"));
+    m.machine.memory = TRY(number<uint64_t>(*machine, "memory"));
+    m.machine.sound = TRY(optional_flag(*machine, "sound")).value_or(false);
     m.boot = TRY(boot_from_json(*TRY(member(root, "boot"))));
     for (const json& item : *TRY(list(root, "media", kMaxMedia))) {
         std::string kind = TRY(text(item, "kind"));
@@ -308,6 +310,8 @@ std::string write_manifest(const Manifest& m) {
     if (m.appliance.duration_minutes)
         root["appliance"]["duration_minutes"] = *m.appliance.duration_minutes;
     root["machine"] = {{"memory", m.machine.memory}};
+    if (m.machine.sound)
+        root["machine"]["sound"] = true;
     json& boot = root["boot"];
     boot["order"] = json::array();
     for (MediaKind kind : m.boot.order)

@@ -36,6 +36,7 @@ struct ApplianceInfo {
 
 struct MachineInfo {
     uint64_t memory = 0; // bytes, whole MiB
+    bool sound = false;  // an AC'97 controller; machines and their scenes from before it have none
     bool operator==(const MachineInfo&) const = default;
 };
 
@@ -103,6 +104,9 @@ struct Manifest {
     [[nodiscard]] const BlobInfo* find_blob(std::string_view name) const;
     [[nodiscard]] const Scene* find_scene(std::string_view name) const;
 };
+
+// Critical features beyond the session's rules: the machine has a sound device.
+inline constexpr const char* kSoundDevice = "sound";
 
 // Canonical JSON.
 [[nodiscard]] std::string write_manifest(const Manifest& manifest);

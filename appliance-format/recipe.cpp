@@ -71,7 +71,8 @@ class RecipeReader : TomlReader {
     }
 
     base::Result<> read_machine(const toml::table* table) {
-        TRY(only(*table, "[machine]", {"memory"}));
+        TRY(only(*table, "[machine]", {"memory", "sound"}));
+        recipe_.machine.sound = TRY(flag(*table, "sound", false));
         std::string size = TRY(text(*table, "memory", Need::Required));
         uint64_t number = 0;
         auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);

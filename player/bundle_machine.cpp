@@ -47,6 +47,7 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     std::unique_ptr<BundleMachine> machine(new BundleMachine(bundle));
     machine->memory_bytes_ = changes.memory_bytes.value_or(manifest.machine.memory);
     machine->reset_ends_machine_ = changes.reset_ends_machine;
+    machine->audio_ = changes.audio;
     machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
                         !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
@@ -102,6 +103,8 @@ BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayB
     config.reset_ends_machine = reset_ends_machine_;
     vmm::PlatformConfig& platform = config.platform;
     platform.ram_bytes = memory_bytes_;
+    platform.sound = manifest.machine.sound;
+    platform.audio = audio_;
     platform.kernel = kernel_;
     platform.boot_order.clear();
     if (kernel_)

@@ -477,7 +477,7 @@ Display::~Display() {
     const bool initialised = impl_ && impl_->initialised;
     impl_.reset();
     if (initialised)
-        SDL_Quit();
+        SDL_QuitSubSystem(SDL_INIT_VIDEO); // sound has its own
 }
 
 bool Display::frame() {

@@ -38,6 +38,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->publisher_ = TRY(session->bundle_->authenticate(signing::TrustStore::standard()));
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
+    session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
     session->budget_ = std::make_shared<OverlayBudget>(

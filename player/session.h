@@ -41,6 +41,8 @@ struct SessionOptions {
     // The publisher prepares a bundle: limits of time and scenes are for those who play it.
     enum class Purpose : uint8_t { Play, Author };
     Purpose purpose = Purpose::Play;
+    // Who hears the guest, if the policy lets it be heard; null: nobody.
+    std::shared_ptr<vmm::AudioPort> audio{};
     // Where the session's start, scenes, reverts and end are noted; null: nowhere.
     std::shared_ptr<OperationsLog> log{};
 };

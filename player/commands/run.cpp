@@ -5,6 +5,7 @@
 #include "player/display.h"
 #include "player/png_writer.h"
 #include "player/run_script.h"
+#include "player/sound.h"
 
 #include <cerrno>
 #include <csignal>
@@ -25,7 +26,7 @@ struct Options {
     SessionOptions session;
     std::string memory, overlay;
     bool headless = false, full_screen = false;
-    std::string screenshot, serial, control;
+    std::string screenshot, serial, control, audio;
     std::string scene, key, certificate, save_to;
     bool author = false;
     bool boot = false, receipt = false, log = false;
@@ -133,6 +134,8 @@ class Runner {
     const Options& options_;
     std::mutex display_mutex_;
     DisplayState display_state_;
+    std::shared_ptr<WavFile> wav_;
+    std::shared_ptr<Loudspeaker> loudspeaker_;
     std::unique_ptr<Session> session_;
     std::unique_ptr<Display> display_;
     std::optional<RunScript> script_;
@@ -163,6 +166,10 @@ base::Result<> Runner::run() {
     options.operator_files = TRY(load_operator_files());
     if (options_.log || wants_log(*options.operator_files))
         options.log = TRY(open_log(*options.operator_files));
+    if (!options_.audio.empty())
+        options.audio = wav_ = TRY(WavFile::create(options_.audio));
+    else if (!options_.headless)
+        options.audio = loudspeaker_ = std::make_shared<Loudspeaker>();
     script_ = TRY(RunScript::create(
         options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
@@ -204,6 +211,11 @@ base::Result<> Runner::run() {
     control.reset();
     session_->end();
     session_->serial().finish();
+    if (loudspeaker_)
+        loudspeaker_->close();
+    if (wav_)
+        if (auto written = wav_->finish(); !written && result)
+            result = written;
     {
         const std::lock_guard lock(display_mutex_);
         display_.reset();
@@ -317,6 +329,8 @@ void add_options(CLI::App& app, Options& options) {
     app.add_option("--screenshot", options.screenshot,
                    "Write the screen when the session ends or --expect matches")
         ->type_name("FILE.png");
+    app.add_option("--audio", options.audio, "What the guest plays goes to this file instead of being heard")
+        ->type_name("FILE.wav");
     app.add_option("--control", options.control,
                    "Serve requests, one JSON object a line, on this Unix socket")
         ->type_name("PATH");

@@ -40,6 +40,8 @@ struct PlatformConfig {
     std::vector<BootDevice> boot_order{BootDevice::Disk, BootDevice::Cdrom, BootDevice::Floppy};
     std::shared_ptr<KernelBoot> kernel;
     std::shared_ptr<CharPort> serial; // COM1; may be null
+    bool sound = false;               // the machine has a sound device
+    std::shared_ptr<AudioPort> audio; // who hears it; null: nobody
     uint64_t rtc_start_seconds = 0;   // Unix time at power-on; 0 = host time
     uint32_t vram_bytes = 16u << 20;
 };

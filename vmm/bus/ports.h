@@ -32,6 +32,16 @@ class CharPort {
     virtual void send(uint8_t byte) = 0;
 };
 
+// What the guest plays. Called on the vCPU thread (a revert's silence() on the session's); must not block.
+class AudioPort {
+  public:
+    virtual ~AudioPort() = default;
+    // Interleaved left and right samples, volume applied, in guest time: a second of them takes a second.
+    virtual void play(std::span<const int16_t> samples, uint32_t rate) = 0;
+    // What was played and is not heard yet will not be: the machine was reset or is elsewhere in time.
+    virtual void silence() = 0;
+};
+
 // What is on screen. 32-bit XRGB pixels, rows tightly packed.
 struct Picture {
     uint32_t width = 0, height = 0;

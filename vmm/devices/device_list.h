@@ -27,6 +27,7 @@
     X(piix3_ide) \
     X(floppy82077) \
     X(piix4_pm) \
+    X(ich_ac97) \
     X(fw_cfg) \
     X(kernel_boot)
 
