@@ -107,6 +107,18 @@ base::Result<MediaKind> media_kind(std::string_view name, const char* key) {
     return *kind;
 }
 
+// A policy given by name; absent: `otherwise`.
+template <class T>
+base::Result<T> choice(const json& object, const char* key, std::optional<T> (*from)(std::string_view),
+                       T otherwise) {
+    if (!object.contains(key))
+        return otherwise;
+    const auto value = from(TRY(text(object, key)));
+    if (!value)
+        return refuse(key, "has a value that this Encore does not know");
+    return *value;
+}
+
 base::Result<signing::Hash> hash(const json& object, const char* key) {
     signing::Hash value;
     if (!signing::from_hex(TRY(text(object, key)), value))
@@ -142,6 +154,8 @@ json scene_to_json(const Scene& scene) {
         out["video"] = scene.video;
     if (!scene.notes.empty())
         out["notes"] = scene.notes;
+    if (scene.tsc_khz != 0)
+        out["tsc_khz"] = scene.tsc_khz;
     return out;
 }
 
@@ -155,6 +169,8 @@ base::Result<Scene> scene_from_json(const json& object) {
     scene.hot_pages = TRY(optional_text(object, "hot_pages"));
     scene.video = TRY(optional_text(object, "video"));
     scene.notes = TRY(optional_text(object, "notes"));
+    if (object.contains("tsc_khz"))
+        scene.tsc_khz = TRY(number<uint32_t>(object, "tsc_khz"));
     scene.media = TRY(texts(object, "media", kMaxMedia));
     scene.cpu_features = TRY(texts(object, "cpu_features", 256));
     return scene;
@@ -172,7 +188,9 @@ base::Result<BootInfo> boot_from_json(const json& object) {
 
 json policy_to_json(const Policy& policy) {
     json out = {{"power_off_ends_session", policy.power_off_ends_session},
-                {"reset_ends_session", policy.reset_ends_session}};
+                {"reset_ends_session", policy.reset_ends_session},
+                {"clock", to_string(policy.clock)},
+                {"identity", to_string(policy.identity)}};
     for (auto [key, value] :
          {std::pair{"max_minutes", &policy.max_minutes}, std::pair{"idle_seconds", &policy.idle_seconds},
           std::pair{"grace_days", &policy.grace_days}})
@@ -205,6 +223,8 @@ base::Result<Policy> policy_from_json(const json& object) {
     policy.expires = TRY(optional_text(object, "expires"));
     if (object.contains("scenes"))
         policy.scenes = TRY(texts(object, "scenes", kMaxPolicyScenes));
+    policy.clock = TRY(choice(object, "clock", clock_policy_from, ClockPolicy::Host));
+    policy.identity = TRY(choice(object, "identity", identity_policy_from, IdentityPolicy::Fresh));
     return policy;
 }
 

@@ -67,6 +67,7 @@ struct Scene {
     std::vector<std::string> cpu_features; // what the guest was promised
     std::string video{};                   // blob: video memory; empty: it is part of `devices`
     std::string notes{};                   // for the presenter; may have several lines
+    uint32_t tsc_khz = 0; // of the time-stamp counter, as the guest knows it; 0: not recorded
     bool operator==(const Scene&) const = default;
 };
 

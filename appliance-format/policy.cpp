@@ -148,6 +148,26 @@ std::string counted(uint32_t count, const char* unit) {
 
 } // namespace
 
+const char* to_string(ClockPolicy policy) {
+    return policy == ClockPolicy::Host ? "host" : policy == ClockPolicy::Frozen ? "frozen" : "continues";
+}
+
+std::optional<ClockPolicy> clock_policy_from(std::string_view text) {
+    for (ClockPolicy policy : {ClockPolicy::Host, ClockPolicy::Frozen, ClockPolicy::Continues})
+        if (text == to_string(policy))
+            return policy;
+    return std::nullopt;
+}
+
+const char* to_string(IdentityPolicy policy) { return policy == IdentityPolicy::Fresh ? "fresh" : "same"; }
+
+std::optional<IdentityPolicy> identity_policy_from(std::string_view text) {
+    for (IdentityPolicy policy : {IdentityPolicy::Fresh, IdentityPolicy::Same})
+        if (text == to_string(policy))
+            return policy;
+    return std::nullopt;
+}
+
 bool is_date(std::string_view text) {
     if (text.size() != 10 || text[4] != '-' || text[7] != '-')
         return false;

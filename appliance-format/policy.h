@@ -12,6 +12,21 @@
 
 namespace appliance_format {
 
+// The time of day that a session's guest finds in its clock chip when it begins at a scene, reverts or jumps.
+// Counters (time-stamp counter, timers) always go on from the scene's moment, as the guest's memory does.
+enum class ClockPolicy : uint8_t {
+    Host,      // the host's time now
+    Frozen,    // the moment of capture, each time
+    Continues, // goes on from the moment of capture; a revert or jump does not set it back
+};
+[[nodiscard]] const char* to_string(ClockPolicy policy);
+[[nodiscard]] std::optional<ClockPolicy> clock_policy_from(std::string_view text);
+
+// Whether sessions can be told apart by what the machine says it is (VM Generation ID, MAC address, seed).
+enum class IdentityPolicy : uint8_t { Fresh, Same };
+[[nodiscard]] const char* to_string(IdentityPolicy policy);
+[[nodiscard]] std::optional<IdentityPolicy> identity_policy_from(std::string_view text);
+
 // As one author states it. What is optional and absent is not stated.
 struct Policy {
     std::optional<uint32_t> max_minutes{};  // longest session; none: no limit
@@ -25,6 +40,9 @@ struct Policy {
     std::string watermark{}; // a line drawn over the guest's picture; empty: none
     std::string expires{};   // YYYY-MM-DD, the last day (UTC) on which sessions begin; empty: never
     std::optional<uint32_t> grace_days{}; // days after `expires` on which sessions begin, with a warning
+    // The publisher's alone: what the machine is, not what a person may do.
+    ClockPolicy clock = ClockPolicy::Host;
+    IdentityPolicy identity = IdentityPolicy::Fresh;
     bool operator==(const Policy&) const = default;
 };
 

@@ -157,8 +157,21 @@ class RecipeReader : TomlReader {
             return {};
         TRY(only(*table, "[policy]",
                  {"scenes", "max_minutes", "idle_seconds", "network", "clipboard", "sound",
-                  "power_off_ends_session", "reset_ends_session", "watermark", "expires", "grace_days"}));
+                  "power_off_ends_session", "reset_ends_session", "watermark", "expires", "grace_days",
+                  "clock", "identity"}));
         recipe_.policy = TRY(read_rules(*table));
+        if (table->get("clock")) {
+            const auto clock = clock_policy_from(TRY(text(*table, "clock", Need::Required)));
+            if (!clock)
+                return bad(line(*table, "clock"), "\"clock\" takes \"host\", \"frozen\" or \"continues\"");
+            recipe_.policy.clock = *clock;
+        }
+        if (table->get("identity")) {
+            const auto identity = identity_policy_from(TRY(text(*table, "identity", Need::Required)));
+            if (!identity)
+                return bad(line(*table, "identity"), "\"identity\" takes \"fresh\" or \"same\"");
+            recipe_.policy.identity = *identity;
+        }
         return {};
     }
 

@@ -79,6 +79,7 @@ struct ControlProtocol::Verbs {
                     {"resets", machine->reset_count()},
                     {"reverts", session.revert_count()},
                     {"resumed", session.resumed()},
+                    {"generation", session.identity().generation_text()},
                     {"overlay_bytes", session.overlay_bytes()},
                     {"width", picture.width},
                     {"height", picture.height},
@@ -197,6 +198,7 @@ struct ControlProtocol::Verbs {
             answer["root"] = TRY(session.revert_with_receipt());
         else
             TRY(session.revert());
+        answer["generation"] = session.identity().generation_text();
         if (!session.scene().empty())
             answer["milliseconds"] = static_cast<double>(session.last_revert().count()) / 1000;
         return answer;

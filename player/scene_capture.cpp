@@ -150,6 +150,7 @@ base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSu
         }
     }
     frozen.picture = machine.picture();
+    frozen.tsc_khz = machine.tsc_khz();
     return frozen;
 }
 
@@ -170,6 +171,7 @@ base::Result<void> add_frozen(format::BundleWriter& writer, FrozenMachine frozen
     scene.name = label.name;
     scene.title = label.title.empty() ? label.name : label.title;
     scene.cpu_features = promised_cpu_features();
+    scene.tsc_khz = frozen.tsc_khz;
     scene.ram = folder + "ram";
     TRY(writer.add_blob(scene.ram, *frozen.ram, format::kMemoryChunk));
     scene.video = folder + "video";

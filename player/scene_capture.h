@@ -51,6 +51,7 @@ struct FrozenMachine {
     std::vector<std::string> below;                // the media's blobs
     std::vector<std::optional<FrozenImage>> disks; // by medium; none: as in `below`
     vmm::Picture picture;
+    uint32_t tsc_khz = 0;
 };
 
 // `make_file`: an empty file of the session's own. `bundle` is what will be extended by it: the one the

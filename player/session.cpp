@@ -27,6 +27,12 @@ base::Result<std::unique_ptr<appliance_format::Bundle>> open_bundle(const std::s
     return bundle;
 }
 
+uint64_t host_time_of_day() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<uint64_t>(
+        std::max<int64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count(), 0));
+}
+
 } // namespace
 
 base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
@@ -55,7 +61,8 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
                 break;
             }
     TRY(session->choose_scene(session->options_.scene.value_or(first)));
-    session->machine_ = TRY(session->build());
+    session->identity_ = TRY(session->choose_identity());
+    session->machine_ = TRY(session->build({}));
     session->typist_ = std::make_unique<Typist>([raw = session.get()](const vmm::KeyEvent& event) {
         raw->note_activity();
         raw->machine()->key(event);
@@ -181,19 +188,47 @@ base::Result<void> Session::choose_scene(const std::string& name) {
     return {};
 }
 
-base::Result<std::shared_ptr<vmm::Machine>> Session::build() {
+base::Result<SessionIdentity> Session::choose_identity() const {
+    if (options_.seed)
+        return SessionIdentity::from_seed(*options_.seed);
+    if (manifest().policy.identity == appliance_format::IdentityPolicy::Same)
+        return SessionIdentity::of_appliance(manifest().appliance.name);
+    return SessionIdentity::fresh();
+}
+
+// What a machine, as it was saved, has to be told of the present.
+vmm::Arrival Session::arrival(vmm::Machine& machine, std::optional<uint64_t> before) const {
+    vmm::Arrival arrival{identity_->machine(), {}};
+    switch (manifest().policy.clock) {
+    case appliance_format::ClockPolicy::Host:
+        arrival.time_of_day = host_time_of_day();
+        break;
+    case appliance_format::ClockPolicy::Frozen:
+        break;
+    case appliance_format::ClockPolicy::Continues:
+        if (before && *before > machine.time_of_day())
+            arrival.time_of_day = before;
+        break;
+    }
+    return arrival;
+}
+
+base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_t> before) {
     auto configured = TRY(recipe_->configure(
         *storage_, budget_, [this](const std::string& text) { tell(text); },
         [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, moment(),
         [this](std::string_view name) { return open_blob(name); }));
     configured.config.platform.serial = serial_;
+    configured.config.platform.identity = identity_->machine();
     std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
     if (moment() != nullptr)
         saved =
             TRY(open_scene(*bundle_, *moment(), [this](std::string_view name) { return open_blob(name); }));
     std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
-    if (saved)
+    if (saved) {
         TRY(machine->open_at(std::move(*saved)));
+        machine->arrive(arrival(*machine, before));
+    }
     overlays_ = std::move(configured.overlays);
     return machine;
 }
@@ -357,7 +392,8 @@ base::Result<void> Session::replace_machine() {
     budget_->room().abandon();
     old->stop();
     old->wait(-1);
-    auto fresh = TRY(build());
+    identity_->renew();
+    auto fresh = TRY(build(old->time_of_day()));
     const std::lock_guard lock(mutex_);
     if (end_ != SessionEnd::None)
         return base::fail("the session is over");
@@ -375,6 +411,7 @@ base::Result<void> Session::revert_in_place(std::string* receipt) {
     typist_->forget();
     budget_->room().abandon(); // a write that waits for room would keep the devices busy
     current->pause();
+    const uint64_t time_of_day = current->time_of_day();
     const auto before = std::chrono::steady_clock::now();
     TRY(current->revert());
     for (const auto& overlay : overlays_)
@@ -384,6 +421,9 @@ base::Result<void> Session::revert_in_place(std::string* receipt) {
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
     if (receipt != nullptr)
         *receipt = TRY(compare_with_scene());
+    // After the comparison: from here on the machine is no longer what the publisher signed to the last bit.
+    identity_->renew();
+    current->arrive(arrival(*current, time_of_day));
     const std::lock_guard lock(mutex_);
     if (end_ != SessionEnd::None)
         return base::fail("the session is over");
@@ -420,6 +460,11 @@ base::Result<void> Session::jump(const std::string& scene) {
     else
         log("jump", {{"scene", scene}});
     return done;
+}
+
+SessionIdentity Session::identity() const {
+    const std::lock_guard turn(turn_);
+    return *identity_;
 }
 
 std::string Session::scene() const {

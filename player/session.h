@@ -8,6 +8,7 @@
 #include "player/operator_settings.h"
 #include "player/scene_capture.h"
 #include "player/serial_log.h"
+#include "player/session_identity.h"
 #include "player/typist.h"
 
 #include <atomic>
@@ -28,6 +29,8 @@ struct SessionOptions {
     // A file that save() wrote: the session goes on there. An empty `bundle` is looked for by the name that
     // the file has.
     std::string saved_session;
+    // Makes the machine's identity a function of this number; not given: the publisher's policy decides.
+    std::optional<uint64_t> seed;
     // Who signs the scenes captured while it runs; null: the session captures none.
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
@@ -126,6 +129,8 @@ class Session {
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
     base::Result<std::string> capture_as_author(std::string name);
     [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
+    // Who the machine is at the moment; a revert or jump may make it another.
+    [[nodiscard]] SessionIdentity identity() const;
     [[nodiscard]] std::string scene() const; // empty: the session began at power-on
     [[nodiscard]] std::chrono::microseconds last_revert() const { return last_revert_; }
     [[nodiscard]] std::chrono::microseconds last_pause() const { return last_pause_; } // of a capture
@@ -133,7 +138,9 @@ class Session {
 
   private:
     Session() = default;
-    base::Result<std::shared_ptr<vmm::Machine>> build();
+    // `before`: what the clock chip said of the machine that goes, if one does.
+    base::Result<std::shared_ptr<vmm::Machine>> build(std::optional<uint64_t> before);
+    [[nodiscard]] vmm::Arrival arrival(vmm::Machine& machine, std::optional<uint64_t> before) const;
     base::Result<void> choose_scene(const std::string& name);
     base::Result<void> open_saved();
     base::Result<void> join_saved();
@@ -142,6 +149,7 @@ class Session {
     [[nodiscard]] base::Result<appliance_format::BlobReader> open_blob(std::string_view name) const;
     base::Result<std::unique_ptr<appliance_format::Bundle>> bundle_as_it_is() const;
     base::Result<FrozenMachine> freeze_for(const appliance_format::Bundle& bundle);
+    [[nodiscard]] base::Result<SessionIdentity> choose_identity() const;
     base::Result<void> replace_machine();
     base::Result<void> revert_in_place(std::string* receipt);
     base::Result<std::string> compare_with_scene();
@@ -162,6 +170,7 @@ class Session {
     std::unique_ptr<SessionStorage> storage_;
     std::shared_ptr<OverlayBudget> budget_;
     std::unique_ptr<BundleMachine> recipe_;
+    std::optional<SessionIdentity> identity_;              // guarded by turn_
     const appliance_format::Scene* scene_ = nullptr;       // of bundle_; null: power-on. Guarded by turn_
     std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
     std::chrono::seconds played_before_{0};                // by the sessions that were saved

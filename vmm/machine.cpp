@@ -3,6 +3,7 @@
 #include "vmm/base/log.h"
 #include "vmm/base/verify.h"
 #include "vmm/cpu/state_serialize.h"
+#include "vmm/cpu/tsc.h"
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
 #include "vmm/vcpu_timer.h"
@@ -61,6 +62,8 @@ struct Machine::Impl final : SystemControl {
     void sleep_halted();
     void end(ExitReason reason, base::Error why = {});
     base::Result<std::vector<uint8_t>> save();
+    base::Result<std::vector<uint8_t>> save_apart(); // without video memory
+    void promise_tsc();
     base::Result<void> load(std::span<const uint8_t> bytes);
     [[nodiscard]] Want wanted() {
         const std::lock_guard lock(mutex);
@@ -102,11 +105,12 @@ base::Result<void> Machine::Impl::build() {
     engine->set_interrupt_source(platform->interrupts);
     engine->set_boundary_hook([this] { boundary(); });
     platform->interrupt_line_changed = [this] { engine->interrupt_line_changed(); };
+    platform->tsc_khz = [this] { return guest_tsc_khz(engine->cpu().state()); };
     platform->cpu_register = [this](unsigned reg) -> uint32_t& { return engine->cpu().state().gpr[reg & 7]; };
     platform->events.set_wake([this] { kick(); });
     platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
     hardware_reset();
-    tsc_at_rest = __builtin_ia32_rdtsc() + state.tsc_offset;
+    tsc_at_rest = guest_tsc(state);
     std::promise<base::Result<void>> started;
     thread = std::thread([this, &started] {
         auto made = VcpuTimer::create([this] {
@@ -215,7 +219,7 @@ void Machine::Impl::loop() {
             if (want == Want::Pause) {
                 platform->clock.stop();
                 if (!paused)
-                    tsc_at_rest = __builtin_ia32_rdtsc() + state.tsc_offset;
+                    tsc_at_rest = guest_tsc(state);
                 paused = true;
                 changed.notify_all();
                 changed.wait(lock, [&] { return want != Want::Pause; });
@@ -224,7 +228,7 @@ void Machine::Impl::loop() {
                 break;
             if (paused) { // also when it was started before this thread first came here
                 paused = false;
-                state.tsc_offset = tsc_at_rest - __builtin_ia32_rdtsc();
+                set_guest_tsc(state, tsc_at_rest);
             }
             platform->clock.start();
             planned = kNever; // guest time may have another distance to the host's
@@ -440,13 +444,24 @@ base::Result<void> Machine::Impl::load(std::span<const uint8_t> bytes) {
     return {};
 }
 
-base::Result<std::vector<uint8_t>> Machine::save_state() { return impl_->save(); }
+base::Result<std::vector<uint8_t>> Machine::Impl::save_apart() {
+    platform->video.apart = true;
+    auto saved = save();
+    platform->video.apart = false;
+    return saved;
+}
+
+// Whoever loads the state may be another host: the guest keeps the frequency that it knows.
+void Machine::Impl::promise_tsc() { promise_tsc_khz(state, guest_tsc_khz(state)); }
+
+base::Result<std::vector<uint8_t>> Machine::save_state() {
+    impl_->promise_tsc();
+    return impl_->save();
+}
 
 base::Result<std::vector<uint8_t>> Machine::save_scene_state() {
-    impl_->platform->video.apart = true;
-    auto saved = impl_->save();
-    impl_->platform->video.apart = false;
-    return saved;
+    impl_->promise_tsc();
+    return impl_->save_apart();
 }
 
 base::Result<void> Machine::load_state(std::span<const uint8_t> bytes) {
@@ -460,7 +475,7 @@ base::Result<void> Machine::open_at(SavedMachine saved) {
     TRY(impl_->load(impl_->moment->state()));
     impl_->engine->state_replaced();
     // A state of an earlier version lacks what we have learned to save since.
-    impl_->moment->set_reference(TRY(save_scene_state()));
+    impl_->moment->set_reference(TRY(impl_->save_apart()));
     return {};
 }
 
@@ -477,10 +492,27 @@ base::Result<PageUndo::Report> Machine::revert() {
     return report;
 }
 
+void Machine::arrive(const Arrival& arrival) {
+    Platform& platform = *impl_->platform;
+    platform.config.identity = arrival.identity;
+    if (platform.outputs.identity_changed)
+        platform.outputs.identity_changed();
+    if (arrival.time_of_day && platform.outputs.set_time_of_day)
+        platform.outputs.set_time_of_day(*arrival.time_of_day);
+}
+
+uint64_t Machine::time_of_day() {
+    return impl_->ask<uint64_t>([impl = impl_.get()]() -> uint64_t {
+        return impl->platform->outputs.time_of_day ? impl->platform->outputs.time_of_day() : 0;
+    });
+}
+
+uint32_t Machine::tsc_khz() const { return guest_tsc_khz(impl_->state); }
+
 base::Result<std::string> Machine::state_difference() {
     if (impl_->moment == nullptr)
         return base::fail("this machine was not opened at a saved moment");
-    const auto now = TRY(save_scene_state());
+    const auto now = TRY(impl_->save_apart());
     if (!std::ranges::equal(now, impl_->moment->reference()))
         return base::StateArchive::difference(now, impl_->moment->reference());
     return impl_->moment->video_unchanged() ? std::string() : std::string("video memory");

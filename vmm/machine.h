@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,12 @@ struct MachineConfig {
     BlockMode block_mode = BlockMode::Linked;
     bool verify_containment = false; // decode and check every translated block
     bool reset_ends_machine = false;
+};
+
+struct Arrival {
+    MachineIdentity identity;
+    std::optional<uint64_t>
+        time_of_day; // for the clock chip, ns since 1970; not given: it goes on as it was saved
 };
 
 class Machine {
@@ -69,6 +76,11 @@ class Machine {
     // Back to that moment, whatever happened since; only what was written is touched. Disks are the caller's.
     // Fails when the machine was not opened at a moment, or has ended.
     base::Result<PageUndo::Report> revert();
+    // The machine, at a saved moment, meets the world as it is now. After open_at() or revert(), and after
+    // whatever compares it with that moment.
+    void arrive(const Arrival& arrival);
+    [[nodiscard]] uint64_t time_of_day();   // what its clock chip says, ns since 1970
+    [[nodiscard]] uint32_t tsc_khz() const; // of its time-stamp counter, as the guest knows it
     // What of the CPU, the devices and video memory is not as it was at that moment; empty: nothing.
     base::Result<std::string> state_difference();
 

@@ -344,6 +344,10 @@ void add_options(CLI::App& app, Options& options) {
     app.add_flag("--author", options.author,
                  "Ctrl+Alt+S, or the control socket, captures what is there as a scene of the bundle")
         ->needs(key, certificate);
+    app.add_option("--seed", options.session.seed,
+                   "Make generation ID, random seed and MAC address a function of this number")
+        ->check(CLI::NonNegativeNumber)
+        ->type_name("N");
     app.add_flag("--receipt", options.receipt,
                  "Check at the end that everything touched is what the publisher signed again");
     app.add_flag("--log", options.log,

@@ -5,6 +5,9 @@ using namespace fixture;
 namespace {
 Manifest full_manifest() {
     Manifest m = small_content().manifest;
+    m.policy.clock = ClockPolicy::Continues;
+    m.policy.identity = IdentityPolicy::Same;
+    m.scenes[0].tsc_khz = 2'600'000;
     m.optional_features = {"hints"};
     m.packs = {{"blobs/chunks.0", 5000, signing::sha256(Bytes{1})}};
     ObjectRef root{signing::sha256(Bytes{2}), 0, 10, 20, 30};
@@ -39,6 +42,21 @@ TEST_CASE("manifest: unknown keys are ignored, unknown critical features refused
     CHECK(edit("\"format\":1", "\"format\":7").error().code == kUnsupported);
     CHECK(edit("\"format\":1", "\"format\":1.0").error().code == kDamaged);
     CHECK(edit("\"policy\":{", "\"aplanets\":7,\"policy\":{").error().code == kDamaged); // not sorted
+}
+
+TEST_CASE("manifest: one that says nothing of clock and identity means host and fresh", "[manifest]") {
+    std::string json = write_manifest(full_manifest());
+    const auto edit = [&](std::string_view from, std::string_view to) {
+        REQUIRE(json.find(from) != std::string::npos);
+        json.replace(json.find(from), from.size(), to);
+    };
+    edit("\"clock\":\"continues\",\"identity\":\"same\",", "");
+    const auto parsed = parse_manifest(json);
+    REQUIRE(parsed);
+    CHECK(parsed->policy.clock == ClockPolicy::Host);
+    CHECK(parsed->policy.identity == IdentityPolicy::Fresh);
+    edit("\"policy\":{", "\"policy\":{\"clock\":\"sundial\",");
+    CHECK(parse_manifest(json).error().code == kDamaged);
 }
 
 TEST_CASE("manifest: what does not fit together is refused", "[manifest]") {

@@ -25,7 +25,8 @@ TEST_CASE("recipe: the documented recipe is read", "[recipe]") {
                      "description = \"Try it\"\npicture = \"shot.png\"\n[machine]\nmemory = \"512M\"\n"
                      "[boot]\nkernel = \"linux\"\ninitrd = \"/abs/initrd.gz\"\ncmdline = \"console=ttyS0\"\n"
                      "[[disk]]\nimage = \"disk.img\"\n[[cdrom]]\nimage = \"x.iso\"\n[[floppy]]\n"
-                     "image = \"x.img\"\n[policy]\nmax_minutes = 30\nreset_ends_session = true\n",
+                     "image = \"x.img\"\n[policy]\nmax_minutes = 30\nreset_ends_session = true\n"
+                     "clock = \"frozen\"\nidentity = \"same\"\n",
                      "dir/r.toml");
     REQUIRE(recipe);
     CHECK(recipe->machine.memory == 512u << 20);
@@ -36,6 +37,8 @@ TEST_CASE("recipe: the documented recipe is read", "[recipe]") {
     CHECK(recipe->policy.max_minutes == 30u);
     CHECK(recipe->policy.reset_ends_session);
     CHECK(recipe->policy.power_off_ends_session);
+    CHECK(recipe->policy.clock == ClockPolicy::Frozen);
+    CHECK(recipe->policy.identity == IdentityPolicy::Same);
 }
 
 TEST_CASE("recipe: the boot order defaults to the media there are", "[recipe]") {
@@ -51,6 +54,8 @@ TEST_CASE("recipe: mistakes name their line", "[recipe]") {
     CHECK(at_line(kHead + disk + "[policy]\nmax_minuts = 3\n", 8, "max_minuts"));
     CHECK(at_line(kHead + disk + "[policy]\nmax_minutes = 0\n", 8, "max_minutes"));
     CHECK(at_line(kHead + disk + "[policy]\nmax_minutes = \"3\"\n", 8, "max_minutes"));
+    CHECK(at_line(kHead + disk + "[policy]\nclock = \"sundial\"\n", 8, "continues"));
+    CHECK(at_line(kHead + disk + "[policy]\nidentity = 7\n", 8, "identity"));
     CHECK(at_line(kHead + disk + "[boot]\norder = [\"disk\", \"tape\"]\n", 8, "order"));
     CHECK(at_line(kHead + disk + "[boot]\ninitrd = \"i\"\n", 8, "kernel"));
     CHECK(at_line(kHead + disk + "[boot]\nkernel = \"k\"\norder = [\"disk\"]\n", 9, "exclude"));

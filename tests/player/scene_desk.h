@@ -10,13 +10,12 @@ using player::SessionOptions;
 
 inline const std::string kSign = " --key k.key --cert k.crt";
 
-// A desk whose bundle opens after the guest has written to its disk.
+// A desk whose bundle opens at a moment of its guest; of the session guest, after it has written to its disk.
 struct SceneDesk : Desk {
-    SceneDesk() {
-        REQUIRE(
-            run("scene add x.encore --name start --start --warm 0 --expect pristine --type w --at written "
-                "--timeout 60" +
-                kSign) == 0);
+    explicit SceneDesk(const std::string& policy = {}, const char* guest = SESSION_GUEST,
+                       const std::string& moment = "--expect pristine --type w --at written")
+        : Desk(policy, guest) {
+        REQUIRE(run("scene add x.encore --name start --start --warm 0 --timeout 60 " + moment + kSign) == 0);
         ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
         ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
     }

@@ -32,11 +32,11 @@ inline bool eventually(const std::function<bool()>& holds, double seconds = 30) 
 
 class Desk {
   public:
-    explicit Desk(const std::string& policy = {}) {
+    explicit Desk(const std::string& policy = {}, const char* guest = SESSION_GUEST) {
         std::string name = fs::temp_directory_path() / "encore-session-XXXXXX";
         REQUIRE(::mkdtemp(name.data()));
         path = name;
-        fs::copy(SESSION_GUEST, path + "/disk.img");
+        fs::copy(guest, path + "/disk.img");
         write("r.toml",
               "[appliance]\nname = \"guest\"\ntitle = \"Session guest\"\n[machine]\nmemory = \"16M\"\n"
               "[[disk]]\nimage = \"disk.img\"\n" +

@@ -39,6 +39,8 @@ class StateArchive {
     // Opens a section; returns the version found (loading) or `version` (saving). 0 = absent/too new.
     uint32_t begin(std::string_view name, uint32_t version);
     void end();
+    // Loading: whether the file has this section; earlier versions lack those of later devices.
+    [[nodiscard]] bool holds(std::string_view section) const { return sections_.contains(section); }
 
     template <class T> void field(std::string_view name, T& value) {
         static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>);

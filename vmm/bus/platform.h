@@ -9,6 +9,7 @@
 #include "vmm/bus/ports.h"
 #include "vmm/memory/guest_memory.h"
 
+#include <array>
 #include <map>
 #include <string>
 
@@ -32,6 +33,12 @@ struct KernelBoot {
     std::function<base::Result<void>(KernelBoot&)> load;
 };
 
+// What tells this machine from others that began at the same moment.
+struct MachineIdentity {
+    std::array<uint8_t, 16> generation_id{}; // see devices/generation_id.cpp
+    std::array<uint8_t, 32> seed{};          // for guests' random number generators
+};
+
 struct PlatformConfig {
     uint64_t ram_bytes = 256ull << 20;
     std::string bios_path = "/usr/share/seabios/bios-256k.bin";
@@ -44,6 +51,7 @@ struct PlatformConfig {
     std::shared_ptr<AudioPort> audio; // who hears it; null: nobody
     uint64_t rtc_start_seconds = 0;   // Unix time at power-on; 0 = host time
     uint32_t vram_bytes = 16u << 20;
+    MachineIdentity identity; // of the present session: arrive() changes it
 };
 
 // Requests from devices to the machine, carried out at the next instruction boundary.
@@ -64,6 +72,9 @@ struct MachineOutputs {
     std::function<void(uint8_t)> serial_input;    // COM1 receives a byte
     std::function<void()> power_button;           // ACPI power button
     std::function<uint64_t()> picture_generation; // changes when the picture may have
+    std::function<uint64_t()> time_of_day;        // clock chip: ns since 1970
+    std::function<void(uint64_t)> set_time_of_day;
+    std::function<void()> identity_changed; // config.identity is another one now
 };
 
 struct Platform {
@@ -91,6 +102,8 @@ struct Platform {
     std::vector<std::string> debug_console; // lines written to the debug port (402h), bounded
     // Guest registers, for the VMware backdoor port 5658h only (the one port whose protocol uses them).
     std::function<uint32_t&(unsigned reg)> cpu_register;
+    std::function<uint32_t()> tsc_khz;           // of the guest's time-stamp counter; set by the machine
+    std::function<void(unsigned bit)> raise_gpe; // ACPI general-purpose event; set by power management
 };
 
 } // namespace vmm

@@ -2,6 +2,7 @@
 // LMSW, CLTS, INVLPG, HLT, WBINVD (SDM Vol. 2 under each mnemonic, Vol. 3A 2.5 and 17.2). Every change that
 // address translation depends on is announced to the TLB side here, so no caller has to remember it.
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/tsc.h"
 #include "vmm/memory/page_walk.h"
 
 namespace vmm {
@@ -183,7 +184,7 @@ GuestResult<void> Cpu::wbinvd() { return require_cpl0(state_); }
 GuestResult<void> Cpu::rdtsc() {
     if ((state_.cr4 & cr4::kTsd) != 0 && state_.cpl != 0)
         return guest_fault(Vector::GeneralProtection, 0);
-    const uint64_t now = __builtin_ia32_rdtsc() + state_.tsc_offset;
+    const uint64_t now = guest_tsc(state_);
     state_.reg(Reg::Eax) = static_cast<uint32_t>(now);
     state_.reg(Reg::Edx) = static_cast<uint32_t>(now >> 32);
     return {};

@@ -15,9 +15,7 @@
 #include "vmm/cpu/tsc.h"
 #include "vmm/memory/page_walk.h"
 
-#include <cpuid.h>
 #include <cstring>
-#include <ctime>
 
 namespace vmm {
 
@@ -74,13 +72,13 @@ Registers basic_leaf(uint32_t leaf) {
     }
 }
 
-Registers hypervisor_leaf(uint32_t leaf) {
+Registers hypervisor_leaf(uint32_t leaf, uint32_t khz) {
     switch (leaf) {
     case kFirstHypervisorLeaf:
         return {kTimingLeaf, four_bytes(kHypervisorVendor), four_bytes(kHypervisorVendor + 4),
                 four_bytes(kHypervisorVendor + 8)};
     case kTimingLeaf:
-        return {tsc_khz(), kApicBusKhz, 0, 0};
+        return {khz, kApicBusKhz, 0, 0};
     default:
         return {};
     }
@@ -109,55 +107,7 @@ Registers extended_leaf(uint32_t leaf, bool execute_disable) {
     }
 }
 
-struct ClockSample {
-    uint64_t tsc = 0, nanoseconds = 0;
-};
-
-// One reading of both clocks; of several, the one with the least time between its two TSC reads.
-ClockSample sample_clocks() {
-    ClockSample best;
-    uint64_t best_gap = UINT64_MAX;
-    for (int i = 0; i < 8; ++i) {
-        timespec time{};
-        const uint64_t before = __builtin_ia32_rdtsc();
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        const uint64_t gap = __builtin_ia32_rdtsc() - before;
-        if (gap < best_gap) {
-            best_gap = gap;
-            best = {before + gap / 2,
-                    static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)};
-        }
-    }
-    return best;
-}
-
-// Taken when the program starts, so that by the first question the interval is usually long enough.
-const ClockSample kProgramStart = sample_clocks();
-constexpr uint64_t kMeasureNanoseconds = 50'000'000;
-
-uint32_t find_tsc_khz() {
-    unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-    // Leaf 15h: TSC Hz = crystal Hz (ECX) * EBX / EAX.
-    if (__get_cpuid_count(0x15, 0, &eax, &ebx, &ecx, &edx) != 0 && eax != 0 && ebx != 0 && ecx != 0)
-        return static_cast<uint32_t>(uint64_t{ecx} * ebx / eax / 1000);
-    ClockSample end = sample_clocks();
-    while (end.nanoseconds - kProgramStart.nanoseconds < kMeasureNanoseconds) {
-        const uint64_t left = kMeasureNanoseconds - (end.nanoseconds - kProgramStart.nanoseconds);
-        const timespec pause{0, static_cast<long>(left)};
-        nanosleep(&pause, nullptr);
-        end = sample_clocks();
-    }
-    const auto ticks = static_cast<double>(end.tsc - kProgramStart.tsc);
-    const auto elapsed = static_cast<double>(end.nanoseconds - kProgramStart.nanoseconds);
-    return static_cast<uint32_t>(ticks * 1e6 / elapsed + 0.5);
-}
-
 } // namespace
-
-uint32_t tsc_khz() {
-    static const uint32_t khz = find_tsc_khz();
-    return khz;
-}
 
 void Cpu::cpuid() {
     const uint32_t leaf = state_.reg(Reg::Eax);
@@ -165,7 +115,7 @@ void Cpu::cpuid() {
     if (leaf <= kMaxBasicLeaf)
         out = basic_leaf(leaf);
     else if (leaf >= kFirstHypervisorLeaf && leaf <= kFirstHypervisorLeaf + 0xFF)
-        out = hypervisor_leaf(leaf);
+        out = hypervisor_leaf(leaf, leaf == kTimingLeaf ? guest_tsc_khz(state_) : 0);
     else if (leaf >= kFirstExtendedLeaf && leaf <= kMaxExtendedLeaf)
         out = extended_leaf(leaf, (state_.misc_enable & kMiscEnableXdDisable) == 0);
     else

@@ -1,6 +1,7 @@
 // RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have.
 // All others, the APIC base and the MTRRs among them, raise #GP(0) as on a processor without the feature.
 #include "vmm/cpu/cpu.h"
+#include "vmm/cpu/tsc.h"
 
 namespace vmm {
 
@@ -48,7 +49,7 @@ GuestResult<void> Cpu::rdmsr() {
     uint64_t value = 0;
     switch (state_.reg(Reg::Ecx)) {
     case kTsc:
-        value = __builtin_ia32_rdtsc() + state_.tsc_offset;
+        value = guest_tsc(state_);
         break;
     case kPlatformId:
     case kDebugCtl:
@@ -90,7 +91,7 @@ GuestResult<void> Cpu::wrmsr() {
     const uint64_t value = state_.reg(Reg::Eax) | uint64_t{state_.reg(Reg::Edx)} << 32;
     switch (state_.reg(Reg::Ecx)) {
     case kTsc:
-        state_.tsc_offset = value - __builtin_ia32_rdtsc();
+        set_guest_tsc(state_, value);
         return {};
     case kBiosUpdateTrigger: // an update for another processor: the signature does not match, nothing is
                              // loaded

@@ -1,5 +1,6 @@
 // Power-on state (SDM Vol. 3A 9.1.1 and table 9-1).
 #include "vmm/cpu/internals.h"
+#include "vmm/cpu/tsc.h"
 
 #include <cstring>
 
@@ -16,7 +17,11 @@ constexpr size_t kFxFcw = 0, kFxTag = 4, kFxMxcsr = 24; // SDM Vol. 1 table 10-2
 } // namespace
 
 void Cpu::reset() {
+    const uint32_t tsc_khz = state_.tsc_khz; // a machine's counter keeps its rate
+    const uint64_t tsc_ratio = state_.tsc_ratio;
     state_ = CpuState{};
+    state_.tsc_khz = tsc_khz;
+    state_.tsc_ratio = tsc_ratio;
     for (Segment& segment : state_.seg)
         segment = Segment{0, 1, 0, 0, 0xFFFF, kRealAttributes};
     state_.segment(SegReg::Cs) = Segment{0xF000, 1, 0, 0xFFFF0000, 0xFFFF, kResetAttributesCode};
@@ -27,7 +32,7 @@ void Cpu::reset() {
     state_.cr0 = cr0::kCd | cr0::kNw | cr0::kEt;
     state_.dr[6] = kDr6Reset;
     state_.dr[7] = kDr7Reset;
-    state_.tsc_offset = 0 - __builtin_ia32_rdtsc();
+    set_guest_tsc(state_, 0);
 
     // x87 after RESET: all registers tagged zero, so valid in FXSAVE's abridged tag word.
     state_.fx.bytes[kFxTag] = 0xFF;

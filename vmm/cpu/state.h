@@ -83,7 +83,9 @@ struct CpuState {
     uint64_t pat = 0x0007040600070406;
     uint64_t mtrr_def_type = 0;
     uint64_t misc_enable = 1;
-    uint64_t tsc_offset = 0; // guest TSC = host TSC + offset
+    uint64_t tsc_offset = 0; // see tsc.h: guest TSC = host TSC * ratio + offset
+    uint64_t tsc_ratio = 0;  // in 2^-32; 0: one to one
+    uint32_t tsc_khz = 0;    // what the guest was promised; 0: nothing yet
     uint8_t cpl = 0;
     uint8_t halted = 0;
     uint8_t interrupt_shadow = 0; // kShadow..., until the next instruction is done

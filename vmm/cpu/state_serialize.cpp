@@ -1,5 +1,7 @@
 #include "vmm/cpu/state_serialize.h"
 
+#include "vmm/cpu/tsc.h"
+
 #include <string>
 
 namespace vmm {
@@ -96,10 +98,10 @@ void check(CpuState& state, base::StateArchive& archive) {
 } // namespace
 
 void serialize(CpuState& state, base::StateArchive& archive) {
-    uint64_t tsc = __builtin_ia32_rdtsc() + state.tsc_offset;
+    uint64_t tsc = guest_tsc(state);
     serialize(state, archive, tsc);
     if (archive.loading())
-        state.tsc_offset = tsc - __builtin_ia32_rdtsc();
+        set_guest_tsc(state, tsc);
 }
 
 void serialize(CpuState& state, base::StateArchive& archive, uint64_t& tsc) {
@@ -134,6 +136,10 @@ void serialize(CpuState& state, base::StateArchive& archive, uint64_t& tsc) {
     archive.field("mtrr_def_type", state.mtrr_def_type);
     archive.field("misc_enable", state.misc_enable);
     archive.field("tsc", tsc);
+    uint32_t tsc_khz = archive.loading() ? 0 : state.tsc_khz; // absent: nothing was promised
+    archive.field("tsc_khz", tsc_khz);
+    if (archive.loading())
+        promise_tsc_khz(state, tsc_khz);
     archive.field("cpl", state.cpl);
     archive.field("halted", state.halted);
     archive.field("interrupt_shadow", state.interrupt_shadow);

@@ -28,6 +28,7 @@
     X(floppy82077) \
     X(piix4_pm) \
     X(ich_ac97) \
+    X(generation_id) \
     X(fw_cfg) \
     X(kernel_boot)
 

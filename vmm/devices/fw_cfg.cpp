@@ -1,7 +1,7 @@
 // The fw_cfg interface (public specification: "QEMU Firmware Configuration (fw_cfg) Device"): numbered items
 // and a directory of named files, read a byte at a time through ports 510h/511h or in one go by DMA through
 // 514h. SeaBIOS takes memory map, boot order, ACPI tables and option ROMs from it. Contents are a function of
-// the configuration alone; only the reading position is state.
+// the configuration (and, for the seed, of the session's identity); only the reading position is state.
 #include "vmm/bus/device.h"
 #include "vmm/bus/platform.h"
 #include "vmm/devices/device_list.h"
@@ -62,6 +62,8 @@ class FwCfg : public Device, public IoHandler {
             put_big(directory, 0, 2);
             directory.insert(directory.end(), file.name.begin(), file.name.end());
             directory.insert(directory.end(), kNameBytes - file.name.size(), 0);
+            if (file.name == kSeedFile)
+                seed_key_ = key;
             items_[key++] = file.data;
         }
         platform.io.add(kPortSelector, 2, this, "fw_cfg", 2);
@@ -124,6 +126,10 @@ class FwCfg : public Device, public IoHandler {
     void select(uint16_t key) {
         selected_ = key;
         position_ = 0;
+        if (key == seed_key_) { // a machine that began again has another one
+            const auto& seed = platform_.config.identity.seed;
+            items_[key].assign(seed.begin(), seed.end());
+        }
     }
 
     // Copies from the reading position; past the end, and for items that do not exist, zeros.
@@ -182,6 +188,7 @@ class FwCfg : public Device, public IoHandler {
     Platform& platform_;
     DmaPort dma_;
     std::map<uint16_t, std::vector<uint8_t>> items_;
+    uint16_t seed_key_ = 0;
     uint16_t selected_ = 0;
     uint32_t position_ = 0;
     uint64_t dma_address_ = 0;

@@ -63,6 +63,10 @@ class Piix4Pm : public PciDevice, public IoHandler {
             status_ |= kPowerButton;
             update_sci();
         };
+        platform.raise_gpe = [this](unsigned bit) {
+            gp_status_ = static_cast<uint16_t>(gp_status_ | 1u << (bit & 15));
+            update_sci();
+        };
         reset();
     }
 

@@ -75,6 +75,14 @@ class RtcMc146818 final : public Device, public IoHandler {
         fill_configuration();
         last_advance_ = now();
         reset();
+        platform.outputs.time_of_day = [this] { return rtc_nanos(now()); };
+        // As if someone had set the clock between two of its ticks: what lies between raises no alarm.
+        platform.outputs.set_time_of_day = [this](uint64_t nanos) {
+            advance();
+            offset_ = static_cast<int64_t>(std::min(nanos, kMaxSeconds * kNanosPerSecond)) -
+                      static_cast<int64_t>(now());
+            schedule();
+        };
     }
 
     [[nodiscard]] std::string_view name() const override { return "rtc_mc146818"; }

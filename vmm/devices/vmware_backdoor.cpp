@@ -51,7 +51,7 @@ class VmwareBackdoor final : public Device, public IoHandler {
             reg(Reg::Ecx) = kProductType;
             return kVersion;
         case kGetHz: {
-            const uint64_t hz = uint64_t{tsc_khz()} * 1000;
+            const uint64_t hz = uint64_t{platform_.tsc_khz ? platform_.tsc_khz() : tsc_khz()} * 1000;
             reg(Reg::Ebx) = static_cast<uint32_t>(hz >> 32);
             reg(Reg::Ecx) = kApicBusKhz * 1000;
             return static_cast<uint32_t>(hz);

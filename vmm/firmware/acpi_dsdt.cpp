@@ -1,6 +1,7 @@
 // The DSDT: what the machine has that cannot be discovered. PCI root with its windows and interrupt routing
 // through the PIIX3's four steerable links, the ISA devices, and soft-off. The power button is the
 // fixed-feature one (FADT), so it has no device here.
+#include "vmm/firmware/acpi_hardware.h"
 #include "vmm/firmware/acpi_tables.h"
 #include "vmm/firmware/aml.h"
 
@@ -119,6 +120,25 @@ Term pci_root(unsigned floppy_drives) {
                           });
 }
 
+// Microsoft, "Virtual Machine Generation ID": the compatible ID and DDN are the device's name, ADDR the
+// guest-physical address as low and high half.
+Term generation_id() {
+    return device("VGEN",
+                  {
+                      name("_HID", string("ENCR0001")),
+                      name("_CID", string("VM_Gen_Counter")),
+                      name("_DDN", string("VM_Gen_Counter")),
+                      name("ADDR", package({integer(acpi_hardware::kGenerationIdAddress), integer(0)})),
+                  });
+}
+
+// ACPI 5.6.4: the method of an edge-triggered event runs once its status bit is cleared.
+Term generation_id_event() {
+    static_assert(acpi_hardware::kGenerationIdEvent == 5, "the method's name");
+    constexpr uint8_t kChanged = 0x80;
+    return scope("\\_GPE", {method("_E05", 0, Serialize::No, {notify(path("\\_SB.VGEN"), kChanged)})});
+}
+
 } // namespace
 
 std::vector<uint8_t> build_dsdt(unsigned floppy_drives) {
@@ -127,7 +147,8 @@ std::vector<uint8_t> build_dsdt(unsigned floppy_drives) {
         links.push_back(link_device(i));
     const Term body = concat({
         scope("\\_PR", {processor("CPU0", 0, 0, 0)}),
-        scope("\\_SB", {pci_root(floppy_drives), concat(links)}),
+        scope("\\_SB", {pci_root(floppy_drives), concat(links), generation_id()}),
+        generation_id_event(),
         // SLP_TYP for PM1a and PM1b: soft off is 0 on the PIIX4.
         name("\\_S5", package({integer(0), integer(0), integer(0), integer(0)})),
     });

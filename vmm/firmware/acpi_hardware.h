@@ -17,4 +17,9 @@ inline constexpr uint8_t kAcpiEnable = 0xF1, kAcpiDisable = 0xF0;
 
 inline constexpr uint8_t kSciIrq = 9;
 
+// The page that holds the VM Generation ID: above the PCI windows, below the BIOS, and nothing else's.
+inline constexpr uint32_t kGenerationIdAddress = 0xFEF00000;
+// The general-purpose event that announces another one. DEVIATION: the PIIX4 reserves this bit of GPSTS.
+inline constexpr unsigned kGenerationIdEvent = 5;
+
 } // namespace vmm::acpi_hardware

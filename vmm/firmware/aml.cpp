@@ -15,8 +15,8 @@ constexpr uint8_t kZeroOp = 0x00, kOneOp = 0x01, kNameOp = 0x08, kBytePrefix = 0
                   kBufferOp = 0x11, kPackageOp = 0x12, kMethodOp = 0x14, kDualNamePrefix = 0x2E,
                   kMultiNamePrefix = 0x2F, kExtPrefix = 0x5B, kLocal0Op = 0x60, kArg0Op = 0x68,
                   kStoreOp = 0x70, kDecrementOp = 0x76, kShiftLeftOp = 0x79, kAndOp = 0x7B, kOrOp = 0x7D,
-                  kFindSetRightBitOp = 0x82, kCreateWordFieldOp = 0x8B, kLessOp = 0x95, kIfOp = 0xA0,
-                  kReturnOp = 0xA4;
+                  kFindSetRightBitOp = 0x82, kNotifyOp = 0x86, kCreateWordFieldOp = 0x8B, kLessOp = 0x95,
+                  kIfOp = 0xA0, kReturnOp = 0xA4;
 // After kExtPrefix.
 constexpr uint8_t kOpRegionOp = 0x80, kFieldOp = 0x81, kDeviceOp = 0x82, kProcessorOp = 0x83;
 constexpr size_t kSegment = 4;
@@ -219,6 +219,7 @@ Term less(const Term& left, const Term& right) { return concat({{kLessOp}, left,
 Term if_then(const Term& condition, const Terms& body) {
     return with_opcode({kIfOp}, with_length(concat({condition, concat(body)})));
 }
+Term notify(const Term& object, uint8_t value) { return concat({{kNotifyOp}, object, integer(value)}); }
 Term return_value(const Term& value) { return concat({{kReturnOp}, value}); }
 
 Term resource_template(const Terms& descriptors) {

@@ -53,6 +53,7 @@ Term decrement(const Term& target);
 Term less(const Term& left, const Term& right);
 Term if_then(const Term& condition, const Terms& body);
 Term return_value(const Term& value);
+Term notify(const Term& object, uint8_t value);
 
 // Resource descriptors; resource_template adds the end tag and wraps them in a buffer.
 Term resource_template(const Terms& descriptors);

@@ -2,6 +2,7 @@
 #include "vmm/firmware/firmware_files.h"
 
 #include "vmm/base/verify.h"
+#include "vmm/firmware/acpi_hardware.h"
 #include "vmm/firmware/acpi_tables.h"
 #include "vmm/firmware/byte_writer.h"
 #include "vmm/firmware/kernel_boot.h"
@@ -16,7 +17,7 @@ namespace vmm {
 namespace {
 
 constexpr size_t kMaxName = 55;
-constexpr uint32_t kE820Ram = 1;
+constexpr uint32_t kE820Ram = 1, kE820Reserved = 2;
 
 // Entries of 20 bytes: base, length, type (ACPI 15.1). SeaBIOS reads RAM from here and adds its own
 // reservations; what is not named below 4 GiB is the PCI hole.
@@ -25,6 +26,9 @@ std::vector<uint8_t> memory_map(uint64_t ram_bytes) {
     put(out, 0, 8);
     put(out, ram_bytes, 8);
     put(out, kE820Ram, 4);
+    put(out, acpi_hardware::kGenerationIdAddress, 8);
+    put(out, kPageSize, 8);
+    put(out, kE820Reserved, 4);
     return out;
 }
 
@@ -116,6 +120,8 @@ std::vector<FirmwareFile> firmware_files(const PlatformConfig& config) {
     add("etc/table-loader", std::move(acpi.loader));
     if (config.kernel != nullptr)
         add(std::string(kKernelRomFile), kernel_boot_rom());
+    const auto& seed = config.identity.seed;
+    add(std::string(kSeedFile), {seed.begin(), seed.end()});
     return files;
 }
 

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vmm {
@@ -13,6 +14,9 @@ struct FirmwareFile {
     std::string name; // at most 55 characters
     std::vector<uint8_t> data;
 };
+
+// Random bytes for the guest, of the session at hand: another session's, and a revert's, are others.
+inline constexpr std::string_view kSeedFile = "opt/encore/seed";
 
 // In directory order. Depends on nothing but the configuration, so a machine resumed from a saved state has
 // the same files.

@@ -23,13 +23,13 @@ constexpr unsigned kMaxSetupSectors = 64, kOldSetupSectors = 4;
 constexpr size_t kSetupSects = 0x1F1, kVideoMode = 0x1FA, kBootFlag = 0x1FE, kMagic = 0x202, kVersion = 0x206,
                  kLoaderType = 0x210, kLoadFlags = 0x211, kRamdiskImage = 0x218, kRamdiskSize = 0x21C,
                  kHeapEndPtr = 0x224, kCommandLinePtr = 0x228, kInitrdMax = 0x22C, kCommandLineSize = 0x238,
-                 kPrefAddress = 0x258, kInitSize = 0x260;
+                 kSetupData = 0x250, kPrefAddress = 0x258, kInitSize = 0x260;
 constexpr uint32_t kHdrS = 0x53726448;
 constexpr uint8_t kLoadedHigh = 0x01, kCanUseHeap = 0x80, kUnregisteredLoader = 0xFF;
 constexpr uint32_t kOldInitrdMax = 0x37FFFFFF;
 constexpr uint32_t kOldCommandLineSize = 255;
-// The command line ends before the next 64 KiB.
-constexpr uint32_t kCommandLineRoom = 0x10000 - KernelLayout::kHeapEnd - 1;
+constexpr uint32_t kCommandLineRoom = KernelLayout::kSeedAddress - KernelLayout::kCommandLineAddress - 1;
+constexpr uint32_t kSetupRngSeed = 9; // type of a setup_data node
 // SeaBIOS keeps ACPI tables and its own data (at most 256 KiB) at the top of RAM.
 constexpr uint64_t kFirmwareReserve = 1u << 20;
 
@@ -139,6 +139,8 @@ base::Result<KernelLayout> plan_kernel_boot(const KernelBoot& boot, uint64_t ram
     store<uint32_t>(setup, kCommandLinePtr, KernelLayout::kCommandLineAddress);
     store<uint32_t>(setup, kRamdiskImage, layout.initrd_address);
     store<uint32_t>(setup, kRamdiskSize, static_cast<uint32_t>(initrd_bytes));
+    if (version >= 0x0209)
+        store<uint64_t>(setup, kSetupData, KernelLayout::kSeedAddress);
     if (const auto mode = video_mode(boot.command_line))
         store<uint16_t>(setup, kVideoMode, *mode);
     return layout;
@@ -262,6 +264,8 @@ class KernelBootPort : public Device, public IoHandler {
         memory.write(KernelLayout::kCommandLineAddress, line.c_str(), line.size() + 1);
         memory.write(KernelLayout::kKernelAddress, boot.kernel.data() + plan->kernel_offset,
                      plan->kernel_bytes);
+        const std::vector<uint8_t> seed = seed_node();
+        memory.write(KernelLayout::kSeedAddress, seed.data(), seed.size());
         if (plan->initrd_address != 0)
             memory.write(plan->initrd_address, boot.initrd.data(), boot.initrd.size());
         if (boot.load) // tens of megabytes that only a reset may want again
@@ -269,8 +273,21 @@ class KernelBootPort : public Device, public IoHandler {
         return true;
     }
 
+    // A list of one setup_data node: next, type, length, data. A restarted kernel gets other bytes.
+    std::vector<uint8_t> seed_node() {
+        const auto& seed = platform_.config.identity.seed;
+        constexpr size_t kHeader = 16;
+        std::vector<uint8_t> node(kHeader + seed.size() + sizeof loads_);
+        store<uint32_t>(node, 8, kSetupRngSeed);
+        store<uint32_t>(node, 12, static_cast<uint32_t>(node.size() - kHeader));
+        std::ranges::copy(seed, node.begin() + kHeader);
+        store<uint32_t>(node, kHeader + seed.size(), loads_++);
+        return node;
+    }
+
     Platform& platform_;
     uint8_t status_ = 0;
+    uint32_t loads_ = 0;
 };
 
 } // namespace

@@ -24,6 +24,9 @@ struct KernelLayout {
     uint32_t initrd_address = 0; // 0: none
     static constexpr uint32_t kSetupAddress = 0x10000, kHeapEnd = 0xE000; // within the setup segment
     static constexpr uint32_t kCommandLineAddress = kSetupAddress + kHeapEnd;
+    // A seed for the kernel's random numbers, where its protocol (2.09) has a place for it; Linux reads it
+    // from 6.0 on.
+    static constexpr uint32_t kSeedAddress = kSetupAddress + 0xFF00;
     static constexpr uint32_t kKernelAddress = 0x100000;
 };
 

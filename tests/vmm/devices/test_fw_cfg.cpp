@@ -79,11 +79,29 @@ TEST_CASE("fw_cfg: the directory lists what SeaBIOS needs", "[devices]") {
     for (const char* name : {"etc/e820", "etc/acpi/rsdp", "etc/acpi/tables", "etc/table-loader",
                              "etc/system-states", "etc/boot-fail-wait"})
         CHECK(files.count(name) == 1);
-    REQUIRE(files.at("etc/e820").size == 20);
+    REQUIRE(files.at("etc/e820").size == 40);
     pc.select(static_cast<uint16_t>(files.at("etc/e820").key));
     CHECK(pc.big(4) == 0);
     pc.big(4);
     CHECK(__builtin_bswap32(pc.big(4)) == ChipsetFixture::kRam);
+    pc.take(8);
+    // The page of the generation ID is nobody's to use.
+    CHECK(__builtin_bswap32(pc.big(4)) == 0xFEF00000);
+    pc.take(4);
+    CHECK(__builtin_bswap32(pc.big(4)) == kPageSize);
+    pc.take(4);
+    CHECK(__builtin_bswap32(pc.big(4)) == 2);
+}
+
+TEST_CASE("fw_cfg: the seed is the one of the session at hand", "[devices]") {
+    FwCfgPc pc;
+    const auto file = pc.directory().at("opt/encore/seed");
+    REQUIRE(file.size == 32);
+    for (const uint8_t byte : {uint8_t{0x11}, uint8_t{0x22}}) {
+        pc.platform.config.identity.seed.fill(byte);
+        pc.select(static_cast<uint16_t>(file.key));
+        CHECK(pc.take(32) == std::string(32, static_cast<char>(byte)));
+    }
 }
 
 TEST_CASE("fw_cfg: DMA selects, reads and skips", "[devices]") {

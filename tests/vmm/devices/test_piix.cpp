@@ -193,6 +193,20 @@ TEST_CASE("piix4 pm: the power button raises the SCI until acknowledged", "[devi
     CHECK(pc.platform.io.read(0xB2, 1) == 0xF0);
 }
 
+TEST_CASE("piix4 pm: a general-purpose event interrupts when enabled, until cleared", "[devices]") {
+    SouthBridge pc;
+    pc.enable_pm();
+    pc.acpi_on();
+    pc.platform.raise_gpe(5);
+    CHECK(pc.in(0xC, 2) == 0x20);
+    CHECK_FALSE(pc.irq.high(9));
+    pc.out(0xE, 2, 0x20);
+    CHECK(pc.irq.high(9));
+    pc.out(0xC, 2, 0x20);
+    CHECK_FALSE(pc.irq.high(9));
+    CHECK(pc.in(0xC, 2) == 0);
+}
+
 TEST_CASE("piix4 pm: SLP_EN with type 0 turns the machine off, other types do not", "[devices]") {
     SouthBridge pc;
     pc.enable_pm();

@@ -178,6 +178,23 @@ TEST_CASE("rtc: reset keeps RAM and time but turns interrupts off", "[devices]")
     CHECK(rtc.get(7) == 0x01);
 }
 
+TEST_CASE("rtc: the time can be set from outside, which raises no alarm on its way", "[devices]") {
+    Rtc rtc;
+    CHECK(rtc.platform.outputs.time_of_day() == kStart * kNanosPerSecond);
+    rtc.set(5, 0x12); // an alarm at noon
+    rtc.set(0x0B, 0x22);
+    rtc.platform.outputs.set_time_of_day((kStart + 400 * 86'400) * kNanosPerSecond + 5);
+    CHECK(rtc.platform.outputs.time_of_day() == (kStart + 400 * 86'400) * kNanosPerSecond + 5);
+    CHECK((rtc.get(9) == 0x25 && rtc.get(8) == 0x04 && rtc.get(7) == 0x04 && rtc.get(4) == 0x23));
+    CHECK_FALSE(rtc.irq.is_high(8));
+    rtc.advance(2 * kNanosPerSecond);
+    CHECK(rtc.get(7) == 0x05);
+    rtc.platform.outputs.set_time_of_day(UINT64_MAX); // the chip's last year
+    CHECK((rtc.get(0x32) == 0x21 && rtc.get(9) == 0x99));
+    rtc.platform.outputs.set_time_of_day(0);
+    CHECK((rtc.get(0x32) == 0x19 && rtc.get(9) == 0x70));
+}
+
 TEST_CASE("rtc: state survives a save and a forged one is harmless", "[devices]") {
     Rtc rtc, other;
     rtc.set(0x40, 0x5A);

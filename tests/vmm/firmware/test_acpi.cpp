@@ -169,6 +169,15 @@ TEST_CASE("acpi: iasl disassembles and compiles the tables without errors", "[fi
         for (const char* trouble : {"Incorrect checksum", "Invalid", "**** Unknown", "External ("})
             CHECK(source.find(trouble) == std::string::npos);
     }
+    // The generation ID, as Microsoft's specification wants it described.
+    std::ifstream text(directory / "dsdt.dsl");
+    const std::string dsdt(std::istreambuf_iterator<char>(text), {});
+    for (const char* line : {"Device (VGEN)", "Name (_CID, \"VM_Gen_Counter\")",
+                             "Name (_DDN, \"VM_Gen_Counter\")", "Name (ADDR, Package (0x02)", "0xFEF00000",
+                             "Method (_E05, 0, NotSerialized)", "Notify (\\_SB.VGEN, 0x80)"}) {
+        INFO(line);
+        CHECK(dsdt.find(line) != std::string::npos);
+    }
     CHECK(run("iasl -p again dsdt.dsl") == 0); // the disassembly is a valid program
     std::filesystem::remove_all(directory);
 }

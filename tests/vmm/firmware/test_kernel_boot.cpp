@@ -55,6 +55,7 @@ TEST_CASE("kernel boot: the setup header is completed as the protocol asks", "[f
     CHECK(plan.kernel_offset == kSetupBytes);
     CHECK(plan.kernel_bytes == 1000);
     CHECK(plan.setup[0x210] == 0xFF);
+    CHECK(get<uint64_t>(plan.setup, 0x250) == KernelLayout::kSeedAddress);
     CHECK(plan.setup[0x211] == 0x81);
     CHECK(get<uint16_t>(plan.setup, 0x224) == 0xDE00);
     CHECK(get<uint32_t>(plan.setup, 0x228) == 0x1E000);
@@ -65,6 +66,12 @@ TEST_CASE("kernel boot: the setup header is completed as the protocol asks", "[f
     CHECK(initrd % kPageSize == 0);
     CHECK(initrd >= 0x300000);
     CHECK(initrd + 5000 <= kRam - (1u << 20));
+}
+
+TEST_CASE("kernel boot: a protocol without a place for the seed gets none", "[firmware]") {
+    KernelBoot boot = sample();
+    put<uint16_t>(boot.kernel, 0x206, 0x0208);
+    CHECK(get<uint64_t>(plan_kernel_boot(boot, kRam).value().setup, 0x250) == 0);
 }
 
 TEST_CASE("kernel boot: the initrd respects the kernel's address limit", "[firmware]") {
@@ -125,6 +132,7 @@ TEST_CASE("kernel boot: the option ROM is bootable and sums to zero", "[firmware
 TEST_CASE("kernel boot: the port places everything where the header says", "[firmware]") {
     ChipsetFixture pc;
     pc.platform.config.kernel = std::make_shared<KernelBoot>(sample());
+    pc.platform.config.identity.seed.fill(0x5E);
     const auto device = make_kernel_boot(pc.platform);
     CHECK(pc.platform.io.read(0x51C, 1) == 0);
     pc.platform.io.write(0x51C, 1, 1);
@@ -137,6 +145,17 @@ TEST_CASE("kernel boot: the port places everything where the header says", "[fir
     CHECK(memory.read<uint8_t>(initrd) == 0x77);
     CHECK(memory.read<uint8_t>(initrd + 4999) == 0x77);
     CHECK(std::string(reinterpret_cast<char*>(memory.data()) + 0x1E000) == sample().command_line);
+    // One setup_data node, type 9: the seed, and how often a kernel was placed.
+    const auto node = memory.read<uint64_t>(0x10250);
+    CHECK(node == 0x1FF00);
+    CHECK(memory.read<uint64_t>(0x1FF00) == 0);
+    CHECK(memory.read<uint32_t>(0x1FF08) == 9);
+    CHECK(memory.read<uint32_t>(0x1FF0C) == 36);
+    CHECK(memory.read<uint32_t>(0x1FF10) == 0x5E5E5E5E);
+    CHECK(memory.read<uint32_t>(0x1FF2C) == 0x5E5E5E5E);
+    CHECK(memory.read<uint32_t>(0x1FF30) == 0);
+    pc.platform.io.write(0x51C, 1, 1);
+    CHECK(memory.read<uint32_t>(0x1FF30) == 1);
     const auto state = ChipsetFixture::saved(*device);
     device->reset();
     CHECK(pc.platform.io.read(0x51C, 1) == 0);
