@@ -25,6 +25,7 @@ struct Command {
 // One a file under commands/, listed in main.cpp. Options live in a structure the returned function shares.
 Command inspect_command(CLI::App& root);
 Command keygen_command(CLI::App& root);
+Command kiosk_command(CLI::App& root);
 Command pack_command(CLI::App& root);
 Command pin_command(CLI::App& root);
 Command policy_command(CLI::App& root);

@@ -1,0 +1,219 @@
+#include "player/kiosk_install.h"
+
+#include "appliance-format/output_file.h"
+#include "player/user_folders.h"
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <span>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace player {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kMark = "Written by: encore kiosk install";
+
+// A word of sh, whatever is in it (POSIX.1-2017, Shell Command Language, 2.2.2).
+std::string shell_word(const std::string& text) {
+    std::string word = "'";
+    for (const char c : text)
+        c == '\'' ? word += "'\\''" : word += c;
+    return word + "'";
+}
+
+// An argument in a unit's ExecStart (systemd.service(5), "Command lines"): quoted, specifiers and variables
+// off.
+std::string unit_word(const std::string& text) {
+    std::string word = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\')
+            word += '\\';
+        if (c == '%' || c == '$')
+            word += c;
+        word += c;
+    }
+    return word + "\"";
+}
+
+// The same in a desktop entry's Exec (Desktop Entry Specification 1.5, "The Exec key"): escaped twice, once
+// as an argument and once as a string.
+std::string desktop_word(const std::string& text) {
+    std::string word = "\"";
+    for (const char c : text) {
+        if (std::strchr("\"`$\\", c) != nullptr)
+            word += c == '\\' ? "\\\\\\" : "\\\\";
+        if (c == '%')
+            word += c;
+        word += c;
+    }
+    return word + "\"";
+}
+
+std::string session_script(const KioskPlan& plan) {
+    std::string command = shell_word(plan.program);
+    for (const std::string& argument : plan.arguments)
+        command += " " + shell_word(argument);
+    return fmt::format(R"(#!/bin/sh
+# {}
+# The whole of an X session: no window manager, no desktop, nothing to get out to. Ends when staff leave the
+# kiosk; starts it again when it dies.
+#
+# Ctrl+Alt+F1 to F12 and Ctrl+Alt+Backspace are keys of the X server; this takes them out of the keyboard map.
+setxkbmap -option srvrkeys:none || echo "kiosk-session: the console keys stay on: setxkbmap (x11-xkb-utils) failed" >&2
+# Screens stay lit: the kiosk has its own show.
+xset s off s noblank -dpms || echo "kiosk-session: the screen may go dark: xset (x11-xserver-utils) failed" >&2
+
+quick=0
+while [ "$quick" -lt 5 ]; do
+    began=$(date +%s)
+    {}
+    status=$?
+    case $status in
+        0) exit 0 ;; # staff left
+        2) exit 2 ;; # wrong arguments: another try would be no better
+    esac
+    echo "kiosk-session: the kiosk ended with status $status; starting it again" >&2
+    if [ $(($(date +%s) - began)) -lt 10 ]; then quick=$((quick + 1)); else quick=0; fi
+    sleep 1
+done
+echo "kiosk-session: the kiosk does not stay up" >&2
+exit 1
+)",
+                       kMark, command);
+}
+
+std::string user_unit(const std::string& script) {
+    return fmt::format(R"(# {}
+[Unit]
+Description=Encore kiosk
+PartOf=graphical-session.target
+After=graphical-session.target
+
+[Service]
+ExecStart={}
+Restart=on-failure
+RestartSec=2
+
+[Install]
+WantedBy=graphical-session.target
+)",
+                       kMark, unit_word(script));
+}
+
+std::string desktop_entry(const std::string& script) {
+    return fmt::format(R"(# {}
+[Desktop Entry]
+Type=Application
+Name=Encore kiosk
+Comment=Demos to choose from, and nothing else
+Exec={}
+DesktopNames=Encore
+)",
+                       kMark, desktop_word(script));
+}
+
+// xorg.conf(5), "SERVERFLAGS SECTION".
+std::string server_flags() {
+    return fmt::format(R"(# {}
+Section "ServerFlags"
+    Option "DontVTSwitch" "true"
+    Option "DontZap" "true"
+EndSection
+)",
+                       kMark);
+}
+
+bool is_ours(const std::string& path) {
+    std::ifstream in(path, std::ios::binary);
+    std::string head(256, 0);
+    in.read(head.data(), static_cast<std::streamsize>(head.size()));
+    head.resize(static_cast<size_t>(in.gcount()));
+    return head.find(kMark) != std::string::npos;
+}
+
+base::Result<std::string> base_folder(const char* variable, const char* otherwise) {
+    if (const char* folder = std::getenv(variable); folder != nullptr && *folder == '/')
+        return folder;
+    const char* home = std::getenv("HOME");
+    if (home == nullptr || *home != '/')
+        return base::fail("HOME is not set; it says where this user's files belong");
+    return fmt::format("{}/{}", home, otherwise);
+}
+
+base::Result<void> write(const KioskFile& file) {
+    std::error_code error;
+    fs::create_directories(fs::path(file.path).parent_path(), error);
+    if (error)
+        return base::fail(fmt::format("cannot make the folder of {}: {}", file.path, error.message()));
+    auto out = TRY(appliance_format::OutputFile::create(file.path));
+    TRY(appliance_format::write_all(
+        out.fd(), std::span(reinterpret_cast<const uint8_t*>(file.text.data()), file.text.size()),
+        file.path));
+    if (::fchmod(out.fd(), file.executable ? 0755 : 0644) != 0)
+        return base::fail(fmt::format("cannot set the mode of {}: {}", file.path, std::strerror(errno)));
+    return out.commit();
+}
+
+} // namespace
+
+base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
+    if (plan.system) {
+        const std::string script = "/usr/local/lib/encore/kiosk-session";
+        return std::vector<KioskFile>{
+            {plan.root + script, session_script(plan), true},
+            {plan.root + "/usr/share/xsessions/encore-kiosk.desktop", desktop_entry(script)},
+            {plan.root + "/etc/X11/xorg.conf.d/90-encore-kiosk.conf", server_flags()},
+        };
+    }
+    const std::string script = TRY(base_folder("XDG_DATA_HOME", ".local/share")) + "/encore/kiosk-session";
+    const std::string unit =
+        TRY(base_folder("XDG_CONFIG_HOME", ".config")) + "/systemd/user/encore-kiosk.service";
+    return std::vector<KioskFile>{
+        {plan.root + script, session_script(plan), true},
+        {plan.root + unit, user_unit(script)},
+    };
+}
+
+std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>& files) {
+    if (plan.system)
+        return "Choose \"Encore kiosk\" at the log-in screen, or make it the session of an account that logs "
+               "in by "
+               "itself.\nThe X server's console keys are off for every session of this computer now.\n"
+               "Before that: encore pin set, as the account that runs it, or nobody gets out.\n";
+    return fmt::format("Locked, on a console without a desktop:  startx {} -- vt1 -keeptty -nolisten tcp\n"
+                       "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n"
+                       "Before either: encore pin set, or nobody gets out.\n",
+                       shell_word(files.front().path));
+}
+
+base::Result<void> install_kiosk(const std::vector<KioskFile>& files, bool force) {
+    for (const KioskFile& file : files)
+        if (!force && ::access(file.path.c_str(), F_OK) == 0 && !is_ours(file.path))
+            return base::fail(
+                fmt::format("{} is there and not ours; move it away, or replace it with --force", file.path));
+    for (const KioskFile& file : files)
+        TRY(write(file));
+    return {};
+}
+
+base::Result<std::vector<std::string>> remove_kiosk(const std::vector<KioskFile>& files) {
+    std::vector<std::string> removed;
+    for (const KioskFile& file : files) {
+        if (!is_ours(file.path))
+            continue;
+        if (::unlink(file.path.c_str()) != 0)
+            return base::fail(fmt::format("cannot remove {}: {}", file.path, std::strerror(errno)));
+        removed.push_back(file.path);
+    }
+    return removed;
+}
+
+} // namespace player
