@@ -1,5 +1,6 @@
 // A clock that setting the computer's date back does not set back: the latest time ever seen is kept in a
-// small file of the user's state folder, and "now" is never before it.
+// small file of the user's state folder, and "now" is never before it. Sessions with appliances that expire
+// keep it up to date; others leave no trace.
 //
 // It guards against a date that is wrong, by accident or to stretch an expiry date. It does not guard against
 // a person who removes the file, restores the disk or uses another account: the file carries no secret,

@@ -151,7 +151,8 @@ Session::~Session() {
     }
     if (!running_)
         return;
-    std::ignore = HighWaterClock::standard().remember(wall_clock());
+    if (!policy_.policy().expires.empty()) // other sessions leave nothing behind
+        std::ignore = HighWaterClock::standard().remember(wall_clock());
     const SessionEnd why = end_ == SessionEnd::None ? SessionEnd::Asked : end_;
     log("end", {{"appliance", manifest().appliance.name},
                 {"reason", std::string(to_string(why))},

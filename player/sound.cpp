@@ -112,7 +112,7 @@ void Loudspeaker::Impl::work() {
             {reinterpret_cast<int16_t*>(bytes), static_cast<size_t>(length) / sizeof(int16_t)});
     };
     const bool initialised = SDL_InitSubSystem(SDL_INIT_AUDIO) == 0;
-    if (initialised)
+    if (initialised && SDL_GetNumAudioDevices(0) != 0) // else ALSA complains on the terminal
         device = SDL_OpenAudioDevice(nullptr, 0, &spec, &got, 0);
     if (device == 0)
         base::log(base::LogLevel::Info, "no sound: {}", SDL_GetError());

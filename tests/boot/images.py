@@ -188,6 +188,9 @@ def benchmark_guest():
     return kernel, cached("benchmark.cpio", sorted(kit.SOURCES.iterdir()), build)
 
 
+# What Linux needs to play, in the order of loading.
+SOUND_MODULES = ["soundcore", "snd", "snd-timer", "snd-pcm", "ac97_bus", "snd-ac97-codec", "snd-intel8x0"]
+
 SHELL_INIT = b"""#!/bin/sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -239,6 +242,10 @@ def download_pae(directory):
     archive.add("bin/sh", kit.Initramfs.SYMLINK, b"busybox")
     archive.add("init", kit.Initramfs.FILE, SHELL_INIT)
     archive.write(directory / "pae-initrd")
+    modules = directory / "pae-modules"
+    modules.mkdir(exist_ok=True)
+    for name in SOUND_MODULES:
+        shutil.copy(next((tree / "lib" / "modules").rglob(f"{name}.ko")), modules)
     (directory / "pae-kernel.part").rename(directory / "pae-kernel")
     shutil.rmtree(work)
 
@@ -247,6 +254,28 @@ def pae_guest():
     directory = kit.cache_directory()
     kernel, initrd = directory / "pae-kernel", directory / "pae-initrd"
     with locked(directory):
-        if not kernel.exists() or not initrd.exists():
+        if not (kernel.exists() and initrd.exists() and (directory / "pae-modules" / "snd-intel8x0.ko").exists()):
             download_pae(directory)
     return kernel, initrd
+
+
+def tone_guest():
+    """The -686-pae kernel and an initramfs whose /init plays a sine through the kernel's own AC'97 driver."""
+    kernel, _ = pae_guest()
+    source = Path(__file__).resolve().parent / "sound" / "tone.c"
+    modules = [kernel.parent / "pae-modules" / f"{name}.ko" for name in SOUND_MODULES]
+
+    def build(target):
+        program = target.parent / "tone"
+        run("gcc", "-m32", "-march=i686", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, source, "-lm")
+        archive = kit.Initramfs()
+        for name in ("dev", "proc", "modules"):
+            archive.add(name, kit.Initramfs.DIRECTORY)
+        archive.add("dev/console", kit.Initramfs.CHARACTER_DEVICE, device=(5, 1))
+        for module in modules:
+            archive.add(f"modules/{module.name}", kit.Initramfs.FILE, module.read_bytes())
+        archive.add("init", kit.Initramfs.FILE, program.read_bytes())
+        archive.write(target)
+        program.unlink()
+
+    return kernel, cached("tone.cpio", [source, *modules], build)

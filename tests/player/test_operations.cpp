@@ -1,4 +1,5 @@
 // What an operator relies on: the staff PIN's count of tries, the clock that does not go back, the log.
+#include "player/doctor.h"
 #include "player/high_water_clock.h"
 #include "player/operations_log.h"
 #include "player/staff_pin.h"
@@ -230,4 +231,51 @@ TEST_CASE("operations log: texts cannot break a line", "[log]") {
     REQUIRE(all.size() == 1);
     CHECK(all[0]["text"].get<std::string>().size() < 1100);
     CHECK(read((*log)->path()).find('\n') == read((*log)->path()).size() - 1);
+}
+
+TEST_CASE("doctor: a clock that went back or cannot be right is a problem, with what to do", "[doctor]") {
+    using Level = Finding::Level;
+    constexpr int64_t kNow = 1'800'000'000, kDay = 86400;
+    CHECK(check_clock(kNow, 0, "f").level == Level::Ok);
+    CHECK(check_clock(kNow, kNow + kDay / 2, "f").level == Level::Ok); // within a day
+    CHECK(check_clock(kNow, kNow - 100 * kDay, "f").level == Level::Ok);
+    const Finding back = check_clock(kNow, kNow + 30 * kDay, "/state/clock");
+    CHECK(back.level == Level::Problem);
+    CHECK(back.advice.find("/state/clock") != std::string::npos);
+    CHECK(check_clock(0, 0, "f").level == Level::Problem);
+}
+
+TEST_CASE("doctor: missing firmware and folders that cannot be written are problems", "[doctor]") {
+    const Folder folder;
+    write(folder.path + "/bios", "x");
+    write(folder.path + "/empty", "");
+    CHECK(check_firmware({folder.path + "/bios"}).level == Finding::Level::Ok);
+    CHECK(check_firmware({folder.path + "/bios", folder.path + "/empty"}).level == Finding::Level::Problem);
+    CHECK(check_firmware({folder.path + "/none"}).level == Finding::Level::Problem);
+    CHECK(check_firmware({folder.path}).level == Finding::Level::Problem);
+    CHECK(check_disk(folder.path + "/none").level == Finding::Level::Problem);
+    for (const Finding& finding : examine_host())
+        CHECK((finding.level == Finding::Level::Ok) == finding.advice.empty());
+}
+
+TEST_CASE("doctor: reports name neither home, person nor computer", "[doctor]") {
+    const Private secrets{"/home/maria", "maria", "desk7.acme.example"};
+    CHECK(redacted("/home/maria/.cache on desk7: maria, maria's and marianne@desk7.acme.example", secrets) ==
+          "~/.cache on HOST: USER, USER's and marianne@HOST");
+    CHECK(redacted("/home/maria2/x", secrets) == "/home/maria2/x");
+    CHECK(redacted("/srv/x", {"/", "", ""}) == "/srv/x");
+    const std::vector<Finding> findings{
+        {Finding::Level::Problem, "disk", "/home/maria/.cache is full", "ask \"maria\""}};
+    const json report = json::parse(report_json(findings, secrets));
+    CHECK(report["findings"][0]["says"] == "~/.cache is full");
+    CHECK(report["findings"][0]["advice"] == "ask \"USER\"");
+    CHECK(report["findings"][0]["level"] == "problem");
+    CHECK(report["memory_bytes"] > 0);
+    const Folder folder;
+    REQUIRE(save_report(findings, folder.path + "/report.json"));
+    struct stat info {};
+    REQUIRE(::stat((folder.path + "/report.json").c_str(), &info) == 0);
+    CHECK((info.st_mode & 0777) == 0600);
+    CHECK(json::parse(read(folder.path + "/report.json"))["findings"].size() == 1);
+    CHECK_FALSE(save_report(findings, folder.path + "/none/report.json"));
 }
