@@ -1,5 +1,6 @@
 #include "player/display.h"
 
+#include "player/display_overlay.h"
 #include "player/scan_codes.h"
 #include "player/window_embedding.h"
 
@@ -75,10 +76,11 @@ struct Display::Impl {
     int mouse_x = 0, mouse_y = 0;
     bool moved = false;
 
+    DisplayOverlay overlay;
     std::mutex notice_mutex;
     std::string notice;
     Clock::time_point notice_until{};
-    std::string title_shown;
+    std::string title_shown, banner_shown;
 
     base::Result<void> open(const Options& options);
     void take(const SDL_Event& event);
@@ -139,6 +141,11 @@ base::Result<void> Display::Impl::open(const Options& options) {
         TRY(embedding.open(window.get(), options.embed));
     else
         SDL_SetWindowMinimumSize(window.get(), 160, 100);
+    // Nothing of the host's comes in but keys and the pointer, and nothing goes out: no dropped files, no
+    // clipboard (SDL touches it only when asked to, which nobody does).
+    for (const uint32_t event : {SDL_DROPFILE, SDL_DROPTEXT, SDL_CLIPBOARDUPDATE})
+        SDL_EventState(event, SDL_IGNORE);
+    overlay.set_watermark(session.policy().policy().watermark);
     SDL_StopTextInput(); // keys go to the guest, not to an input method
     title_shown = session.title();
     if (options.full_screen)
@@ -211,6 +218,7 @@ void Display::Impl::draw() {
         const bool whole = std::abs(scale - std::round(scale)) < 1e-3f && scale >= 1;
         SDL_SetTextureScaleMode(texture.get(), whole ? SDL_ScaleModeNearest : SDL_ScaleModeLinear);
         SDL_RenderCopyF(renderer.get(), texture.get(), nullptr, &area);
+        overlay.draw(renderer.get(), area);
     }
     SDL_RenderPresent(renderer.get());
     if (state != nullptr && texture)
@@ -218,14 +226,21 @@ void Display::Impl::draw() {
 }
 
 void Display::Impl::update_title() {
-    std::string title = session.title();
+    std::string title = session.title(), said;
     {
         const std::lock_guard lock(notice_mutex);
         if (Clock::now() < notice_until)
-            title += " — " + notice;
-        else if (grabbed)
-            title += " — Ctrl+Alt+G releases the mouse";
+            said = notice;
     }
+    if (!said.empty())
+        title += " — " + said;
+    else if (grabbed)
+        title += " — Ctrl+Alt+G releases the mouse";
+    // Over the whole screen there is no title bar; a shell says things itself.
+    const std::string banner = full_screen && !embedded ? said : std::string();
+    redraw |= banner != banner_shown;
+    banner_shown = banner;
+    overlay.set_banner(banner);
     if (title == title_shown)
         return;
     title_shown = title;
@@ -289,6 +304,7 @@ void Display::Impl::take(const SDL_Event& event) {
     case SDL_RENDER_TARGETS_RESET:
     case SDL_RENDER_DEVICE_RESET: // textures are lost
         texture.reset();
+        overlay.forget_textures();
         shown_machine = nullptr;
         break;
     case SDL_KEYDOWN:

@@ -18,6 +18,8 @@ struct SceneDesk : Desk {
         REQUIRE(run("scene add x.encore --name start --start --warm 0 --timeout 60 " + moment + kSign) == 0);
         ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
         ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
+        ::setenv("XDG_CONFIG_HOME", (path + "/config").c_str(), 1);
+        ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
     }
     [[nodiscard]] std::unique_ptr<Session> open(std::optional<std::string> scene = {}) const {
         SessionOptions options;

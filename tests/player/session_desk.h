@@ -59,7 +59,8 @@ class Desk {
     // Runs `encore ARGUMENTS` to its end; what it says goes to `output`.
     int run(const std::string& arguments) {
         const std::string line = fmt::format(
-            "cd {0} && XDG_DATA_HOME={0}/data XDG_CACHE_HOME={0}/cache timeout 120 {1} {2} > out.txt 2>&1",
+            "cd {0} && XDG_DATA_HOME={0}/data XDG_CACHE_HOME={0}/cache XDG_CONFIG_HOME={0}/config "
+            "XDG_STATE_HOME={0}/state timeout 120 {1} {2} > out.txt 2>&1",
             path, ENCORE_BINARY, arguments);
         const int status = std::system(line.c_str());
         output = read("out.txt");
@@ -72,6 +73,8 @@ class Desk {
         if (child == 0) {
             ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
             ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
+            ::setenv("XDG_CONFIG_HOME", (path + "/config").c_str(), 1);
+            ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
             ::unsetenv("WAYLAND_DISPLAY");
             if (!display.empty())
                 ::setenv("DISPLAY", display.c_str(), 1);

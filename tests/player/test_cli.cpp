@@ -44,7 +44,9 @@ class Desk {
     // Runs `encore ARGUMENTS`; standard output and error go to `output`.
     int run(const std::string& arguments) { return shell(std::string(ENCORE_BINARY) + " " + arguments); }
     int shell(const std::string& command) {
-        std::string line = fmt::format("cd {0} && XDG_DATA_HOME={0}/xdg {1} > out.txt 2>&1", path, command);
+        std::string line = fmt::format("cd {0} && XDG_DATA_HOME={0}/xdg XDG_CONFIG_HOME={0}/xdg "
+                                       "XDG_STATE_HOME={0}/xdg {1} > out.txt 2>&1",
+                                       path, command);
         int status = std::system(line.c_str());
         output = read("out.txt");
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;

@@ -190,3 +190,30 @@ TEST_CASE("window: without a screen the error says what to do", "[window]") {
     CHECK(desk.says("--headless", "out.txt"));
     CHECK_FALSE(desk.says("pristine"));
 }
+
+TEST_CASE("window: the watermark lies over the guest, and warnings do when no title bar shows them",
+          "[window]") {
+    Desk desk("[policy]\nwatermark = \"Demonstration only\"\nidle_seconds = 12\n");
+    XServer x(desk.path);
+    const pid_t child = desk.start({"--serial", "serial.txt"}, x.name);
+    Place at;
+    std::string title;
+    const bool shown = eventually([&] {
+        return desk.says("pristine") && x.find_window(at, title) && at.width == 720 && at.height == 400;
+    });
+    CHECK(shown);
+    if (shown) {
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y + 350, 300, 50) == 1.0; }, 10));
+        const double marked = x.share(kBlue, at.x + 560, at.y + 370, 150, 25);
+        CHECK(marked < 0.9);
+        CHECK(marked > 0.3);
+        CHECK(x.tool("windowfocus --sync " + x.window));
+        CHECK(x.tool("key ctrl+alt+f"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == kScreenWidth; }, 10));
+        const auto banner = [&] { return x.share(kBlue, kScreenWidth / 2 - 200, 80, 400, 40); };
+        CHECK(eventually([&] { return banner() == 1.0; }, 5));
+        CHECK(eventually([&] { return banner() < 0.3; }, 12)); // half the idle time before its end
+    }
+    CHECK(desk.finish(child, shown ? 0 : SIGKILL) == (shown ? 0 : -SIGKILL)); // nobody was there
+    CHECK(desk.says("nobody is there", "out.txt"));
+}
