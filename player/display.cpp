@@ -66,6 +66,8 @@ struct Display::Impl {
     uint32_t width = 0, height = 0; // of the texture
     uint64_t shown_generation = ~uint64_t{0};
     const vmm::Machine* shown_machine = nullptr;
+    std::weak_ptr<vmm::Machine> told_machine; // of the size given here
+    int told_width = 0, told_height = 0;
     bool redraw = true, closed = false, full_screen = false;
 
     std::bitset<SDL_NUM_SCANCODES> held; // keys the guest believes are down
@@ -95,6 +97,7 @@ struct Display::Impl {
     void set_grab(bool grab);
     void set_full_screen(bool on);
     void check_pointer();
+    void prefer_size();
     void update_picture();
     void follow_picture_size();
     void draw();
@@ -165,6 +168,23 @@ SDL_FRect Display::Impl::picture_area() const {
     const float w = static_cast<float>(width) * scale, h = static_cast<float>(height) * scale;
     return {std::floor((static_cast<float>(out_width) - w) / 2),
             std::floor((static_cast<float>(out_height) - h) / 2), w, h};
+}
+
+// Where the window's size is given, guests that can follow it: they ask their monitor when they set up their
+// screen. Otherwise the window follows the guest.
+void Display::Impl::prefer_size() {
+    const bool given =
+        full_screen || embedded || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0;
+    int out_width = 0, out_height = 0;
+    if (given)
+        SDL_GetRendererOutputSize(renderer.get(), &out_width, &out_height);
+    const auto machine = session.machine();
+    if (machine == told_machine.lock() && out_width == told_width && out_height == told_height)
+        return;
+    told_machine = machine;
+    told_width = out_width;
+    told_height = out_height;
+    machine->prefer_picture_size(static_cast<uint32_t>(out_width), static_cast<uint32_t>(out_height));
 }
 
 void Display::Impl::update_picture() {
@@ -513,6 +533,7 @@ bool Display::frame() {
         impl_->black = !impl_->black;
         impl_->redraw = true;
     }
+    impl_->prefer_size();
     impl_->update_picture();
     impl_->draw();
     impl_->update_title();

@@ -406,6 +406,13 @@ uint64_t Machine::picture_generation() {
     });
 }
 
+void Machine::prefer_picture_size(uint32_t width, uint32_t height) {
+    impl_->platform->events.post([impl = impl_.get(), width, height] {
+        if (impl->platform->outputs.prefer_size)
+            impl->platform->outputs.prefer_size(width, height);
+    });
+}
+
 base::Result<std::vector<uint8_t>> Machine::Impl::save() {
     for (auto& device : devices)
         device->quiesce();

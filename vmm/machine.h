@@ -62,6 +62,8 @@ class Machine {
     [[nodiscard]] Picture picture(); // runs on the vCPU thread; blocks for it
     [[nodiscard]] std::string text_screen();
     [[nodiscard]] uint64_t picture_generation();
+    // The size of picture that would fit its window, for guests that ask their monitor (EDID).
+    void prefer_picture_size(uint32_t width, uint32_t height);
 
     // Machine paused. Saved state covers CPU and devices; RAM and disks are separate.
     base::Result<std::vector<uint8_t>> save_state();

@@ -72,7 +72,9 @@ struct MachineOutputs {
     std::function<void(uint8_t)> serial_input;    // COM1 receives a byte
     std::function<void()> power_button;           // ACPI power button
     std::function<uint64_t()> picture_generation; // changes when the picture may have
-    std::function<uint64_t()> time_of_day;        // clock chip: ns since 1970
+    // VGA: the size that a guest which asks its monitor is to prefer; {0, 0}: no monitor to ask.
+    std::function<void(uint32_t width, uint32_t height)> prefer_size;
+    std::function<uint64_t()> time_of_day; // clock chip: ns since 1970
     std::function<void(uint64_t)> set_time_of_day;
     std::function<void()> identity_changed; // config.identity is another one now
 };

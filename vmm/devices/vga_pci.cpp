@@ -75,6 +75,11 @@ Vga::Vga(Platform& platform)
     platform.outputs.picture = [this] { return vga_render(view()); };
     platform.outputs.text_screen = [this] { return vga_text_screen(view()); };
     platform.outputs.picture_generation = [this] { return picture_generation(); };
+    platform.outputs.prefer_size = [this](uint32_t width, uint32_t height) {
+        const DisplaySize size =
+            nearest_mode({width, height}, {VgaDispi::kMaxXres, VgaDispi::kMaxYres}, vram_bytes_);
+        monitor_ = size.width == 0 ? std::nullopt : std::optional(make_edid(size));
+    };
     reset();
 }
 
@@ -228,7 +233,9 @@ uint32_t Vga::RegisterBar::mmio_read(uint32_t address, unsigned size) {
     for (unsigned i = 0; i < size; ++i) {
         const uint32_t at = (address + i) & (kPageSize - 1);
         uint32_t byte = 0;
-        if (at - kApertureVgaPorts < kPortVgaCount)
+        if (vga_.monitor_ && at < vga_.monitor_->size())
+            byte = (*vga_.monitor_)[at];
+        else if (at - kApertureVgaPorts < kPortVgaCount)
             byte = vga_.read_vga_port(static_cast<uint16_t>(kPortVgaFirst + (at - kApertureVgaPorts)));
         else if (at >= kApertureDispi && at < kApertureDispiEnd)
             byte =

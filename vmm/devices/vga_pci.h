@@ -6,6 +6,7 @@
 #include "vmm/bus/platform.h"
 #include "vmm/devices/vga_bar_pages.h"
 #include "vmm/devices/vga_dispi.h"
+#include "vmm/devices/vga_edid.h"
 #include "vmm/devices/vga_memory.h"
 #include "vmm/devices/vga_registers.h"
 #include "vmm/devices/vga_render.h"
@@ -39,7 +40,7 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
 
   private:
     // BAR2, laid out as the Bochs display interface publishes it: VGA ports 3C0h-3DFh at 400h, DISPI
-    // registers, one word each, at 500h. No EDID block (000h reads as zero).
+    // registers, one word each, at 500h; the monitor's EDID at 000h when the session has asked for a size.
     class RegisterBar : public MmioHandler {
       public:
         explicit RegisterBar(Vga& vga) : vga_(vga) {}
@@ -75,6 +76,7 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
     std::optional<BarPages> rom_;
     RegisterBar register_bar_{*this};
 
+    std::optional<EdidBlock> monitor_; // the host's affair: neither reset nor saved
     uint64_t generation_ = 1, fingerprint_ = 0;
     bool changed_ = true; // something that may show was written since picture_generation() last looked
 };
