@@ -3,9 +3,12 @@
 #include "appliance-format/format.h"
 
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,6 +22,27 @@ tl::unexpected<base::Error> cannot_write(const std::string& path, int error) {
 }
 
 bool lacks_tmpfile(int error) { return error == EOPNOTSUPP || error == EISDIR || error == EINVAL; }
+
+// The second name that commit() gives a file for a moment: `path`.PID.new.
+std::string beside(const std::string& path, pid_t process) { return fmt::format("{}.{}.new", path, process); }
+
+// Removes what processes that were killed in that moment left.
+void remove_stale(const std::string& path) {
+    namespace fs = std::filesystem;
+    const std::string prefix = path.substr(path.rfind('/') + 1) + ".";
+    std::error_code ignored;
+    for (const fs::directory_entry& entry : fs::directory_iterator(folder_of(path), ignored)) {
+        const std::string name = entry.path().filename();
+        if (!name.starts_with(prefix) || !name.ends_with(".new"))
+            continue;
+        pid_t process = 0;
+        const char* end = name.data() + name.size() - 4;
+        const auto parsed = std::from_chars(name.data() + prefix.size(), end, process);
+        if (parsed.ec == std::errc() && parsed.ptr == end && process > 0 && ::kill(process, 0) != 0 &&
+            errno == ESRCH)
+            ::unlink(entry.path().c_str());
+    }
+}
 
 } // namespace
 
@@ -57,6 +81,7 @@ base::Result<OutputFile> OutputFile::create(const std::string& path) {
     struct stat info;
     if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
         return base::fail(fmt::format("{} exists and is not a file", path), kIo);
+    remove_stale(path);
     base::UniqueFd fd{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644)};
     std::string temporary;
     if (!fd.valid() && lacks_tmpfile(errno)) {
@@ -87,11 +112,11 @@ base::Result<> OutputFile::commit() {
             return {};
         if (errno != EEXIST)
             return cannot_write(path_, errno);
-        std::string beside = fmt::format("{}.{}.new", path_, ::getpid());
-        ::unlink(beside.c_str()); // of a process of this number that was killed between the two steps
-        if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, beside.c_str(), AT_SYMLINK_FOLLOW) != 0)
+        const std::string second = beside(path_, ::getpid());
+        ::unlink(second.c_str()); // of a process of this number that was killed between the two steps
+        if (::linkat(AT_FDCWD, source.c_str(), AT_FDCWD, second.c_str(), AT_SYMLINK_FOLLOW) != 0)
             return cannot_write(path_, errno);
-        temporary_ = beside;
+        temporary_ = second;
     }
     if (::rename(temporary_.c_str(), path_.c_str()) != 0)
         return cannot_write(path_, errno);

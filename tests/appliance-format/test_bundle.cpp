@@ -3,8 +3,10 @@
 #include "signing/outcome.h"
 
 #include <csignal>
+#include <fmt/format.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <thread>
 
 using namespace fixture;
@@ -206,6 +208,25 @@ TEST_CASE("bundle: readers are safe to share between threads", "[bundle]") {
         });
     threads.clear();
     REQUIRE(wrong == 0);
+}
+
+TEST_CASE("bundle: what a writer killed at the very last moment left beside it goes with the next",
+          "[bundle]") {
+    Folder folder;
+    const Content content = small_content();
+    const pid_t dead = ::fork();
+    if (dead == 0)
+        ::_exit(0);
+    ::waitpid(dead, nullptr, 0);
+    const std::string stale = folder / fmt::format("x.encore.{}.new", dead),
+                      live = folder / fmt::format("x.encore.{}.new", ::getpid()),
+                      other = folder / "x.encore.my.new";
+    for (const std::string& path : {stale, live, other})
+        write_file(path, {1});
+    REQUIRE(write_bundle(content, folder / "x.encore"));
+    CHECK_FALSE(std::filesystem::exists(stale));
+    CHECK(std::filesystem::exists(live));
+    CHECK(std::filesystem::exists(other));
 }
 
 TEST_CASE("bundle: stopping or running out of space leaves nothing behind and the old file whole",

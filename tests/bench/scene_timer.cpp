@@ -79,16 +79,20 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
         page = random() % all;
     std::vector<uint8_t> copies(size_t{pages} << 12, 1), target(memory.ram_bytes(), 1);
     std::vector<double> times, plain;
+    std::string receipt;
     Peaks peaks[2]; // of the first half and of the second: mappings and resident pages come and go
     for (unsigned i = 0; i < reverts; ++i) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         machine->pause();
         for (const uint32_t page : dirty)
             memory.write<uint32_t>(page << vmm::kPageShift, i);
-        if (auto done = session.revert(); !done) {
+        // Hashes everything that was touched against the signed roots, after the time that is noted.
+        const auto done = session.revert_with_receipt();
+        if (!done) {
             std::fprintf(stderr, "revert %u: %s\n", i, done.error().message.c_str());
             return 1;
         }
+        receipt = *done;
         times.push_back(static_cast<double>(session.last_revert().count()) / 1e3);
         plain.push_back(memcpy_ms(target.data(), copies.data(), dirty));
         peaks[i < reverts / 2 ? 0 : 1].take();
@@ -98,9 +102,8 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
     fmt::print("growth_kib {}\ngrowth_mappings {}\ngrowth_files {}\ngrowth_threads {}\n",
                peaks[1].kib - peaks[0].kib, peaks[1].mappings - peaks[0].mappings,
                peaks[1].files - peaks[0].files, peaks[1].threads - peaks[0].threads);
-    const auto receipt = session.revert_with_receipt();
-    fmt::print("receipt {}\n", receipt ? "pristine " + *receipt : receipt.error().message);
-    return receipt ? 0 : 1;
+    fmt::print("pristine {}\nreceipt {}\n", reverts, receipt);
+    return 0;
 }
 
 } // namespace

@@ -1,0 +1,104 @@
+// What a second scene costs: a session at the bundle's scene is used for a while, then captured. scene_cost
+// BUNDLE.encore SECONDS KEY CERT; the bundle gets the scene, so give a copy. Prints one "name value" a line.
+// Under tests/bench/scene.
+#include "player/session.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fmt/format.h>
+#include <fstream>
+#include <zstd.h>
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+uint64_t status_kib(const char* field) {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+        if (line.starts_with(field))
+            return std::stoull(line.substr(std::string(field).size() + 1));
+    return 0;
+}
+
+// From now on VmHWM is the peak from now on (proc(5), clear_refs).
+void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
+
+struct Changed {
+    size_t pages = 0;
+    uint64_t one_by_one = 0, together = 0; // bytes, as zstd -3 makes them
+};
+
+// RAM that differs from the scene's. The machine is at rest.
+base::Result<Changed> changed_pages(player::Session& session, const appliance_format::BlobReader& scene) {
+    vmm::GuestMemory& memory = session.machine()->memory();
+    Changed changed;
+    std::vector<uint8_t> before(vmm::kPageSize), all, packed(ZSTD_compressBound(vmm::kPageSize));
+    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page) {
+        if (memory.is_absent(page) || memory.is_watched(page))
+            continue;
+        const uint8_t* now = memory.data() + (size_t{page} << vmm::kPageShift);
+        TRY(scene.read(uint64_t{page} << vmm::kPageShift, before));
+        if (std::equal(before.begin(), before.end(), now) || vmm::is_zero_page(now))
+            continue;
+        ++changed.pages;
+        const size_t size = ZSTD_compress(packed.data(), packed.size(), now, vmm::kPageSize, 3);
+        changed.one_by_one += std::min<size_t>(size, vmm::kPageSize);
+        all.insert(all.end(), now, now + vmm::kPageSize);
+    }
+    packed.resize(ZSTD_compressBound(all.size()));
+    changed.together = ZSTD_compress(packed.data(), packed.size(), all.data(), all.size(), 3);
+    return changed;
+}
+
+base::Result<> run(const std::string& path, double seconds, const char* key, const char* certificate) {
+    player::SessionOptions options;
+    options.bundle = path;
+    options.purpose = player::SessionOptions::Purpose::Author;
+    options.author = std::make_shared<const signing::Signer>(TRY(signing::Signer::load(key, certificate)));
+    auto session = TRY(player::Session::open(std::move(options)));
+    const appliance_format::Scene* scene = session->manifest().find_scene(session->scene());
+    if (scene == nullptr)
+        return base::fail(path + " does not begin at a scene");
+    auto bundle = TRY(appliance_format::Bundle::open(path));
+    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    const auto ram = TRY(bundle->open_blob(scene->ram));
+    session->start();
+    // Somebody who looks around in a list and types into it.
+    static constexpr const char* kKeys[] = {"down",   "down", "pagedown", "up",  "g",
+                                            "pageup", "f",    "down",     "end", "home"};
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    for (size_t i = 0; Clock::now() < end && session->poll() == player::SessionEnd::None; ++i) {
+        TRY(session->typist().press(kKeys[i % std::size(kKeys)]));
+        std::this_thread::sleep_for(std::chrono::milliseconds(500));
+    }
+    session->machine()->pause();
+    const Changed changed = TRY(changed_pages(*session, ram));
+    session->machine()->start();
+    const uint64_t size = std::filesystem::file_size(path);
+    forget_peak();
+    const uint64_t resident = status_kib("VmRSS:");
+    const auto before = Clock::now();
+    TRY(session->capture_as_author("second"));
+    const std::chrono::duration<double> took = Clock::now() - before;
+    fmt::print("changed_pages {}\nzstd_one_by_one {}\nzstd_together {}\ngrowth {}\n", changed.pages,
+               changed.one_by_one, changed.together, std::filesystem::file_size(path) - size);
+    fmt::print("rested_ms {:.0f}\ncapture_ms {:.0f}\nextra_kib {}\n",
+               static_cast<double>(session->last_pause().count()) / 1e3, took.count() * 1e3,
+               status_kib("VmHWM:") - std::min(resident, status_kib("VmHWM:")));
+    return {};
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 5)
+        return 2;
+    if (auto done = run(argv[1], std::atof(argv[2]), argv[3], argv[4]); !done) {
+        std::fprintf(stderr, "%s\n", done.error().message.c_str());
+        return 1;
+    }
+    return 0;
+}
