@@ -282,12 +282,20 @@ base::Result<Manifest> from_json(const json& root) {
     for (const json& item : *TRY(list(root, "scenes", kMaxScenes)))
         m.scenes.push_back(TRY(scene_from_json(item)));
     m.start = TRY(optional_text(root, "start"));
-    for (const json& item : *TRY(list(root, "blobs", kMaxBlobs)))
-        m.blobs.push_back({TRY(text(item, "name")), TRY(number<uint64_t>(item, "size")),
-                           TRY(number<uint32_t>(item, "chunk")), TRY(ref_from_json(item, "root"))});
-    for (const json& item : *TRY(list(root, "packs", kMaxPacks)))
-        m.packs.push_back(
-            {TRY(text(item, "member")), TRY(number<uint64_t>(item, "size")), TRY(hash(item, "sha256"))});
+    // One by one: TRY returns out of the middle of an expression, and a text made before it there would leak.
+    for (const json& item : *TRY(list(root, "blobs", kMaxBlobs))) {
+        BlobInfo& blob = m.blobs.emplace_back();
+        blob.name = TRY(text(item, "name"));
+        blob.size = TRY(number<uint64_t>(item, "size"));
+        blob.chunk = TRY(number<uint32_t>(item, "chunk"));
+        blob.root = TRY(ref_from_json(item, "root"));
+    }
+    for (const json& item : *TRY(list(root, "packs", kMaxPacks))) {
+        PackInfo& pack = m.packs.emplace_back();
+        pack.member = TRY(text(item, "member"));
+        pack.size = TRY(number<uint64_t>(item, "size"));
+        pack.sha256 = TRY(hash(item, "sha256"));
+    }
     return m;
 }
 

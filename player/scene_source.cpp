@@ -116,8 +116,8 @@ base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const f
     vmm::SavedMachine saved;
     saved.state = TRY(TRY(open_blob(scene.devices)).read_all(kMaxState));
     const auto pages = static_cast<uint32_t>(bundle.manifest().machine.memory >> vmm::kPageShift);
-    saved.memory =
-        std::make_shared<ScenePages>(TRY(open_blob(scene.ram)), TRY(hot_pages(open_blob, scene, pages)));
+    std::vector<uint32_t> hot = TRY(hot_pages(open_blob, scene, pages));
+    saved.memory = std::make_shared<ScenePages>(TRY(open_blob(scene.ram)), std::move(hot));
     if (!scene.video.empty())
         saved.load_video = fetch_video(TRY(open_blob(scene.video)));
     return saved;

@@ -129,10 +129,14 @@ base::Result<void> Machine::Impl::build() {
 }
 
 Machine::~Machine() {
-    if (impl_ == nullptr || !impl_->thread.joinable())
+    if (impl_ == nullptr)
         return;
-    stop();
-    impl_->thread.join();
+    if (impl_->thread.joinable()) {
+        stop();
+        impl_->thread.join();
+    }
+    // Their workers may be in the middle of a request, whose end kicks the engine.
+    impl_->devices.clear();
 }
 
 void Machine::Impl::kick() {
