@@ -76,6 +76,8 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
 base::Result<void> Session::check_policy() {
     if (options_.purpose == SessionOptions::Purpose::Author) {
         appliance_format::Policy own;
+        own.clock = manifest().policy.clock;
+        own.identity = manifest().policy.identity;
         own.power_off_ends_session = manifest().policy.power_off_ends_session;
         own.reset_ends_session = manifest().policy.reset_ends_session;
         policy_ = appliance_format::EffectivePolicy::merge(own, {}, {}, {});

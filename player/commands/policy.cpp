@@ -4,6 +4,7 @@
 #include "player/high_water_clock.h"
 #include "player/operator_settings.h"
 
+#include <array>
 #include <ctime>
 #include <fmt/format.h>
 #include <memory>
@@ -68,6 +69,19 @@ const char* validity_text(format::EffectivePolicy::Validity validity) {
     return validity == Validity::Valid ? "valid" : validity == Validity::Grace ? "grace" : "expired";
 }
 
+// What the publisher alone decides: what a scene meets when it is opened.
+struct SceneRule {
+    const char* name;
+    const char* value;
+    bool stated;
+};
+std::array<SceneRule, 2> scene_rules(const format::EffectivePolicy& effective) {
+    const format::Policy& policy = effective.policy();
+    const format::Policy defaults;
+    return {{{"clock", format::to_string(policy.clock), policy.clock != defaults.clock},
+             {"identity", format::to_string(policy.identity), policy.identity != defaults.identity}}};
+}
+
 void print_json(const format::EffectivePolicy& effective, const char* validity) {
     ordered_json rules = ordered_json::object();
     for (size_t i = 0; i < format::kRules; ++i) {
@@ -82,6 +96,8 @@ void print_json(const format::EffectivePolicy& effective, const char* validity) 
         }
         rules[format::to_string(rule)] = std::move(entry);
     }
+    for (const auto& [name, value, stated] : scene_rules(effective))
+        rules[name] = {{"value", value}, {"from", stated ? "publisher" : "default"}};
     ordered_json ignored = ordered_json::array();
     for (const auto& line : effective.ignored())
         ignored.push_back({{"file", line.file}, {"line", line.line}, {"why", line.why}});
@@ -106,6 +122,8 @@ base::Result<> explain(const Options& options) {
         fmt::print("{:<23} {:<24} {}{}{}\n", format::to_string(rule), effective.value_text(rule),
                    effective.source_text(rule), note.empty() ? "" : "; ", note);
     }
+    for (const auto& [name, value, stated] : scene_rules(effective))
+        fmt::print("{:<23} {:<24} {}\n", name, value, stated ? "publisher's manifest" : "default");
     if (!effective.policy().expires.empty())
         fmt::print("today it is {}\n", validity);
     for (const auto& line : effective.ignored())

@@ -5,6 +5,7 @@
 #include "player/commands/progress.h"
 #include "player/commands/script_options.h"
 #include "player/display.h"
+#include "signing/small_file.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -20,7 +21,7 @@ constexpr auto kTick = std::chrono::milliseconds(10);
 
 struct Options {
     std::string bundle, key, certificate;
-    std::string name, title, new_name;
+    std::string name, title, new_name, notes, notes_file;
     bool json = false;
     // add
     std::string from, at;
@@ -160,6 +161,7 @@ base::Result<> list(const Options& options) {
         const format::BlobInfo* ram = manifest.find_blob(scene.ram);
         answer.push_back({{"name", scene.name},
                           {"title", scene.title},
+                          {"notes", scene.notes},
                           {"start", start},
                           {"memory", ram->size},
                           {"root", signing::to_hex(ram->root.hash)}});
@@ -224,10 +226,29 @@ base::Result<> rename(const Options& options) {
                 scene.title = options.new_name;
             if (manifest.start == scene.name)
                 manifest.start = options.new_name;
+            std::ranges::replace(manifest.policy.scenes, scene.name, options.new_name);
             scene.name = options.new_name;
             return {};
         },
         fmt::format("scene {} is now {}", options.name, options.new_name));
+}
+
+base::Result<> set_notes(const Options& options) {
+    std::string notes = options.notes;
+    if (!options.notes_file.empty())
+        notes = TRY(signing::read_small_file(options.notes_file));
+    while (!notes.empty() && notes.back() == '\n')
+        notes.pop_back();
+    if (!format::is_plain_text(notes, format::kMaxNotes, format::Lines::Many))
+        return base::fail(fmt::format("notes are plain text in UTF-8 of at most {} bytes", format::kMaxNotes),
+                          kExitUsage);
+    return edit(
+        options,
+        [&](format::Manifest& manifest) -> base::Result<void> {
+            manifest.scenes[TRY(index_of(manifest, options.name))].notes = notes;
+            return {};
+        },
+        fmt::format("the notes of scene {} are {}", options.name, notes.empty() ? "removed" : "set"));
 }
 
 base::Result<> set_start(const Options& options) {
@@ -298,6 +319,13 @@ Command scene_command(CLI::App& root) {
     CLI::App* rename_app = verb("rename", "Give a scene another name", true);
     name(rename_app)->required();
     rename_app->add_option("new", options->new_name, "Its new name")->required()->type_name("NEW");
+    CLI::App* notes_app =
+        verb("notes", "Say what the presenter should know at a scene; nothing given: forget it", true);
+    name(notes_app)->required();
+    auto* text = notes_app->add_option("text", options->notes, "The notes")->type_name("TEXT");
+    notes_app->add_option("--file", options->notes_file, "Read them from this file")
+        ->type_name("FILE")
+        ->excludes(text);
     CLI::App* start_app = verb("set-start", "Choose where sessions begin", true);
     name(start_app);
     start_app->add_flag("--boot", options->boot, "At power-on");
@@ -310,6 +338,8 @@ Command scene_command(CLI::App& root) {
                     return remove(*options);
                 if (rename_app->parsed())
                     return rename(*options);
+                if (notes_app->parsed())
+                    return set_notes(*options);
                 if (start_app->parsed()) {
                     if (options->boot == !options->name.empty())
                         return base::fail("set-start takes a scene's name, or --boot", kExitUsage);

@@ -188,8 +188,9 @@ def benchmark_guest():
     return kernel, cached("benchmark.cpio", sorted(kit.SOURCES.iterdir()), build)
 
 
-# What Linux needs to play, in the order of loading.
+# Drivers of that kernel for guests that need them, in the order of loading.
 SOUND_MODULES = ["soundcore", "snd", "snd-timer", "snd-pcm", "ac97_bus", "snd-ac97-codec", "snd-intel8x0"]
+DISPLAY_MODULES = ["drm", "drm_kms_helper", "ttm", "drm_ttm_helper", "drm_vram_helper", "bochs"]
 
 SHELL_INIT = b"""#!/bin/sh
 /bin/busybox --install -s /bin
@@ -244,7 +245,7 @@ def download_pae(directory):
     archive.write(directory / "pae-initrd")
     modules = directory / "pae-modules"
     modules.mkdir(exist_ok=True)
-    for name in SOUND_MODULES:
+    for name in SOUND_MODULES + DISPLAY_MODULES:
         shutil.copy(next((tree / "lib" / "modules").rglob(f"{name}.ko")), modules)
     (directory / "pae-kernel.part").rename(directory / "pae-kernel")
     shutil.rmtree(work)
@@ -254,23 +255,24 @@ def pae_guest():
     directory = kit.cache_directory()
     kernel, initrd = directory / "pae-kernel", directory / "pae-initrd"
     with locked(directory):
-        if not (kernel.exists() and initrd.exists() and (directory / "pae-modules" / "snd-intel8x0.ko").exists()):
+        modules = [directory / "pae-modules" / f"{name}.ko" for name in SOUND_MODULES + DISPLAY_MODULES]
+        if not all(path.exists() for path in (kernel, initrd, *modules)):
             download_pae(directory)
     return kernel, initrd
 
 
-def tone_guest():
-    """The -686-pae kernel and an initramfs whose /init plays a sine through the kernel's own AC'97 driver."""
+def driver_guest(name, source, module_names, *libraries):
+    """The -686-pae kernel and an initramfs whose /init is a C program that finds those drivers in /modules."""
     kernel, _ = pae_guest()
-    source = Path(__file__).resolve().parent / "sound" / "tone.c"
-    modules = [kernel.parent / "pae-modules" / f"{name}.ko" for name in SOUND_MODULES]
+    modules = [kernel.parent / "pae-modules" / f"{module}.ko" for module in module_names]
 
     def build(target):
-        program = target.parent / "tone"
-        run("gcc", "-m32", "-march=i686", "-O2", "-static", "-Wall", "-Wextra", "-Werror", "-o", program, source, "-lm")
+        program = target.parent / f"{name}-init"
+        flags = ["-m32", "-march=i686", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]
+        run("gcc", *flags, "-o", program, source, *libraries)
         archive = kit.Initramfs()
-        for name in ("dev", "proc", "modules"):
-            archive.add(name, kit.Initramfs.DIRECTORY)
+        for folder in ("dev", "proc", "sys", "modules"):
+            archive.add(folder, kit.Initramfs.DIRECTORY)
         archive.add("dev/console", kit.Initramfs.CHARACTER_DEVICE, device=(5, 1))
         for module in modules:
             archive.add(f"modules/{module.name}", kit.Initramfs.FILE, module.read_bytes())
@@ -278,4 +280,14 @@ def tone_guest():
         archive.write(target)
         program.unlink()
 
-    return kernel, cached("tone.cpio", [source, *modules], build)
+    return kernel, cached(f"{name}.cpio", [source, *modules], build)
+
+
+def tone_guest():
+    """Plays a sine through the kernel's own AC'97 driver."""
+    return driver_guest("tone", Path(__file__).resolve().parent / "sound" / "tone.c", SOUND_MODULES, "-lm")
+
+
+def modes_guest():
+    """Says which mode the kernel's own bochs-drm driver prefers."""
+    return driver_guest("modes", Path(__file__).resolve().parent / "display" / "modes.c", DISPLAY_MODULES)

@@ -76,6 +76,7 @@ TEST_CASE("policy explain: every rule with its origin; what would loosen is list
     CHECK(rules["clipboard"] == json{{"value", false}, {"from", "default"}});
     CHECK(rules["idle_seconds"]["value"].is_null());
     CHECK(rules["watermark"]["value"] == "Demo");
+    CHECK(rules["clock"] == json{{"value", "host"}, {"from", "default"}});
     REQUIRE(answer["ignored"].size() == 1);
     CHECK(answer["ignored"][0]["line"] == 3);
     REQUIRE(desk.run("policy explain x.encore") == 0);
@@ -237,4 +238,31 @@ TEST_CASE("pin: set and tried from the command line, counted, removed", "[pin]")
     CHECK(pin("1357", "check") == 0);
     CHECK(desk.run("pin remove") == 0);
     CHECK(desk.run("pin remove") == 1);
+}
+
+TEST_CASE("scene: notes are the publisher's to set, and a rule about a scene follows its new name",
+          "[scene]") {
+    SceneDesk desk;
+    CHECK(desk.run("scene notes x.encore start 'Say hello' --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("scene list x.encore --json") == 0);
+    CHECK(json::parse(desk.output)[0]["notes"] == "Say hello");
+    desk.write("notes.txt", "Two\nlines\n");
+    CHECK(desk.run("scene notes x.encore start --file notes.txt --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("scene list x.encore --json") == 0);
+    CHECK(json::parse(desk.output)[0]["notes"] == "Two\nlines");
+    CHECK(desk.run("scene notes x.encore start \"$(printf 'a\\001b')\" --key k.key --cert k.crt") == 2);
+    CHECK(desk.run("scene notes x.encore nowhere hello --key k.key --cert k.crt") != 0);
+    CHECK(desk.run("scene notes x.encore start --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("scene list x.encore --json") == 0);
+    CHECK(json::parse(desk.output)[0]["notes"] == "");
+    CHECK(desk.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
+
+    Desk ruled("[policy]\nscenes = [\"ready\"]\n");
+    CHECK(ruled.run("run x.encore --headless") == player::kRefused); // no such scene yet
+    CHECK(ruled.run("scene add x.encore --name ready --start --warm 0 --expect pristine --timeout 60" +
+                    kSign) == 0);
+    CHECK(ruled.run("scene rename x.encore ready first --key k.key --cert k.crt") == 0);
+    CHECK(ruled.run("policy explain x.encore --json") == 0);
+    CHECK(json::parse(ruled.output)["rules"]["scenes"]["value"] == json{"first"});
+    CHECK(ruled.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
 }
