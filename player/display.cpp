@@ -1,6 +1,7 @@
 #include "player/display.h"
 
 #include "player/display_overlay.h"
+#include "player/lazy_sdl.h"
 #include "player/scan_codes.h"
 #include "player/window_embedding.h"
 
@@ -116,6 +117,7 @@ base::Result<void> Display::Impl::open(const Options& options) {
     // Titles are UTF-8, and Xlib converts them by the locale: without one the window manager gets mojibake.
     if (std::setlocale(LC_CTYPE, "") == nullptr || std::string_view(nl_langinfo(CODESET)) != "UTF-8")
         std::setlocale(LC_CTYPE, "C.UTF-8");
+    TRY(load_sdl());
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // ending a session is the command's business
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0"); // leave the desktop's effects alone
     SDL_SetHint(SDL_HINT_MOUSE_FOCUS_CLICKTHROUGH, "1");

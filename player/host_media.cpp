@@ -1,5 +1,7 @@
 #include "player/host_media.h"
 
+#include "player/lazy_sdl.h"
+
 #include <SDL.h>
 #include <cstdlib>
 #include <fmt/format.h>
@@ -14,7 +16,7 @@ Finding check_display() {
     // terminal.
     const bool likely =
         named || std::getenv("DISPLAY") != nullptr || std::getenv("WAYLAND_DISPLAY") != nullptr;
-    const bool found = likely && SDL_InitSubSystem(SDL_INIT_VIDEO) == 0;
+    const bool found = likely && load_sdl() && SDL_InitSubSystem(SDL_INIT_VIDEO) == 0;
     const std::string driver = found ? SDL_GetCurrentVideoDriver() : "";
     Finding finding{Level::Note, "display", "none can be reached from here",
                     "play from a graphical session (X11 or Wayland), or with --headless"};
@@ -31,7 +33,7 @@ Finding check_display() {
 }
 
 Finding check_sound() {
-    const bool found = SDL_InitSubSystem(SDL_INIT_AUDIO) == 0;
+    const bool found = load_sdl() && SDL_InitSubSystem(SDL_INIT_AUDIO) == 0;
     Finding finding{Level::Note, "sound", "no device: guests play unheard",
                     "connect loudspeakers or start the sound server, if anybody is to hear them"};
     SDL_AudioSpec wanted{};

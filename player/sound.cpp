@@ -1,5 +1,6 @@
 #include "player/sound.h"
 
+#include "player/lazy_sdl.h"
 #include "vmm/base/log.h"
 #include "vmm/base/unique_fd.h"
 
@@ -38,6 +39,8 @@ class Converter {
             to.assign(samples.begin(), samples.end());
             return;
         }
+        if (!load_sdl()) // what cannot be converted is not heard
+            return;
         if (rate != rate_ || !stream_) {
             rate_ = rate;
             stream_.reset(SDL_NewAudioStream(AUDIO_S16SYS, kChannels, static_cast<int>(rate), AUDIO_S16SYS,
@@ -100,6 +103,10 @@ void Loudspeaker::Impl::work() {
         changed.wait(lock, [&] { return wanted || ended; });
         if (ended)
             return;
+    }
+    if (auto loaded = load_sdl(); !loaded) {
+        base::log(base::LogLevel::Warn, "no sound: {}", loaded.error().message);
+        return;
     }
     SDL_AudioSpec spec{}, got{};
     spec.freq = kRate;

@@ -1,5 +1,7 @@
 #include "player/text_picture.h"
 
+#include "player/lazy_sdl.h"
+
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -63,6 +65,8 @@ uint32_t plain(uint32_t pixel) {
 } // namespace
 
 TextPicture render_text(const std::string& text, int size, int max_width, TextLook look) {
+    if (!load_pango()) // a session goes on without what would have been written
+        return {};
     if (text.empty() || size < 4 || size > 400 || max_width < size)
         return {};
     const int margin_x = look == TextLook::Banner ? size : std::max(size / 8, 2);

@@ -193,11 +193,14 @@ bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t len
 void CodeCache::flush() {
     statistics.flushes += 1;
     cursor_ = stub_end_;
+    const bool in_tables = !blocks_.empty(); // at the start they are untouched, and stay so
     by_host_.clear();
     blocks_.clear();
     links.clear();
     side_steps_.clear();
     landings.clear();
+    if (!in_tables)
+        return;
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     for (auto& page : pages_)
         if (page != nullptr)

@@ -5,6 +5,7 @@
 // block's code stays in place until the whole cache is flushed; its entry and its return landings are
 // overwritten with jumps to the miss stubs, so stale table entries and host return addresses are safe.
 #pragma once
+#include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
 #include "vmm/translator/mode_key.h"
 
@@ -128,8 +129,8 @@ class CodeCache {
     std::deque<SideStep> side_steps_; // grows without copying: there are millions
     std::deque<Block> blocks_;
     std::vector<Block*> by_host_; // in address order
-    std::vector<Block*> buckets_;
-    std::vector<std::unique_ptr<CodePage>> pages_;
+    base::ZeroedVector<Block*> buckets_;
+    base::ZeroedVector<std::unique_ptr<CodePage>> pages_;
 };
 
 } // namespace vmm

@@ -10,6 +10,7 @@
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
+#include "vmm/base/zeroed_vector.h"
 #include "vmm/memory/page_source.h"
 #include "vmm/memory/page_undo.h"
 
@@ -210,7 +211,7 @@ class GuestMemory {
     uint8_t* data_ = nullptr;
     bool a20_ = true;
     uint32_t a20_mask_ = 0xFFFFFFFF;
-    std::vector<Packed> map_; // 1 Mi entries, by physical page
+    base::ZeroedVector<Packed> map_; // 1 Mi entries, by physical page
     std::vector<MmioRange> mmio_;
     std::vector<uint64_t> code_bits_;
     MemoryObserver* observer_ = nullptr;

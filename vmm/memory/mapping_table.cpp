@@ -5,7 +5,7 @@
 namespace vmm {
 
 uint32_t MappingTable::state(const Slot& slot, uint32_t page) const {
-    if (page >= kPhysicalPages) // the guards
+    if (page >= kPhysicalPages || slot.leaves.empty()) // the guards; nothing yet
         return 0;
     const auto& leaf = slot.leaves[page >> kLeafShift];
     return leaf != nullptr ? (*leaf)[page & (kLeafPages - 1)].state : 0;
@@ -65,6 +65,8 @@ bool MappingTable::map(unsigned slot, uint32_t page, uint32_t count, uint32_t ba
     const uint64_t before = boundaries_near(slot, page, count);
     unlink_range(slot, page, count);
     const uint32_t flags = kMapped | (protection == Protection::ReadWrite ? kWritable : 0);
+    if (in.leaves.empty())
+        in.leaves.resize(kPhysicalPages / kLeafPages);
     for (uint32_t i = 0; i < count; ++i) {
         auto& leaf = in.leaves[(page + i) >> kLeafShift];
         if (leaf == nullptr) {
@@ -122,7 +124,7 @@ void MappingTable::write_protect(uint32_t backing) {
             id = mapping.next;
             continue;
         }
-        const unsigned slot = id >> 20;
+        const unsigned slot = slot_of(id);
         const uint32_t page = id & 0xFFFFF;
         if (!space_.protect(slot, page, 1, Protection::ReadOnly)) {
             reset(slot); // changes the list
@@ -139,7 +141,7 @@ void MappingTable::write_protect(uint32_t backing) {
 void MappingTable::revoke(uint32_t backing) {
     VERIFY(backing < heads_.size());
     while (heads_[backing] != kNone)
-        unmap(heads_[backing] >> 20, heads_[backing] & 0xFFFFF, 1);
+        unmap(slot_of(heads_[backing]), heads_[backing] & 0xFFFFF, 1);
 }
 
 } // namespace vmm

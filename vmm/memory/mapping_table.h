@@ -5,6 +5,7 @@
 // Also counts the kernel's mappings exactly: neighbouring pages with equal protection and
 // consecutive backing are one mapping, everything else is a boundary.
 #pragma once
+#include "vmm/base/zeroed_vector.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/window_space.h"
 
@@ -21,7 +22,7 @@ class MappingTable {
     static constexpr unsigned kMaxSlots = 2048; // slot and linear page share one 32-bit id
 
     MappingTable(WindowSpace& space, unsigned slots, uint32_t backing_pages)
-        : space_(space), slots_(slots), heads_(backing_pages, kNone) {}
+        : space_(space), slots_(slots), heads_(backing_pages) {}
 
     struct Page {
         bool mapped = false, writable = false;
@@ -31,6 +32,8 @@ class MappingTable {
     // False if nothing was mapped in the 4 MiB around `page` since the slot's last reset.
     [[nodiscard]] bool touched(unsigned slot, uint32_t page) const {
         constexpr uint32_t kLeaves = 1024 / kLeafPages;
+        if (slots_[slot].leaves.empty())
+            return false;
         const auto* first = &slots_[slot].leaves[(page >> kLeafShift) & ~(kLeaves - 1)];
         return std::any_of(first, first + kLeaves, [](const auto& leaf) { return leaf != nullptr; });
     }
@@ -51,7 +54,7 @@ class MappingTable {
     [[nodiscard]] uint64_t revocations() const { return revocations_; } // pages dropped so far
 
   private:
-    static constexpr uint32_t kNone = 0xFFFFFFFF;
+    static constexpr uint32_t kNone = 0; // no id
     // Small: what is mapped lies in runs of sixteen all over the kernel's half.
     static constexpr unsigned kLeafShift = 7, kLeafPages = 1u << kLeafShift;
     static constexpr uint32_t kMapped = 1u << 31, kWritable = 1u << 30, kBackingMask = kWritable - 1;
@@ -62,13 +65,14 @@ class MappingTable {
     };
     using Leaf = std::array<Entry, kLeafPages>;
     struct Slot {
-        std::array<std::unique_ptr<Leaf>, kPhysicalPages / kLeafPages> leaves;
-        std::vector<uint16_t> used; // indices of leaves that exist
+        std::vector<std::unique_ptr<Leaf>> leaves; // kPhysicalPages / kLeafPages from the first mapping on
+        std::vector<uint16_t> used;                // indices of leaves that exist
     };
 
-    static uint32_t id_of(unsigned slot, uint32_t page) { return slot << 20 | page; }
+    static uint32_t id_of(unsigned slot, uint32_t page) { return (slot + 1) << 20 | page; }
+    static unsigned slot_of(uint32_t id) { return (id >> 20) - 1; }
     Entry& entry(uint32_t id) {
-        return (*slots_[id >> 20].leaves[(id & 0xFFFFF) >> kLeafShift])[id & (kLeafPages - 1)];
+        return (*slots_[slot_of(id)].leaves[(id & 0xFFFFF) >> kLeafShift])[id & (kLeafPages - 1)];
     }
     [[nodiscard]] uint32_t state(const Slot& slot, uint32_t page) const;
     // Boundaries between mappings at or next to [page, page+count).
@@ -79,7 +83,7 @@ class MappingTable {
 
     WindowSpace& space_;
     std::vector<Slot> slots_;
-    std::vector<uint32_t> heads_; // by backing page: first mapping's id
+    base::ZeroedVector<uint32_t> heads_; // by backing page: first mapping's id
     uint64_t boundaries_ = 0, leaves_ = 0, revocations_ = 0;
 };
 
