@@ -2,6 +2,7 @@
 
 #include "player/display_overlay.h"
 #include "player/lazy_sdl.h"
+#include "player/png_reader.h"
 #include "player/scan_codes.h"
 #include "player/window_embedding.h"
 
@@ -69,6 +70,7 @@ struct Display::Impl {
     const vmm::Machine* shown_machine = nullptr;
     std::weak_ptr<vmm::Machine> told_machine; // of the size given here
     int told_width = 0, told_height = 0;
+    std::shared_ptr<const std::vector<uint8_t>> shown_preview;
     bool redraw = true, closed = false, full_screen = false;
 
     std::bitset<SDL_NUM_SCANCODES> held; // keys the guest believes are down
@@ -100,6 +102,7 @@ struct Display::Impl {
     void check_pointer();
     void prefer_size();
     void update_picture();
+    void show(const vmm::Picture& picture);
     void follow_picture_size();
     void draw();
     void update_title();
@@ -155,6 +158,8 @@ base::Result<void> Display::Impl::open(const Options& options) {
     title_shown = session.title();
     if (options.full_screen)
         set_full_screen(true);
+    update_picture();
+    draw();
     return {};
 }
 
@@ -190,13 +195,28 @@ void Display::Impl::prefer_size() {
 }
 
 void Display::Impl::update_picture() {
+    if (auto preview = session.preview()) {
+        if (preview == shown_preview)
+            return;
+        shown_preview = std::move(preview);
+        shown_machine = nullptr;
+        if (const auto picture = decode_png(*shown_preview)) // what was there stays, if not
+            show(*picture);
+        return;
+    }
+    shown_preview.reset();
     const auto machine = session.machine();
+    if (machine == nullptr) // before the first one
+        return;
     const uint64_t generation = machine->picture_generation();
     if (generation == shown_generation && machine.get() == shown_machine)
         return;
     shown_generation = generation;
     shown_machine = machine.get();
-    const vmm::Picture picture = machine->picture();
+    show(machine->picture());
+}
+
+void Display::Impl::show(const vmm::Picture& picture) {
     redraw = true;
     if (picture.width == 0 || picture.height == 0 ||
         picture.pixels.size() < size_t{picture.width} * picture.height) {
@@ -540,6 +560,11 @@ bool Display::frame() {
     impl_->draw();
     impl_->update_title();
     return !impl_->closed;
+}
+
+void Display::show_preview() {
+    impl_->update_picture();
+    impl_->draw();
 }
 
 void Display::notice(const std::string& text) { impl_->show_notice(text); }

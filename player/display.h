@@ -20,7 +20,7 @@ class Display {
         int screen = 0;                     // which display a window of its own opens on
         std::function<void()> on_save{};    // Ctrl+Alt+W, as on_capture
     };
-    // Errors: no screen to open a window on.
+    // Shows the session's preview at once, if it has one. Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);
     ~Display();
     Display(const Display&) = delete;
@@ -29,6 +29,9 @@ class Display {
     // Takes input, shows a new picture if there is one; returns after about a sixtieth of a second. False:
     // the person closed the window.
     bool frame();
+
+    // Shows a preview while the thread that calls frame() is busy with a jump.
+    void show_preview();
 
     // Shows one line to the person for a while, in the window's title. From any thread.
     void notice(const std::string& text);

@@ -62,7 +62,13 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
             }
     TRY(session->choose_scene(session->options_.scene.value_or(first)));
     session->identity_ = TRY(session->choose_identity());
-    session->machine_ = TRY(session->build({}));
+    TRY(session->show_preview());
+    auto machine = TRY(session->build({}));
+    {
+        const std::lock_guard lock(session->mutex_);
+        session->machine_ = std::move(machine);
+        session->preview_.reset();
+    }
     session->typist_ = std::make_unique<Typist>([raw = session.get()](const vmm::KeyEvent& event) {
         raw->note_activity();
         raw->machine()->key(event);
@@ -457,12 +463,36 @@ base::Result<void> Session::jump(const std::string& scene) {
         return base::fail("the session is over");
     TRY(choose_scene(scene));
     leave_saved();
-    auto done = replace_machine();
+    auto done = show_preview();
+    if (done)
+        done = replace_machine();
+    {
+        const std::lock_guard lock(mutex_);
+        preview_.reset();
+    }
     if (!done)
         finish(SessionEnd::Failed, done.error());
     else
         log("jump", {{"scene", scene}});
     return done;
+}
+
+base::Result<void> Session::show_preview() {
+    constexpr uint64_t kMostBytes = 32u << 20;
+    if (!options_.before_machine)
+        return {};
+    if (moment() != nullptr && !moment()->picture.empty()) {
+        auto png = std::make_shared<const std::vector<uint8_t>>(
+            TRY(TRY(open_blob(moment()->picture)).read_all(kMostBytes)));
+        const std::lock_guard lock(mutex_);
+        preview_ = std::move(png);
+    }
+    return options_.before_machine(*this);
+}
+
+std::shared_ptr<const std::vector<uint8_t>> Session::preview() const {
+    const std::lock_guard lock(mutex_);
+    return preview_;
 }
 
 SessionIdentity Session::identity() const {

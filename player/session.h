@@ -19,6 +19,8 @@ namespace player {
 // The exit status of a session that the policy does not allow: expired, or a scene that is not allowed.
 inline constexpr int kRefused = 11;
 
+class Session;
+
 struct SessionOptions {
     std::string bundle;
     MachineChanges changes;
@@ -35,6 +37,10 @@ struct SessionOptions {
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
+    // A window to be shown before there is a machine: called by open() once the bundle is verified, and by
+    // jump(), while preview() holds the scene's stored picture; on the thread that calls them. An error ends
+    // open().
+    std::function<base::Result<void>(Session&)> before_machine;
     // The shell around the session applies its limits of time, and staff may extend them.
     bool timed_by_shell = false;
     // The time that the policy's limits run by.
@@ -104,7 +110,7 @@ class Session {
     [[nodiscard]] SessionEnd state() const;
     [[nodiscard]] base::Error failure() const;
 
-    // The machine of the moment; a revert replaces it. Never null.
+    // The machine of the moment; a revert may replace it. Null only before the first, in before_machine.
     [[nodiscard]] std::shared_ptr<vmm::Machine> machine() const;
     [[nodiscard]] SerialLog& serial() { return *serial_; }
     [[nodiscard]] Typist& typist() { return *typist_; }
@@ -129,6 +135,8 @@ class Session {
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
     base::Result<std::string> capture_as_author(std::string name);
     [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
+    // What to show until the machine of a scene is there: its stored picture, a PNG. Null: the machine's own.
+    [[nodiscard]] std::shared_ptr<const std::vector<uint8_t>> preview() const;
     // Who the machine is at the moment; a revert or jump may make it another.
     [[nodiscard]] SessionIdentity identity() const;
     [[nodiscard]] std::string scene() const; // empty: the session began at power-on
@@ -150,6 +158,7 @@ class Session {
     base::Result<std::unique_ptr<appliance_format::Bundle>> bundle_as_it_is() const;
     base::Result<FrozenMachine> freeze_for(const appliance_format::Bundle& bundle);
     [[nodiscard]] base::Result<SessionIdentity> choose_identity() const;
+    base::Result<void> show_preview();
     base::Result<void> replace_machine();
     base::Result<void> revert_in_place(std::string* receipt);
     base::Result<std::string> compare_with_scene();
@@ -186,6 +195,7 @@ class Session {
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;
     std::shared_ptr<vmm::Machine> machine_; // the mutex guards these
+    std::shared_ptr<const std::vector<uint8_t>> preview_;
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;
     bool running_ = false;

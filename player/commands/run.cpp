@@ -128,6 +128,7 @@ class Runner {
     Why loop();
     base::Result<> conclude(Why why);
     base::Result<> print_receipt();
+    base::Result<> open_display(Session& session);
     void notice(const std::string& text);
     void print_screen();
 
@@ -173,7 +174,21 @@ base::Result<> Runner::run() {
     script_ = TRY(RunScript::create(
         options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
-    session_ = TRY(Session::open(std::move(options)));
+    if (!options_.headless)
+        options.before_machine = [this,
+                                  main = std::this_thread::get_id()](Session& session) -> base::Result<void> {
+            if (!display_)
+                return open_display(session);
+            if (std::this_thread::get_id() == main) // else frame() shows it
+                display_->show_preview();
+            return {};
+        };
+    auto opened = Session::open(std::move(options));
+    if (!opened) {
+        display_.reset();
+        return tl::make_unexpected(opened.error());
+    }
+    session_ = std::move(*opened);
     if (session_->resumed())
         notice(
             fmt::format("going on with {}: what the machine holds comes from that file and was not signed by "
@@ -184,25 +199,6 @@ base::Result<> Runner::run() {
     if (!options_.control.empty())
         control = TRY(
             ControlSocket::open(*session_, options_.control, options_.headless ? nullptr : &display_state_));
-    if (!options_.headless) {
-        std::function<void()> capture;
-        if (options_.author)
-            capture = [this] {
-                if (auto captured = session_->capture_as_author({}); !captured)
-                    notice(captured.error().message);
-            };
-        std::function<void()> save;
-        if (!options_.save_to.empty())
-            save = [this] {
-                auto saved = session_->save(options_.save_to, Session::AfterSave::GoOn);
-                notice(saved ? "the session is saved in " + options_.save_to : saved.error().message);
-            };
-        auto display =
-            TRY(Display::open(*session_, {options_.full_screen, std::move(capture), &display_state_,
-                                          options_.embed, options_.screen, std::move(save)}));
-        const std::lock_guard lock(display_mutex_);
-        display_ = std::move(display);
-    }
     session_->start();
     const Why why = loop();
     auto result = conclude(why);
@@ -222,6 +218,26 @@ base::Result<> Runner::run() {
     }
     session_.reset();
     return result;
+}
+
+base::Result<> Runner::open_display(Session& session) {
+    std::function<void()> capture;
+    if (options_.author)
+        capture = [this] {
+            if (auto captured = session_->capture_as_author({}); !captured)
+                notice(captured.error().message);
+        };
+    std::function<void()> save;
+    if (!options_.save_to.empty())
+        save = [this] {
+            auto saved = session_->save(options_.save_to, Session::AfterSave::GoOn);
+            notice(saved ? "the session is saved in " + options_.save_to : saved.error().message);
+        };
+    auto display = TRY(Display::open(session, {options_.full_screen, std::move(capture), &display_state_,
+                                               options_.embed, options_.screen, std::move(save)}));
+    const std::lock_guard lock(display_mutex_);
+    display_ = std::move(display);
+    return {};
 }
 
 Runner::Why Runner::loop() {

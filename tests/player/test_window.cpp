@@ -1,5 +1,10 @@
 // The window on a real X server (Xvfb), driven by xdotool as a person would.
-#include "tests/player/session_desk.h"
+#include "appliance-format/bundle_writer.h"
+#include "player/display.h"
+#include "player/lazy_sdl.h"
+#include "player/png_reader.h"
+#include "player/png_writer.h"
+#include "tests/player/scene_desk.h"
 
 #include <X11/Xlib.h>
 #include <X11/Xutil.h>
@@ -17,6 +22,7 @@ struct Place {
 class XServer {
   public:
     explicit XServer(const std::string& folder) {
+        REQUIRE(player::load_sdl()); // which has our Xlib, too
         int ready[2];
         REQUIRE(::pipe(ready) == 0);
         pid_ = ::fork();
@@ -216,4 +222,100 @@ TEST_CASE("window: the watermark lies over the guest, and warnings do when no ti
     }
     CHECK(desk.finish(child, shown ? 0 : SIGKILL) == (shown ? 0 : -SIGKILL)); // nobody was there
     CHECK(desk.says("nobody is there", "out.txt"));
+}
+
+namespace {
+
+// The publisher's stored picture becomes this one.
+void replace_picture(const Desk& desk, const vmm::Picture& picture) {
+    const auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt");
+    const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
+    REQUIRE((signer && bundle && (*bundle)->authenticate(signing::TrustStore::standard())));
+    const auto png = player::encode_png(picture);
+    REQUIRE(png);
+    auto writer = appliance_format::BundleWriter::extend(**bundle, desk.path + "/x.encore", {.progress = {}});
+    REQUIRE(writer);
+    const std::string blob = (*bundle)->manifest().scenes[0].picture;
+    writer->remove_blob(blob);
+    appliance_format::MemorySource source{*png};
+    REQUIRE(writer->add_blob(blob, source, appliance_format::kDiskChunk));
+    REQUIRE(writer->finish(&*signer));
+}
+
+} // namespace
+
+TEST_CASE("window: a scene's stored picture is there before its machine, and no black between them",
+          "[window]") {
+    constexpr uint32_t kMagenta = 0xCC33CC;
+    SceneDesk desk;
+    replace_picture(desk, {720, 400, std::vector<uint32_t>(720 * 400, kMagenta)});
+    XServer x(desk.path);
+    ::setenv("DISPLAY", x.name.c_str(), 1);
+    ::setenv("SDL_VIDEO_X11_WMCLASS", "encore", 1);
+    ::unsetenv("WAYLAND_DISPLAY");
+    Place at;
+    std::string title;
+    const auto covered = [&](unsigned long colour) {
+        return x.find_window(at, title) && x.share(colour, at.x, at.y, at.width, at.height) > 0.95;
+    };
+    std::unique_ptr<player::Display> display;
+    unsigned announced = 0;
+    SessionOptions options;
+    options.bundle = desk.path + "/x.encore";
+    options.before_machine = [&](Session& session) -> base::Result<void> {
+        ++announced;
+        CHECK(session.preview() != nullptr);
+        if (display)
+            display->show_preview();
+        else
+            display = TRY(player::Display::open(session, {}));
+        CHECK(eventually([&] { return covered(kMagenta); }, 10));
+        CHECK((at.width == 720 && at.height == 400));
+        return {};
+    };
+    auto opened = Session::open(std::move(options));
+    if (!opened)
+        FAIL(opened.error().message);
+    Session& session = **opened;
+    CHECK(session.preview() == nullptr);
+    CHECK(covered(kMagenta)); // until the first frame of the guest
+    session.start();
+    const auto guest_takes_over = [&] {
+        bool black = false;
+        CHECK(eventually(
+            [&] {
+                CHECK(display->frame());
+                black = black || x.share(0, at.x, at.y, at.width, at.height) > 0.2;
+                return covered(kBlue);
+            },
+            10));
+        CHECK_FALSE(black);
+    };
+    guest_takes_over();
+    REQUIRE(session.jump("start"));
+    CHECK(announced == 2);
+    CHECK(covered(kMagenta));
+    guest_takes_over();
+    REQUIRE(session.revert()); // milliseconds: nothing stands in for it
+    CHECK(announced == 2);
+    guest_takes_over();
+    display.reset();
+}
+
+TEST_CASE("png: what is written is read back, and what is none is refused", "[window]") {
+    vmm::Picture picture{3, 2, {0x112233, 0xFFFFFF, 0, 0x0000FF, 0x00FF00, 0xFF0000}};
+    const auto png = player::encode_png(picture);
+    REQUIRE(png);
+    const auto read = player::decode_png(*png);
+    REQUIRE(read);
+    CHECK(read->width == 3);
+    CHECK(read->height == 2);
+    CHECK(read->pixels == picture.pixels);
+    CHECK_FALSE(player::decode_png({}));
+    for (size_t cut = 0; cut + 12 < png->size(); ++cut)
+        CHECK_FALSE(player::decode_png(std::span(*png).first(cut)));
+    std::vector<uint8_t> huge = *png;
+    for (const size_t byte : {16, 20}) // IHDR: width and height of 7F000003h and so on
+        huge[byte] = 0x7F;
+    CHECK_FALSE(player::decode_png(huge));
 }
