@@ -205,7 +205,8 @@ TEST_CASE("scene: an author captures while the guest runs on, again and again", 
 
 TEST_CASE("scene: bundles of every format version so far still open at their scene", "[scene]") {
     Desk desk;
-    for (const char* version : {"format-1"}) {
+    // The second: with policies of clock and identity, and a generation ID in its devices' state.
+    for (const char* version : {"format-1", "format-1-identity"}) {
         INFO(version);
         fs::copy(fmt::format("{}/{}.encore", GOLDEN, version), desk.path);
         REQUIRE(desk.run(fmt::format("trust add {}/{}.crt", GOLDEN, version)) == 0);
