@@ -37,8 +37,10 @@ class GenerationId final : public Device {
     void reset() override {}
 
     void serialize(base::StateArchive& archive) override {
-        if (archive.loading() && !archive.holds(name())) // saved before there was one
+        if (archive.loading() && !archive.holds(name())) {
+            show({}); // saved before there was one; the same at each revert
             return;
+        }
         archive.begin(name(), 1);
         std::array<uint8_t, 16> id = id_;
         archive.bytes_field("id", id);
