@@ -1,7 +1,7 @@
 #include "player/display.h"
 
 #include "player/display_overlay.h"
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 #include "player/png_reader.h"
 #include "player/scan_codes.h"
 #include "player/window_embedding.h"

@@ -1,6 +1,6 @@
 #include "player/host_media.h"
 
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 
 #include <SDL.h>
 #include <cstdlib>

@@ -1,6 +1,6 @@
 #include "player/sound.h"
 
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 #include "vmm/base/log.h"
 #include "vmm/base/unique_fd.h"
 

@@ -1,6 +1,6 @@
 #include "player/text_picture.h"
 
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,7 +1,7 @@
 // The window on a real X server (Xvfb), driven by xdotool as a person would.
 #include "appliance-format/bundle_writer.h"
 #include "player/display.h"
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 #include "player/png_reader.h"
 #include "player/png_writer.h"
 #include "tests/player/scene_desk.h"

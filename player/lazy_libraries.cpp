@@ -1,4 +1,4 @@
-#include "player/lazy_sdl.h"
+#include "player/lazy_libraries.h"
 
 #include "vmm/base/verify.h"
 

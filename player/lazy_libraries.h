@@ -1,7 +1,7 @@
 // The libraries that only windows and loudspeakers need: SDL and Xlib, Pango and Cairo. Linked in the
 // ordinary way they bring sixty others along, and a headless session would spend as long on loading those as
 // on checking its bundle. They are loaded when they are first wanted; their functions are called as ever,
-// because lazy_sdl.cpp defines them, as jumps to the real ones.
+// because lazy_libraries.cpp defines them, as jumps to the real ones.
 #pragma once
 #include "vmm/base/result.h"
 
