@@ -4,6 +4,7 @@
 #include "player/session.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -28,28 +29,34 @@ void forget_peak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 struct Changed {
     size_t pages = 0;
-    uint64_t one_by_one = 0, together = 0; // bytes, as zstd -3 makes them
+    uint64_t bytes = 0; // each as zstd -3 makes it
+
+    // Memory of the machine against what the scene has at `offset`.
+    base::Result<> compare(const uint8_t* now, const appliance_format::BlobReader& scene, uint64_t offset) {
+        std::array<uint8_t, vmm::kPageSize> before{};
+        std::array<uint8_t, vmm::kPageSize + 1024> packed{};
+        TRY(scene.read(offset, before));
+        if (std::equal(before.begin(), before.end(), now) || vmm::is_zero_page(now))
+            return {};
+        ++pages;
+        const size_t size = ZSTD_compress(packed.data(), packed.size(), now, vmm::kPageSize, 3);
+        bytes += std::min<size_t>(size, vmm::kPageSize);
+        return {};
+    }
 };
 
-// RAM that differs from the scene's. The machine is at rest.
-base::Result<Changed> changed_pages(player::Session& session, const appliance_format::BlobReader& scene) {
+// RAM and video memory that differ from the scene's. The machine is at rest.
+base::Result<Changed> changed_pages(player::Session& session, const appliance_format::BlobReader& ram,
+                                    const appliance_format::BlobReader& video) {
     vmm::GuestMemory& memory = session.machine()->memory();
+    const auto at = [&](uint32_t page) { return memory.data() + (size_t{page} << vmm::kPageShift); };
     Changed changed;
-    std::vector<uint8_t> before(vmm::kPageSize), all, packed(ZSTD_compressBound(vmm::kPageSize));
-    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page) {
-        if (memory.is_absent(page) || memory.is_watched(page))
-            continue;
-        const uint8_t* now = memory.data() + (size_t{page} << vmm::kPageShift);
-        TRY(scene.read(uint64_t{page} << vmm::kPageShift, before));
-        if (std::equal(before.begin(), before.end(), now) || vmm::is_zero_page(now))
-            continue;
-        ++changed.pages;
-        const size_t size = ZSTD_compress(packed.data(), packed.size(), now, vmm::kPageSize, 3);
-        changed.one_by_one += std::min<size_t>(size, vmm::kPageSize);
-        all.insert(all.end(), now, now + vmm::kPageSize);
-    }
-    packed.resize(ZSTD_compressBound(all.size()));
-    changed.together = ZSTD_compress(packed.data(), packed.size(), all.data(), all.size(), 3);
+    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page)
+        if (!memory.is_absent(page) && !memory.is_watched(page))
+            TRY(changed.compare(at(page), ram, uint64_t{page} << vmm::kPageShift));
+    const auto place = session.machine()->video_memory();
+    for (uint32_t page = 0; page < place.pages; ++page)
+        TRY(changed.compare(at(place.first_page + page), video, uint64_t{page} << vmm::kPageShift));
     return changed;
 }
 
@@ -64,18 +71,18 @@ base::Result<> run(const std::string& path, double seconds, const char* key, con
         return base::fail(path + " does not begin at a scene");
     auto bundle = TRY(appliance_format::Bundle::open(path));
     TRY(bundle->authenticate(signing::TrustStore::standard()));
-    const auto ram = TRY(bundle->open_blob(scene->ram));
+    const auto ram = TRY(bundle->open_blob(scene->ram)), video = TRY(bundle->open_blob(scene->video));
     session->start();
-    // Somebody who looks around in a list and types into it.
-    static constexpr const char* kKeys[] = {"down",   "down", "pagedown", "up",  "g",
-                                            "pageup", "f",    "down",     "end", "home"};
+    // Somebody who looks around in what is there, and goes on.
+    static constexpr const char* kKeys[] = {"down", "pagedown", "up", "end",  "home", "g",
+                                            "down", "pageup",   "up", "down", "tab",  "enter"};
     const auto end = Clock::now() + std::chrono::duration<double>(seconds);
     for (size_t i = 0; Clock::now() < end && session->poll() == player::SessionEnd::None; ++i) {
         TRY(session->typist().press(kKeys[i % std::size(kKeys)]));
         std::this_thread::sleep_for(std::chrono::milliseconds(500));
     }
     session->machine()->pause();
-    const Changed changed = TRY(changed_pages(*session, ram));
+    const Changed changed = TRY(changed_pages(*session, ram, video));
     session->machine()->start();
     const uint64_t size = std::filesystem::file_size(path);
     forget_peak();
@@ -83,8 +90,8 @@ base::Result<> run(const std::string& path, double seconds, const char* key, con
     const auto before = Clock::now();
     TRY(session->capture_as_author("second"));
     const std::chrono::duration<double> took = Clock::now() - before;
-    fmt::print("changed_pages {}\nzstd_one_by_one {}\nzstd_together {}\ngrowth {}\n", changed.pages,
-               changed.one_by_one, changed.together, std::filesystem::file_size(path) - size);
+    fmt::print("changed_pages {}\nchanged_bytes {}\ngrowth {}\n", changed.pages, changed.bytes,
+               std::filesystem::file_size(path) - size);
     fmt::print("rested_ms {:.0f}\ncapture_ms {:.0f}\nextra_kib {}\n",
                static_cast<double>(session->last_pause().count()) / 1e3, took.count() * 1e3,
                status_kib("VmHWM:") - std::min(resident, status_kib("VmHWM:")));

@@ -80,10 +80,16 @@ class Pit8254 final : public Device, public IoHandler {
         for (unsigned i = 0; i < 3; ++i)
             channels_[i].serialize(archive, "channel" + std::to_string(i) + ".", now());
         archive.field("port61", port61_);
-        archive.field("owed_ticks", owed_ticks_);
+        // A rise that is due but was not delivered before the machine came to rest is owed, too: without it a
+        // guest that waits for its one-shot would wait for ever.
+        int64_t owed =
+            archive.loading()
+                ? 0
+                : std::min(owed_ticks_ + channels_[0].rises_between(last_tick_, now()), kMaxOwedTicks);
+        archive.field("owed_ticks", owed);
         archive.end();
         if (archive.loading()) {
-            owed_ticks_ = std::clamp<int64_t>(owed_ticks_, 0, kMaxOwedTicks);
+            owed_ticks_ = std::clamp<int64_t>(owed, 0, kMaxOwedTicks);
             port61_ &= kPort61Writable;
             last_tick_ = now();
             last_wake_ = 0;

@@ -276,6 +276,22 @@ TEST_CASE("pit8254: port 61h keeps its low bits and toggles refresh every 15 us"
     CHECK(toggles == 66);
 }
 
+TEST_CASE("pit8254: a one-shot that ran out just before a save ticks after the load", "[devices]") {
+    Pit pit, other;
+    pit.control(0, 3, 0);
+    pit.count(0, 1000);
+    pit.platform.clock.set_manual(at(1001) +
+                                  5000); // due, and the machine came to rest before it was delivered
+    REQUIRE(pit.ticks() == 0);
+    other.platform.clock.set_manual(pit.platform.clock.now());
+    require_round_trip(*pit.device, *other.device);
+    CHECK(other.platform.clock.next_deadline() != kNever);
+    other.advance(1'000'000);
+    CHECK(other.ticks() == 1);
+    other.advance(100'000'000);
+    CHECK(other.ticks() == 1);
+}
+
 TEST_CASE("pit8254: state survives a save and a forged one is harmless", "[devices]") {
     Pit pit, other;
     pit.control(0, 3, 2);
