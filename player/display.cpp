@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 #include <langinfo.h>
 #include <mutex>
+#include <optional>
 
 namespace player {
 namespace {
@@ -134,7 +135,22 @@ base::Result<void> Display::Impl::open(const Options& options) {
         return base::fail("no screen to show a window on; use --headless to run without one");
     const uint32_t kind = embedded ? SDL_WINDOW_HIDDEN | SDL_WINDOW_BORDERLESS : SDL_WINDOW_RESIZABLE;
     const int where = static_cast<int>(SDL_WINDOWPOS_CENTERED_DISPLAY(options.screen));
-    window.reset(SDL_CreateWindow(session.title().c_str(), where, where, kFirstWidth, kFirstHeight,
+    // The window begins with the picture's size: taking it later shows for a moment.
+    int first_width = kFirstWidth, first_height = kFirstHeight;
+    std::optional<vmm::Picture> first;
+    if (auto preview = session.preview())
+        if (auto picture = decode_png(*preview)) {
+            shown_preview = std::move(preview);
+            first = std::move(*picture);
+            SDL_Rect usable{};
+            if (SDL_GetDisplayUsableBounds(options.screen, &usable) == 0) {
+                const double shrink = std::min({1.0, static_cast<double>(usable.w) / first->width,
+                                                static_cast<double>(usable.h) / first->height});
+                first_width = std::max(1, static_cast<int>(first->width * shrink));
+                first_height = std::max(1, static_cast<int>(first->height * shrink));
+            }
+        }
+    window.reset(SDL_CreateWindow(session.title().c_str(), where, where, first_width, first_height,
                                   kind | SDL_WINDOW_ALLOW_HIGHDPI));
     if (!window)
         return base::fail(
@@ -158,7 +174,10 @@ base::Result<void> Display::Impl::open(const Options& options) {
     title_shown = session.title();
     if (options.full_screen)
         set_full_screen(true);
-    update_picture();
+    if (first)
+        show(*first);
+    else
+        update_picture();
     draw();
     return {};
 }
