@@ -169,7 +169,10 @@ base::Result<void> Display::Impl::open(const Options& options) {
     // clipboard (SDL touches it only when asked to, which nobody does).
     for (const uint32_t event : {SDL_DROPFILE, SDL_DROPTEXT, SDL_CLIPBOARDUPDATE})
         SDL_EventState(event, SDL_IGNORE);
-    overlay.set_watermark(session.policy().policy().watermark);
+    if (const std::string& watermark = session.policy().policy().watermark; !watermark.empty()) {
+        TRY(load_pango()); // what the rules ask for can be drawn, or nothing is played
+        overlay.set_watermark(watermark);
+    }
     SDL_StopTextInput(); // keys go to the guest, not to an input method
     title_shown = session.title();
     if (options.full_screen)
