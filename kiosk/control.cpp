@@ -1,0 +1,236 @@
+#include "kiosk/control.h"
+
+#include <cmath>
+#include <gtk/gtk.h>
+#include <limits>
+#include <wx/dcbuffer.h>
+#include <wx/dcclient.h>
+
+namespace kiosk {
+namespace {
+
+constexpr int kDragDistance = 14;
+bool keyboard_used = false;
+
+} // namespace
+
+void set_keyboard_in_use(bool on) { keyboard_used = on; }
+bool keyboard_in_use() { return keyboard_used; }
+
+Control::Control(wxWindow* parent, const wxString& name) {
+    SetBackgroundStyle(wxBG_STYLE_PAINT);
+    Create(parent, wxID_ANY, wxDefaultPosition, wxDefaultSize, wxBORDER_NONE | wxWANTS_CHARS);
+    set_name(name);
+    Bind(wxEVT_PAINT, [this](wxPaintEvent&) { paint(); });
+    Bind(wxEVT_ENTER_WINDOW, [this](wxMouseEvent&) { hovered_ = true, Refresh(); });
+    Bind(wxEVT_LEAVE_WINDOW, [this](wxMouseEvent&) { hovered_ = false, Refresh(); });
+    Bind(wxEVT_SET_FOCUS, [this](wxFocusEvent& event) { Refresh(), event.Skip(); });
+    Bind(wxEVT_KILL_FOCUS, [this](wxFocusEvent& event) { Refresh(), event.Skip(); });
+    const auto press = [this](wxMouseEvent& event) {
+        set_keyboard_in_use(false);
+        down_ = event.GetPosition();
+        drag_from_ = ClientToScreen(down_).y;
+        dragging_ = false;
+        pressed_ = enabled_;
+        if (!HasCapture())
+            CaptureMouse();
+        Refresh();
+    };
+    Bind(wxEVT_LEFT_DOWN, press);
+    Bind(wxEVT_LEFT_DCLICK, press);
+    Bind(wxEVT_MOTION, [this](wxMouseEvent& event) {
+        if (!HasCapture() || !on_drag)
+            return;
+        const int moved = ClientToScreen(event.GetPosition()).y - drag_from_;
+        if (!dragging_ && std::abs(moved) > kDragDistance) {
+            dragging_ = true;
+            pressed_ = false;
+            Refresh();
+            on_drag(0, true);
+        }
+        if (dragging_)
+            on_drag(moved, false);
+    });
+    Bind(wxEVT_LEFT_UP,
+         [this](wxMouseEvent& event) { release(GetClientRect().Contains(event.GetPosition())); });
+    Bind(wxEVT_MOUSE_CAPTURE_LOST,
+         [this](wxMouseCaptureLostEvent&) { pressed_ = dragging_ = false, Refresh(); });
+    Bind(wxEVT_MOUSEWHEEL,
+         [](wxMouseEvent& event) { event.ResumePropagation(wxEVENT_PROPAGATE_MAX), event.Skip(); });
+}
+
+void Control::release(bool inside) {
+    if (HasCapture())
+        ReleaseMouse();
+    const bool clicked = pressed_ && inside && !dragging_;
+    pressed_ = dragging_ = false;
+    Refresh();
+    if (clicked)
+        activate();
+}
+
+void Control::activate() {
+    // The control may be gone when its action returns.
+    if (enabled_ && on_activate)
+        CallAfter([this] { on_activate(); });
+}
+
+void Control::set_name(const wxString& name, const wxString& description) {
+    name_ = name;
+    SetName(name);
+    AtkObject* accessible = gtk_widget_get_accessible(GetHandle());
+    atk_object_set_role(accessible, ATK_ROLE_PUSH_BUTTON);
+    atk_object_set_name(accessible, name.utf8_str());
+    if (!description.empty())
+        atk_object_set_description(accessible, description.utf8_str());
+}
+
+void Control::set_enabled(bool enabled) {
+    if (enabled_ == enabled)
+        return;
+    enabled_ = enabled;
+    gtk_widget_set_can_focus(GetHandle(), enabled ? TRUE : FALSE);
+    Refresh();
+}
+
+wxColour Control::behind() const { return palette().background; }
+
+bool Control::focus_visible() const { return keyboard_used && HasFocus(); }
+
+void Control::paint() {
+    wxAutoBufferedPaintDC dc(this);
+    dc.SetBackground(wxBrush(behind()));
+    dc.Clear();
+    const std::unique_ptr<wxGraphicsContext> gc(wxGraphicsContext::Create(dc));
+    if (!gc)
+        return;
+    Canvas canvas(*gc, GetClientSize());
+    draw(canvas, GetClientSize());
+}
+
+bool navigate(std::span<Control* const> controls, int key, bool shift) {
+    std::vector<Control*> there;
+    for (Control* control : controls)
+        if (control->IsShownOnScreen() && control->enabled())
+            there.push_back(control);
+    Control* current = nullptr;
+    for (Control* control : there)
+        if (control->HasFocus())
+            current = control;
+    if (current != nullptr && (key == WXK_RETURN || key == WXK_NUMPAD_ENTER || key == WXK_SPACE)) {
+        current->activate();
+        return true;
+    }
+    if (key == WXK_NUMPAD_LEFT || key == WXK_NUMPAD_RIGHT || key == WXK_NUMPAD_UP || key == WXK_NUMPAD_DOWN)
+        key = key - WXK_NUMPAD_LEFT + WXK_LEFT;
+    const bool arrow = key == WXK_LEFT || key == WXK_RIGHT || key == WXK_UP || key == WXK_DOWN;
+    if ((!arrow && key != WXK_TAB) || there.empty())
+        return false;
+    set_keyboard_in_use(true);
+    if (current == nullptr) {
+        there.front()->SetFocus();
+        there.front()->Refresh();
+        return true;
+    }
+    if (key == WXK_TAB) {
+        const size_t at = static_cast<size_t>(std::ranges::find(there, current) - there.begin());
+        there[(at + (shift ? there.size() - 1 : 1)) % there.size()]->SetFocus();
+        return true;
+    }
+    const auto centre = [](Control* control) {
+        const wxRect box = control->GetScreenRect();
+        return wxPoint(box.x + box.width / 2, box.y + box.height / 2);
+    };
+    const wxPoint from = centre(current);
+    Control* best = nullptr;
+    long best_cost = std::numeric_limits<long>::max();
+    for (Control* control : there) {
+        const wxPoint to = centre(control);
+        const long dx = to.x - from.x, dy = to.y - from.y;
+        const long along = key == WXK_LEFT ? -dx : key == WXK_RIGHT ? dx : key == WXK_UP ? -dy : dy;
+        const long across = std::abs(key == WXK_LEFT || key == WXK_RIGHT ? dy : dx);
+        if (along <= 4)
+            continue;
+        // Rows are read before diagonals.
+        const long cost = along + across * 3;
+        if (cost < best_cost) {
+            best_cost = cost;
+            best = control;
+        }
+    }
+    if (best != nullptr)
+        best->SetFocus();
+    return true;
+}
+
+Button::Button(wxWindow* parent, const wxString& label, ButtonStyle style, std::optional<Glyph> glyph)
+    : Control(parent, label), label_(label), style_(style), glyph_(glyph) {
+    SetMinSize({kTouch, kTouch});
+}
+
+void Button::set_label(const wxString& label) {
+    if (label_ == label)
+        return;
+    label_ = label;
+    set_name(label);
+    Refresh();
+}
+
+int Button::wanted_width() {
+    const int text = label_.empty() ? 0 : GetTextExtent(label_).x;
+    wxClientDC dc(this);
+    dc.SetFont(font(Type::Body, true));
+    const int exact = label_.empty() ? 0 : dc.GetTextExtent(label_).x;
+    return std::max(kTouch, std::max(exact, std::min(text, exact)) + (label_.empty() ? 0 : 40) +
+                                (glyph_ ? (label_.empty() ? kTouch : 28) : 0));
+}
+
+void Button::draw(Canvas& canvas, wxSize size) {
+    const Palette& p = palette();
+    wxColour back = p.surface, ink = p.ink;
+    switch (style_) {
+    case ButtonStyle::Primary:
+        back = p.accent, ink = p.on_accent;
+        break;
+    case ButtonStyle::Danger:
+        back = p.bad_soft, ink = p.bad;
+        break;
+    case ButtonStyle::Quiet:
+        back = behind();
+        break;
+    case ButtonStyle::Plain:
+        break;
+    }
+    if (over_.IsOk())
+        back = over_, ink = ink_;
+    if (!enabled())
+        ink = p.faint;
+    else if (pressed())
+        back = back.ChangeLightness(is_dark() ? 125 : 88);
+    else if (hovered())
+        back = style_ == ButtonStyle::Primary ? back.ChangeLightness(108) : p.raised;
+    const wxRect all(0, 0, size.x, size.y);
+    canvas.fill(all, back, kRadius - 2);
+    if (style_ == ButtonStyle::Plain && !over_.IsOk())
+        canvas.outline(all, p.line, 1, kRadius - 2);
+    if (focus_visible())
+        canvas.outline(all, style_ == ButtonStyle::Primary ? p.ink : p.accent, 3, kRadius - 2);
+    int x = 0;
+    const int text = label_.empty() ? 0 : canvas.measure(label_, font(Type::Body, true)).x;
+    const int width = text + (glyph_ ? 20 + (label_.empty() ? 0 : 8) : 0);
+    x = (size.x - std::min(width, size.x - 16)) / 2;
+    if (glyph_) {
+        canvas.glyph(*glyph_, {x, (size.y - 20) / 2, 20, 20}, ink);
+        x += 28;
+    }
+    if (!label_.empty())
+        canvas.text(label_, {x, 0, size.x - x - 8, size.y}, font(Type::Body, true), ink);
+}
+
+void place(wxWindow* window, const wxRect& box) {
+    const int width = window->GetParent()->GetClientSize().x;
+    const int x = right_to_left() ? width - box.x - box.width : box.x;
+    window->SetSize(x, box.y, box.width, box.height);
+}
+
+} // namespace kiosk

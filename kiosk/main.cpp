@@ -1,0 +1,185 @@
+// encore-kiosk: arguments -> the kiosk's window or the presenter's.
+#include "kiosk/kiosk_frame.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <fcntl.h>
+#include <filesystem>
+#include <fmt/format.h>
+#include <gtk/gtk.h>
+#include <memory>
+#include <sys/file.h>
+#include <wx/app.h>
+#include <wx/image.h>
+#include <wx/translation.h>
+
+namespace kiosk {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kExitUsage = 2;
+
+Settings settings; // what main() hands to the toolkit's application
+
+// The first that exists: beside this program where it is installed, or where it is built.
+std::string find_file(std::initializer_list<fs::path> places) {
+    std::error_code error;
+    for (const fs::path& place : places)
+        if (fs::exists(place, error))
+            return place;
+    return {};
+}
+
+fs::path own_folder() {
+    std::error_code error;
+    return fs::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+fs::path runtime_folder() {
+    const char* folder = std::getenv("XDG_RUNTIME_DIR");
+    return folder != nullptr && *folder == '/' ? fs::path(folder) : fs::temp_directory_path();
+}
+
+int complain(const std::string& text, int status = 1) {
+    fmt::print(stderr, "encore-kiosk: {}\n", text);
+    return status;
+}
+
+void choose_language() {
+    const std::string folder = find_file({own_folder() / "locale", "/usr/share/encore/locale"});
+    if (!folder.empty())
+        wxFileTranslationsLoader::AddCatalogLookupPathPrefix(wxString::FromUTF8(folder));
+    // A whole locale would have to be installed; catalogs are ours and need nothing.
+    auto* translations = new wxTranslations;
+    wxTranslations::Set(translations);
+    if (!settings.language.empty())
+        translations->SetLanguage(wxString::FromUTF8(settings.language));
+    translations->AddCatalog("encore-kiosk");
+    const wxString language = settings.language.empty() ? translations->GetBestTranslation("encore-kiosk")
+                                                        : wxString::FromUTF8(settings.language);
+    static const char* const kRightToLeft[] = {"ar", "he", "fa", "ur"};
+    set_right_to_left(
+        std::ranges::any_of(kRightToLeft, [&](const char* code) { return language.StartsWith(code); }));
+    // Screens are mirrored by our own canvas, once.
+    gtk_widget_set_default_direction(GTK_TEXT_DIR_LTR);
+}
+
+class App final : public wxApp {
+  public:
+    bool OnInit() override {
+        wxImage::AddHandler(new wxPNGHandler);
+        choose_language();
+        set_theme(settings.theme);
+        new KioskFrame(settings);
+        return true;
+    }
+};
+
+// One kiosk a user: a second one would fight for the keyboard.
+base::Result<base::UniqueFd> take_seat() {
+    const std::string path = runtime_folder() / "encore-kiosk.lock";
+    base::UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!lock.valid())
+        return base::fail(fmt::format("cannot write {}; is XDG_RUNTIME_DIR a folder of yours?", path));
+    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
+        return base::fail("a kiosk runs here already");
+    return lock;
+}
+
+// For the guests' sockets; only this user can enter, and it goes with the process.
+class Folder {
+  public:
+    Folder() {
+        std::string name = runtime_folder() / "encore-kiosk-XXXXXX";
+        if (::mkdtemp(name.data()) != nullptr)
+            path_ = name;
+    }
+    ~Folder() {
+        std::error_code error;
+        if (!path_.empty())
+            fs::remove_all(path_, error);
+    }
+    Folder(const Folder&) = delete;
+    Folder& operator=(const Folder&) = delete;
+    [[nodiscard]] const std::string& path() const { return path_; }
+
+  private:
+    std::string path_;
+};
+
+void declare(CLI::App& app, std::string& theme, std::string& window, long& attract, long& warning) {
+    app.add_option("--catalog", settings.folders, "A folder of bundles; may be repeated")
+        ->type_name("FOLDER");
+    app.add_flag("!--no-removable", settings.removable_media, "Ignore drives that are plugged in");
+    app.add_option("--headline", settings.headline, "The line above the tiles")->type_name("TEXT");
+    app.add_option("--language", settings.language, "en, de or ar instead of the system's")
+        ->type_name("CODE");
+    app.add_option("--theme", theme, "light or dark instead of the desktop's")
+        ->check(CLI::IsMember({"light", "dark"}));
+    app.add_option("--attract", attract,
+                   "Seconds without a touch until the show of pictures begins; 0: never")
+        ->type_name("S")
+        ->check(CLI::Range(0, 86400));
+    app.add_option("--warning", warning, "Seconds of warning before a session ends")
+        ->type_name("S")
+        ->check(CLI::Range(3, 600));
+    app.add_option("--window", window, "A window of this size, nothing locked, to try it out")
+        ->type_name("WxH");
+    app.add_option("--present", settings.present, "Present this bundle (encore present)")
+        ->type_name("X.encore");
+}
+
+int run(int argc, char** argv) {
+    CLI::App app{"Tiles of bundles to choose from, and everything around a session with one."};
+    app.name("encore-kiosk");
+    std::string theme, window;
+    long attract = settings.attract.count(), warning = settings.warning.count();
+    declare(app, theme, window, attract, warning);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& error) {
+        if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
+            return app.exit(error);
+        return complain(fmt::format("{}; see: encore-kiosk --help", error.what()), kExitUsage);
+    }
+    settings.attract = std::chrono::seconds(attract);
+    settings.warning = std::chrono::seconds(warning);
+    settings.theme = theme.empty() ? Theme::Automatic : theme == "dark" ? Theme::Dark : Theme::Light;
+    if (!window.empty()) {
+        int width = 0, height = 0;
+        char rest = 0;
+        if (std::sscanf(window.c_str(), "%dx%d%c", &width, &height, &rest) != 2 || width < 640 ||
+            height < 480 || width > 16384 || height > 16384)
+            return complain("--window takes a size such as 1280x800", kExitUsage);
+        settings.window = {width, height};
+    }
+    settings.encore =
+        find_file({own_folder() / "encore", own_folder().parent_path() / "player/encore", "/usr/bin/encore"});
+    if (settings.encore.empty())
+        return complain("the player, encore, is not beside this program; install both together");
+    ::setenv("GDK_BACKEND", "x11", 1); // grabs and guests' windows are X11's; Xwayland has them too
+    // Ours to count, and no reason to keep the seat awake.
+    ::setenv("SDL_VIDEO_ALLOW_SCREENSAVER", "1", 1);
+    ::setenv("SDL_VIDEODRIVER", "x11", 1);
+    int no_arguments = 1;
+    if (!display_there())
+        return complain("there is no X11 screen to show anything on; is DISPLAY set?");
+    auto lock = take_seat();
+    if (!lock)
+        return complain(lock.error().message);
+    const Folder folder;
+    if (folder.path().empty())
+        return complain(fmt::format("cannot make a folder in {}", runtime_folder().string()));
+    settings.folder = folder.path();
+    return wxEntry(no_arguments, argv);
+}
+
+} // namespace
+} // namespace kiosk
+
+wxIMPLEMENT_APP_NO_MAIN(kiosk::App);
+
+int main(int argc, char** argv) { return kiosk::run(argc, argv); }

@@ -1,0 +1,195 @@
+#include "kiosk/seat.h"
+
+#include <cstring>
+#include <gdk/gdkkeysyms.h>
+#include <gdk/gdkx.h>
+#include <gtk/gtk.h>
+#include <wx/image.h>
+// Last: their macros are everywhere.
+#include <X11/extensions/scrnsaver.h>
+
+namespace kiosk {
+namespace {
+
+Display* x_display() { return GDK_DISPLAY_XDISPLAY(gdk_display_get_default()); }
+GdkWindow* gdk_window(wxFrame& frame) { return gtk_widget_get_window(frame.GetHandle()); }
+
+int function_key(guint symbol) {
+    switch (symbol) {
+    case GDK_KEY_Return:
+        return WXK_RETURN;
+    case GDK_KEY_KP_Enter:
+        return WXK_NUMPAD_ENTER;
+    case GDK_KEY_Escape:
+        return WXK_ESCAPE;
+    case GDK_KEY_BackSpace:
+        return WXK_BACK;
+    case GDK_KEY_Tab:
+    case GDK_KEY_ISO_Left_Tab:
+        return WXK_TAB;
+    case GDK_KEY_space:
+        return WXK_SPACE;
+    case GDK_KEY_Left:
+    case GDK_KEY_KP_Left:
+        return WXK_LEFT;
+    case GDK_KEY_Right:
+    case GDK_KEY_KP_Right:
+        return WXK_RIGHT;
+    case GDK_KEY_Up:
+    case GDK_KEY_KP_Up:
+        return WXK_UP;
+    case GDK_KEY_Down:
+    case GDK_KEY_KP_Down:
+        return WXK_DOWN;
+    case GDK_KEY_Page_Up:
+        return WXK_PAGEUP;
+    case GDK_KEY_Page_Down:
+        return WXK_PAGEDOWN;
+    default:
+        return 0;
+    }
+}
+
+char us_letter(uint32_t code) {
+    static constexpr std::pair<uint32_t, const char*> kRows[] = {
+        {24, "qwertyuiop"}, {38, "asdfghjkl"}, {52, "zxcvbnm"}};
+    for (const auto& [first, letters] : kRows)
+        if (code >= first && code < first + std::strlen(letters))
+            return letters[code - first];
+    return 0;
+}
+
+gboolean any_event(GtkWidget* /*widget*/, GdkEvent* any, gpointer data) {
+    if (any->type != GDK_KEY_PRESS && any->type != GDK_KEY_RELEASE)
+        return FALSE;
+    const GdkEventKey* event = &any->key;
+    SeatKey key;
+    key.code = event->hardware_keycode;
+    key.key = function_key(event->keyval);
+    key.character = static_cast<wchar_t>(gdk_keyval_to_unicode(event->keyval));
+    key.down = event->type == GDK_KEY_PRESS;
+    key.control = (event->state & GDK_CONTROL_MASK) != 0;
+    key.alt = (event->state & GDK_MOD1_MASK) != 0;
+    key.shift = (event->state & GDK_SHIFT_MASK) != 0;
+    key.super =
+        event->keyval == GDK_KEY_Super_L || event->keyval == GDK_KEY_Super_R || event->keyval == GDK_KEY_Menu;
+    key.letter = us_letter(key.code);
+    return (*static_cast<std::function<bool(const SeatKey&)>*>(data))(key) ? TRUE : FALSE;
+}
+
+} // namespace
+
+void watch_keys(wxFrame& frame, std::function<bool(const SeatKey&)> take) {
+    auto* kept = new std::function<bool(const SeatKey&)>(std::move(take));
+    const auto drop = [](gpointer data, GClosure*) {
+        delete static_cast<std::function<bool(const SeatKey&)>*>(data);
+    };
+    // "event" comes before the signals of each kind, which the toolkit has connected to already.
+    g_signal_connect_data(frame.GetHandle(), "event", G_CALLBACK(any_event), kept, drop, GConnectFlags(0));
+}
+
+bool display_there() {
+    Display* display = XOpenDisplay(nullptr);
+    if (display != nullptr)
+        XCloseDisplay(display);
+    return display != nullptr;
+}
+
+wxRect screen_rect() {
+    GdkDisplay* display = gdk_display_get_default();
+    GdkMonitor* monitor = gdk_display_get_primary_monitor(display);
+    if (monitor == nullptr)
+        monitor = gdk_display_get_monitor(display, 0);
+    GdkRectangle box{};
+    gdk_monitor_get_geometry(monitor, &box);
+    return {box.x, box.y, box.width, box.height};
+}
+
+std::chrono::milliseconds seat_idle() {
+    static XScreenSaverInfo* info = XScreenSaverAllocInfo();
+    if (info == nullptr || XScreenSaverQueryInfo(x_display(), DefaultRootWindow(x_display()), info) == 0)
+        return {};
+    return std::chrono::milliseconds(info->idle);
+}
+
+void take_window_from_manager(wxFrame& frame) {
+    gtk_widget_realize(frame.GetHandle());
+    gdk_window_set_override_redirect(gdk_window(frame), TRUE);
+}
+
+bool hold_keyboard(wxFrame& frame) {
+    GdkWindow* window = gdk_window(frame);
+    if (window == nullptr || gdk_window_is_visible(window) == 0)
+        return false;
+    GdkSeat* seat = gdk_display_get_default_seat(gdk_display_get_default());
+    // A grab that is held already is only confirmed.
+    const bool held = gdk_seat_grab(seat, window, GDK_SEAT_CAPABILITY_KEYBOARD, TRUE, nullptr, nullptr,
+                                    nullptr, nullptr) == GDK_GRAB_SUCCESS;
+    // Without a window manager nobody else gives the focus.
+    XSetInputFocus(x_display(), GDK_WINDOW_XID(window), RevertToPointerRoot, CurrentTime);
+    return held;
+}
+
+void release_keyboard(wxFrame&) { gdk_seat_ungrab(gdk_display_get_default_seat(gdk_display_get_default())); }
+
+void keep_on_top(wxFrame& frame) {
+    if (GdkWindow* window = gdk_window(frame))
+        gdk_window_raise(window);
+}
+
+wxBitmap snapshot(wxFrame& frame) {
+    GdkWindow* window = gdk_window(frame);
+    GdkWindow* root = gdk_get_default_root_window();
+    if (window == nullptr)
+        return {};
+    int x = 0, y = 0;
+    gdk_window_get_origin(window, &x, &y);
+    GdkPixbuf* pixels =
+        gdk_pixbuf_get_from_window(root, x, y, gdk_window_get_width(window), gdk_window_get_height(window));
+    if (pixels == nullptr)
+        return {};
+    const int width = gdk_pixbuf_get_width(pixels), height = gdk_pixbuf_get_height(pixels);
+    const int stride = gdk_pixbuf_get_rowstride(pixels), channels = gdk_pixbuf_get_n_channels(pixels);
+    wxImage image(width, height, false);
+    const guchar* from = gdk_pixbuf_read_pixels(pixels);
+    unsigned char* to = image.GetData();
+    for (int row = 0; row < height; ++row)
+        for (int column = 0; column < width; ++column)
+            for (int part = 0; part < 3; ++part)
+                *to++ = from[row * stride + column * channels + part];
+    g_object_unref(pixels);
+    return wxBitmap(image);
+}
+
+GuestHole::GuestHole(wxFrame& frame) : frame_(frame) {
+    Display* display = x_display();
+    window_ = XCreateSimpleWindow(display, GDK_WINDOW_XID(gdk_window(frame)), 0, 0, 16, 16, 0, 0, 0);
+    XSync(display, False); // the guest's process has to find it
+}
+
+GuestHole::~GuestHole() {
+    XDestroyWindow(x_display(), window_);
+    XFlush(x_display());
+}
+
+void GuestHole::place(const wxRect& box) {
+    if (box == box_ || box.width <= 0 || box.height <= 0)
+        return;
+    box_ = box;
+    const int scale = gdk_window_get_scale_factor(gdk_window(frame_));
+    XMoveResizeWindow(x_display(), window_, box.x * scale, box.y * scale,
+                      static_cast<unsigned>(box.width * scale), static_cast<unsigned>(box.height * scale));
+    XFlush(x_display());
+}
+
+void GuestHole::show(bool shown) {
+    if (std::exchange(shown_, shown) == shown)
+        return;
+    if (shown)
+        XMapWindow(x_display(), window_);
+    else
+        XUnmapWindow(x_display(), window_);
+    XFlush(x_display());
+}
+
+} // namespace kiosk
