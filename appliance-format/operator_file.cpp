@@ -61,7 +61,18 @@ class OperatorReader : TomlReader {
     }
 
     base::Result<> read_kiosk(const toml::table& section) {
-        TRY(only(section, "[kiosk]", {"catalog", "attract_seconds", "warning_seconds"}));
+        TRY(only(section, "[kiosk]",
+                 {"catalog", "headline", "language", "theme", "attract_seconds", "warning_seconds",
+                  "extension_minutes"}));
+        for (const char* key : {"headline", "language", "theme"})
+            if (section.get(key)) {
+                std::string value = TRY(text(section, key, Need::Required));
+                if (value.empty() || !is_plain_text(value, 200, Lines::One))
+                    return bad(line(section, key), fmt::format("\"{}\" takes a line of text", key));
+                out_.kiosk_texts[key] = std::move(value);
+            }
+        if (const auto value = TRY(optional_number(section, "extension_minutes", 1, 24 * 60)))
+            out_.kiosk_numbers["extension_minutes"] = *value;
         for (const char* key : {"catalog"})
             if (section.get(key)) {
                 std::string value = TRY(text(section, key, Need::Required));

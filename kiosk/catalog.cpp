@@ -2,10 +2,14 @@
 
 #include "appliance-format/bundle_reader.h"
 #include "appliance-format/format.h"
+#include "player/high_water_clock.h"
+#include "player/operator_settings.h"
+#include "player/user_folders.h"
 #include "signing/outcome.h"
 
 #include <algorithm>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -51,14 +55,39 @@ std::string newest_change(const std::string& folder) {
     return std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
 }
 
-// Changes when publishers are added or removed.
-uint64_t trust_stamp() {
+// Changes when publishers are added or removed, when the operator changes the rules, and every hour:
+// certificates and bundles expire.
+uint64_t outside_stamp() {
     const char* data = std::getenv("XDG_DATA_HOME");
     const char* home = std::getenv("HOME");
     const std::string base =
         data != nullptr && *data != 0 ? data : std::string(home != nullptr ? home : "") + "/.local/share";
-    return std::hash<std::string>{}(newest_change(base + "/encore/trust") + "/" +
-                                    newest_change("/etc/encore/trust"));
+    std::string all = newest_change(base + "/encore/trust") + "/" + newest_change("/etc/encore/trust");
+    auto folders = player::system_config_folders();
+    if (auto own = player::config_folder())
+        folders.push_back(std::move(*own));
+    for (const std::string& folder : folders)
+        all += "/" + newest_change(folder + "/operator.toml");
+    return std::hash<std::string>{}(all + std::to_string(std::time(nullptr) / 3600));
+}
+
+// The scenes that sessions may be at, and where they begin. False: there is none.
+bool choose_scenes(const format::Manifest& manifest, const format::EffectivePolicy& policy,
+                   Appliance& found) {
+    found.start = manifest.start;
+    if (policy.allows_scene(manifest.start))
+        return true;
+    for (const format::Scene& scene : manifest.scenes)
+        if (policy.allows_scene(scene.name)) {
+            found.start = scene.name;
+            found.begin = scene.name;
+            return true;
+        }
+    if (!policy.allows_scene(""))
+        return false;
+    found.start.clear();
+    found.begin = "";
+    return true;
 }
 
 } // namespace
@@ -81,11 +110,26 @@ Appliance describe_bundle(const std::string& path) {
     const format::Manifest& manifest = (*bundle)->manifest();
     found.title = manifest.appliance.title.empty() ? manifest.appliance.name : manifest.appliance.title;
     found.description = manifest.appliance.description;
-    found.line = first_line(manifest.appliance.description);
-    found.help = manifest.appliance.description;
+    found.name = manifest.appliance.name;
+    found.line = manifest.appliance.tagline.empty() ? first_line(manifest.appliance.description)
+                                                    : manifest.appliance.tagline;
+    found.help = manifest.appliance.help.empty() ? manifest.appliance.description : manifest.appliance.help;
     found.publisher = publisher->common_name;
-    found.minutes = manifest.policy.max_minutes;
-    found.start = manifest.start;
+    const auto rules = player::load_operator_files();
+    if (!rules) {
+        refuse(rules.error());
+        found.refusal = Refusal::Rules;
+        return found;
+    }
+    const auto policy = player::effective_policy(manifest, *rules);
+    found.minutes = policy.policy().max_minutes;
+    found.idle_seconds = policy.policy().idle_seconds;
+    found.duration = manifest.appliance.duration_minutes;
+    if (policy.validity(player::HighWaterClock::standard().now(std::time(nullptr))) ==
+        format::EffectivePolicy::Validity::Expired)
+        found.refusal = Refusal::Over;
+    else if (!choose_scenes(manifest, policy, found))
+        found.refusal = Refusal::Forbidden;
     size_t left = kMaxPictures;
     const auto picture = [&](const std::string& blob) -> base::Result<std::vector<uint8_t>> {
         if (blob.empty())
@@ -103,12 +147,14 @@ Appliance describe_bundle(const std::string& path) {
     for (const format::Scene& scene : manifest.scenes) {
         if (found.scenes.size() == kMaxScenes)
             break;
+        if (!policy.allows_scene(scene.name))
+            continue;
         auto shot = picture(scene.picture);
         if (!shot)
             return refuse(shot.error());
         found.scenes.push_back(
-            {scene.name, scene.title.empty() ? scene.name : scene.title, {}, std::move(*shot)});
-        if (found.picture.empty() && (scene.name == manifest.start || manifest.start.empty()))
+            {scene.name, scene.title.empty() ? scene.name : scene.title, scene.notes, std::move(*shot)});
+        if (found.picture.empty() && (scene.name == found.start || found.start.empty()))
             found.picture = found.scenes.back().picture;
     }
     return found;
@@ -173,7 +219,7 @@ std::vector<std::pair<std::string, bool>> Catalog::folders() const {
 void Catalog::look_round() {
     std::map<std::string, Entry> now;
     bool changed = false;
-    const uint64_t trust = trust_stamp();
+    const uint64_t trust = outside_stamp();
     for (const auto& [folder, removable] : folders()) {
         if (inotify_.valid())
             ::inotify_add_watch(inotify_.get(), folder.c_str(),

@@ -25,23 +25,27 @@ enum class Refusal : uint8_t {
     Expired,
     Newer,      // needs a newer player
     Unreadable, // no bundle, or it cannot be read
+    Over,       // its last day has passed
+    Forbidden,  // the rules of this computer leave no scene to begin at
+    Rules,      // the rules of this computer cannot be read, and they might forbid it
 };
 
-struct SceneCard {
+struct SceneCard { // of a scene that sessions may be at
     std::string name, title, notes;
     std::vector<uint8_t> picture; // PNG; may be empty
 };
 
 struct Appliance {
     std::string path;
-    std::string title, line, description, help, publisher;
+    std::string name, title, line, description, help, publisher;
     Refusal refusal = Refusal::None;
     std::string details;                           // of the refusal, for staff
     std::optional<uint32_t> minutes, idle_seconds; // of a session, by the rules that hold
     std::optional<uint32_t> duration;              // that looking at it takes, in minutes
     std::vector<uint8_t> picture;                  // PNG; may be empty
     std::vector<SceneCard> scenes;
-    std::string start; // scene; empty: power-on
+    std::string start;                // scene; empty: power-on
+    std::optional<std::string> begin; // where sessions begin, if not where the publisher says
     bool removable = false;
 };
 

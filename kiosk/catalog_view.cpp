@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <wx/app.h>
 #include <wx/dcbuffer.h>
 #include <wx/intl.h>
 
@@ -36,6 +37,12 @@ wxString refusal_sentence(Refusal refusal) {
         return _("It needs a newer version of Encore.");
     case Refusal::Unreadable:
         return _("This file cannot be read as a demo.");
+    case Refusal::Over:
+        return _("Its publisher offered it until a day that has passed.");
+    case Refusal::Forbidden:
+        return _("The rules of this computer do not allow it.");
+    case Refusal::Rules:
+        return _("The rules of this computer cannot be read: staff have to look at them.");
     }
     return {};
 }
@@ -103,8 +110,8 @@ void Tile::draw(Canvas& canvas, wxSize size) {
     }
     canvas.paragraph(utf8(appliance_->line), {left, y, width, foot - y}, font(Type::Body), p.muted, 2);
     int right = 0;
-    if (appliance_->minutes) {
-        const wxString text = duration_text(*appliance_->minutes);
+    if (const auto minutes = appliance_->duration ? appliance_->duration : appliance_->minutes) {
+        const wxString text = duration_text(*minutes);
         right = canvas.measure(text, font(Type::Small)).x + 28;
         canvas.glyph(Glyph::Clock, {size.x - 20 - right + 4, foot + 1, 18, 18}, p.muted);
         canvas.text(text, {size.x - 20 - right + 26, foot - 2, right - 26, 24}, font(Type::Small), p.muted,
@@ -156,12 +163,14 @@ void CatalogView::show(const ApplianceList& list) {
             else
                 scroll_to(drag_start_ - dy);
         };
-        tile->Bind(wxEVT_SET_FOCUS, [this](wxFocusEvent& event) { show_focused(), event.Skip(); });
+        tile->on_focus = [this] { show_focused(); };
         kept.push_back(tile);
     }
     for (Tile* tile : all_)
-        if (tile != nullptr)
-            tile->Destroy();
+        if (tile != nullptr) {
+            tile->Hide();
+            wxTheApp->ScheduleForDestruction(tile); // its action may be what is running
+        }
     all_ = std::move(kept);
     filter();
 }
@@ -209,7 +218,7 @@ void CatalogView::scroll_to(int offset) {
 
 void CatalogView::show_focused() {
     for (Tile* tile : tiles_) {
-        if (!tile->HasFocus() || !keyboard_in_use())
+        if (!tile->focused() || !keyboard_in_use())
             continue;
         const int top = tile->GetPosition().y, height = tile->GetSize().y, view = viewport_->GetSize().y;
         if (top < 4)
@@ -221,7 +230,7 @@ void CatalogView::show_focused() {
 
 void CatalogView::focus_first() {
     if (!tiles_.empty())
-        tiles_.front()->SetFocus();
+        tiles_.front()->take_focus();
     else
         SetFocus();
 }

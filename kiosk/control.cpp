@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kDragDistance = 14;
 bool keyboard_used = false;
+Control* focused_control = nullptr;
 
 } // namespace
 
@@ -24,8 +25,6 @@ Control::Control(wxWindow* parent, const wxString& name) {
     Bind(wxEVT_PAINT, [this](wxPaintEvent&) { paint(); });
     Bind(wxEVT_ENTER_WINDOW, [this](wxMouseEvent&) { hovered_ = true, Refresh(); });
     Bind(wxEVT_LEAVE_WINDOW, [this](wxMouseEvent&) { hovered_ = false, Refresh(); });
-    Bind(wxEVT_SET_FOCUS, [this](wxFocusEvent& event) { Refresh(), event.Skip(); });
-    Bind(wxEVT_KILL_FOCUS, [this](wxFocusEvent& event) { Refresh(), event.Skip(); });
     const auto press = [this](wxMouseEvent& event) {
         set_keyboard_in_use(false);
         down_ = event.GetPosition();
@@ -59,6 +58,23 @@ Control::Control(wxWindow* parent, const wxString& name) {
          [](wxMouseEvent& event) { event.ResumePropagation(wxEVENT_PROPAGATE_MAX), event.Skip(); });
 }
 
+Control::~Control() {
+    if (focused_control == this)
+        focused_control = nullptr;
+}
+
+bool Control::focused() const { return focused_control == this; }
+
+void Control::take_focus() {
+    if (focused_control != nullptr && focused_control != this)
+        focused_control->Refresh();
+    focused_control = this;
+    SetFocus(); // what screen readers follow
+    Refresh();
+    if (on_focus)
+        on_focus();
+}
+
 void Control::release(bool inside) {
     if (HasCapture())
         ReleaseMouse();
@@ -70,9 +86,9 @@ void Control::release(bool inside) {
 }
 
 void Control::activate() {
-    // The control may be gone when its action returns.
+    // Afterwards, and a copy: the action may well do away with the control.
     if (enabled_ && on_activate)
-        CallAfter([this] { on_activate(); });
+        CallAfter([act = on_activate] { act(); });
 }
 
 void Control::set_name(const wxString& name, const wxString& description) {
@@ -95,7 +111,7 @@ void Control::set_enabled(bool enabled) {
 
 wxColour Control::behind() const { return palette().background; }
 
-bool Control::focus_visible() const { return keyboard_used && HasFocus(); }
+bool Control::focus_visible() const { return keyboard_used && focused(); }
 
 void Control::paint() {
     wxAutoBufferedPaintDC dc(this);
@@ -115,7 +131,7 @@ bool navigate(std::span<Control* const> controls, int key, bool shift) {
             there.push_back(control);
     Control* current = nullptr;
     for (Control* control : there)
-        if (control->HasFocus())
+        if (control->focused())
             current = control;
     if (current != nullptr && (key == WXK_RETURN || key == WXK_NUMPAD_ENTER || key == WXK_SPACE)) {
         current->activate();
@@ -128,13 +144,13 @@ bool navigate(std::span<Control* const> controls, int key, bool shift) {
         return false;
     set_keyboard_in_use(true);
     if (current == nullptr) {
-        there.front()->SetFocus();
+        there.front()->take_focus();
         there.front()->Refresh();
         return true;
     }
     if (key == WXK_TAB) {
         const size_t at = static_cast<size_t>(std::ranges::find(there, current) - there.begin());
-        there[(at + (shift ? there.size() - 1 : 1)) % there.size()]->SetFocus();
+        there[(at + (shift ? there.size() - 1 : 1)) % there.size()]->take_focus();
         return true;
     }
     const auto centre = [](Control* control) {
@@ -149,7 +165,9 @@ bool navigate(std::span<Control* const> controls, int key, bool shift) {
         const long dx = to.x - from.x, dy = to.y - from.y;
         const long along = key == WXK_LEFT ? -dx : key == WXK_RIGHT ? dx : key == WXK_UP ? -dy : dy;
         const long across = std::abs(key == WXK_LEFT || key == WXK_RIGHT ? dy : dx);
-        if (along <= 4)
+        const bool sideways = key == WXK_LEFT || key == WXK_RIGHT;
+        const int reach = (control->GetSize().y + current->GetSize().y) / 2;
+        if (along <= 4 || (sideways && across >= reach)) // sideways stays in its row
             continue;
         // Rows are read before diagonals.
         const long cost = along + across * 3;
@@ -159,7 +177,7 @@ bool navigate(std::span<Control* const> controls, int key, bool shift) {
         }
     }
     if (best != nullptr)
-        best->SetFocus();
+        best->take_focus();
     return true;
 }
 

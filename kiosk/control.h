@@ -16,8 +16,14 @@ namespace kiosk {
 class Control : public wxWindow {
   public:
     Control(wxWindow* parent, const wxString& name);
+    ~Control() override;
 
-    std::function<void()> on_activate;
+    // Where keys go. The kiosk keeps count itself: without a window manager the toolkit's windows are never
+    // active, and then it says that none has the focus.
+    void take_focus();
+    [[nodiscard]] bool focused() const;
+
+    std::function<void()> on_activate, on_focus;
     void activate();
     void set_name(const wxString& name, const wxString& description = {}); // for screen readers
     [[nodiscard]] const wxString& name() const { return name_; }

@@ -1,7 +1,9 @@
 #include "kiosk/kiosk_frame.h"
 
 #include "kiosk/key_codes.h"
+#include "player/operator_settings.h"
 #include "player/scan_codes.h"
+#include "player/staff_pin.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
@@ -26,7 +28,8 @@ wxString utf8(const std::string& text) { return wxString::FromUTF8(text); }
 
 } // namespace
 
-KioskFrame::KioskFrame(Settings settings) : settings_(std::move(settings)), timer_(this) {
+KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
+    : settings_(std::move(settings)), asked_to_stop_(std::move(asked_to_stop)), timer_(this) {
     const long style = settings_.window ? wxDEFAULT_FRAME_STYLE : wxBORDER_NONE;
     Create(nullptr, wxID_ANY, "Encore", wxDefaultPosition, wxDefaultSize, style);
     SetBackgroundColour(palette().background);
@@ -41,7 +44,7 @@ KioskFrame::KioskFrame(Settings settings) : settings_(std::move(settings)), time
     session_->on_help = [this] { open_help(); };
     session_->on_end = [this] { end_session("visitor"); };
     attract_->Bind(wxEVT_LEFT_DOWN, [this](wxMouseEvent&) { show_screen(Screen::Tiles); });
-    tiles_->Bind(wxEVT_LEFT_DOWN,
+    tiles_->Bind(wxEVT_LEFT_UP,
                  [this](wxMouseEvent& event) { staff_touch(event.GetPosition()), event.Skip(); });
     Bind(wxEVT_SIZE, [this](wxSizeEvent& event) { lay_out(), event.Skip(); });
     Bind(wxEVT_TIMER, [this](wxTimerEvent&) { tick(); });
@@ -64,6 +67,9 @@ KioskFrame::KioskFrame(Settings settings) : settings_(std::move(settings)), time
                                                        CallAfter([this] { tiles_->show(catalog_->list()); });
                                                    }});
     timer_.Start(kTickMs);
+    if (const auto rules = player::load_operator_files())
+        if (auto log = player::open_log(*rules))
+            log_ = std::move(*log);
     note("kiosk-start");
 }
 
@@ -81,6 +87,8 @@ void KioskFrame::lay_out() {
             SetSize(screen);
     }
     const wxSize size = GetClientSize();
+    if (tiles_ == nullptr || session_ == nullptr || attract_ == nullptr)
+        return; // the first size comes before everything is there
     for (wxWindow* view : {static_cast<wxWindow*>(tiles_), static_cast<wxWindow*>(session_),
                            static_cast<wxWindow*>(attract_), static_cast<wxWindow*>(sheet_)})
         if (view != nullptr)
@@ -105,6 +113,10 @@ void KioskFrame::show_screen(Screen screen) {
 }
 
 void KioskFrame::tick() {
+    if (asked_to_stop_()) {
+        leave();
+        return;
+    }
     watch_session();
     watch_leaving();
     watch_clock();
@@ -141,7 +153,7 @@ void KioskFrame::choose(const Appliance& appliance) {
         if (known->path != appliance.path)
             continue;
         if (known->refusal == Refusal::None)
-            start_session(known, {});
+            start_session(known, known->begin);
         else
             tell(utf8(known->title),
                  refusal_sentence(known->refusal) + "\n" + _("Please ask staff, or try another demo."),
@@ -186,7 +198,7 @@ void KioskFrame::start_session(const std::shared_ptr<const Appliance>& appliance
     clock_ = SessionClock(times, running->began);
     running_ = std::move(running);
     held_.reset();
-    note("kiosk-session", {{"appliance", appliance->title}, {"scene", running_->scene}});
+    note("kiosk-session", {{"appliance", appliance->name}, {"scene", running_->scene}});
 }
 
 // The tiles are there at once; reverting and comparing goes on behind them.
@@ -198,11 +210,12 @@ void KioskFrame::end_session(const char* why) {
     running_->hole->show(false);
     running_->end = why;
     running_->process->leave([this, left = running_.get()](const base::Result<std::string>& root) {
-        note("kiosk-receipt", {{"appliance", left->appliance->title},
-                               {"pristine", root ? *root : std::string()},
-                               {"error", root ? std::string() : root.error().message}});
+        if (root)
+            note("kiosk-receipt", {{"appliance", left->appliance->name}, {"pristine", *root}});
+        else
+            note("kiosk-receipt", {{"appliance", left->appliance->name}, {"error", root.error().message}});
     });
-    note("kiosk-session-end", {{"appliance", running_->appliance->title}, {"why", why}});
+    note("kiosk-session-end", {{"appliance", running_->appliance->name}, {"why", std::string(why)}});
     leaving_.push_back(std::move(running_));
     show_screen(Screen::Tiles);
 }
@@ -217,11 +230,11 @@ void KioskFrame::lose_session(GuestProcess::State state) {
         lost->process->kill();
     const int status = lost->process->exit_status().value_or(-1);
     const bool by_guest = !hung && status == 0; // it was turned off inside
-    note("kiosk-session-end", {{"appliance", lost->appliance->title},
+    note("kiosk-session-end", {{"appliance", lost->appliance->name},
                                {"why", by_guest ? "guest"
                                        : hung   ? "hung"
                                                 : "crashed"},
-                               {"status", std::to_string(status)}});
+                               {"status", int64_t{status}}});
     show_screen(Screen::Tiles);
     if (by_guest)
         return;
@@ -238,7 +251,8 @@ void KioskFrame::lose_session(GuestProcess::State state) {
                        "choose another."),
          said,
          {{_("Show all demos"), ButtonStyle::Plain, [this] { close_sheet(); }},
-          {_("Start again"), ButtonStyle::Primary, [this, appliance] { start_session(appliance, {}); }}});
+          {_("Start again"), ButtonStyle::Primary,
+           [this, appliance] { start_session(appliance, appliance->begin); }}});
     sheet_until_ = Clock::now() + kFailureShownFor;
 }
 
@@ -257,7 +271,7 @@ void KioskFrame::watch_session() {
         const auto took =
             std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - running_->began);
         note("kiosk-live",
-             {{"appliance", running_->appliance->title}, {"milliseconds", std::to_string(took.count())}});
+             {{"appliance", running_->appliance->name}, {"milliseconds", int64_t{took.count()}}});
         session_->set_live(true);
     }
     running_->hole->show(running_->was_live && sheet_ == nullptr);
@@ -268,9 +282,8 @@ void KioskFrame::watch_leaving() {
         const auto state = left->process->poll();
         if (state == GuestProcess::State::Hung) {
             left->process->kill();
-            note("kiosk-receipt", {{"appliance", left->appliance->title},
-                                   {"pristine", ""},
-                                   {"error", "the session did not answer"}});
+            note("kiosk-receipt", {{"appliance", left->appliance->name},
+                                   {"error", std::string("the session did not answer")}});
         }
     }
     std::erase_if(leaving_, [](const auto& left) { return left->process->exit_status().has_value(); });
@@ -297,7 +310,7 @@ void KioskFrame::watch_clock() {
         break;
     case Phase::IdleWarning:
         if (sheet_kind_ != SheetKind::Idle && sheet_kind_ != SheetKind::Pin) {
-            open_sheet(SheetKind::Idle, new MessageSheet(this, snapshot(*this),
+            open_sheet(SheetKind::Idle, new MessageSheet(this, backdrop(),
                                                          {Glyph::Clock,
                                                           false,
                                                           _("Are you still there?"),
@@ -328,7 +341,7 @@ void KioskFrame::jump(const std::string& scene) {
     release_keys();
     running_->scene = scene;
     running_->process->ask({{"do", "jump"}, {"scene", scene}});
-    note("kiosk-jump", {{"appliance", running_->appliance->title}, {"scene", scene}});
+    note("kiosk-jump", {{"appliance", running_->appliance->name}, {"scene", scene}});
 }
 
 void KioskFrame::restart() {
@@ -337,14 +350,13 @@ void KioskFrame::restart() {
         return;
     release_keys();
     running_->process->ask({{"do", "revert"}});
-    note("kiosk-revert", {{"appliance", running_->appliance->title}});
+    note("kiosk-revert", {{"appliance", running_->appliance->name}});
 }
 
 // ------------------------------------------------------------------------------------------------ sheets
 
 void KioskFrame::open_sheet(SheetKind kind, Sheet* sheet) {
-    if (sheet_ != nullptr)
-        sheet_->Destroy();
+    drop_sheet();
     sheet_ = sheet;
     sheet_kind_ = kind;
     sheet_until_ = {};
@@ -356,12 +368,25 @@ void KioskFrame::open_sheet(SheetKind kind, Sheet* sheet) {
     sheet_->Raise();
 }
 
-void KioskFrame::close_sheet() {
+// Its action may be what is running.
+void KioskFrame::drop_sheet() {
     if (sheet_ == nullptr)
         return;
     sheet_->Hide();
-    sheet_->Destroy();
-    sheet_ = nullptr;
+    wxTheApp->ScheduleForDestruction(std::exchange(sheet_, nullptr));
+}
+
+// What a sheet lies on; one that follows another lies on the same.
+const wxBitmap& KioskFrame::backdrop() {
+    if (sheet_ == nullptr)
+        backdrop_ = snapshot(*this);
+    return backdrop_;
+}
+
+void KioskFrame::close_sheet() {
+    if (sheet_ == nullptr)
+        return;
+    drop_sheet();
     sheet_kind_ = SheetKind::None;
     sheet_until_ = {};
     if (screen_ == Screen::Tiles)
@@ -372,16 +397,16 @@ void KioskFrame::close_sheet() {
 
 void KioskFrame::tell(const wxString& title, const wxString& text, const std::string& details,
                       std::vector<MessageSheet::Choice> choices) {
-    auto* sheet = new MessageSheet(this, snapshot(*this),
+    auto* sheet = new MessageSheet(this, backdrop(),
                                    {Glyph::Warning, true, title, text, utf8(details), std::move(choices)});
     sheet->on_cancel = [this] { close_sheet(); };
     open_sheet(SheetKind::Message, sheet);
 }
 
 void KioskFrame::open_scenes() {
-    if (!running_ || !running_->was_live)
+    if (!running_)
         return;
-    auto* sheet = new ScenePicker(this, snapshot(*this), *running_->appliance, running_->scene);
+    auto* sheet = new ScenePicker(this, backdrop(), *running_->appliance, running_->scene);
     sheet->on_cancel = [this] { close_sheet(); };
     sheet->on_pick = [this](const std::string& scene) { jump(scene); };
     sheet->on_restart = [this] { restart(); };
@@ -394,7 +419,7 @@ void KioskFrame::open_help() {
     if (!running_)
         return;
     auto* sheet =
-        new MessageSheet(this, snapshot(*this),
+        new MessageSheet(this, backdrop(),
                          {Glyph::Help,
                           false,
                           utf8(running_->appliance->title),
@@ -420,6 +445,75 @@ void KioskFrame::staff_touch(const wxPoint& at) {
         staff_touches_.clear();
         CallAfter([this] { open_staff_menu(); });
     }
+}
+
+void KioskFrame::ask_pin(const wxString& title, std::function<void()> then) {
+    const auto pin = player::StaffPin::standard();
+    if (!pin || !pin->is_set()) {
+        tell(_("Staff only"), _("No staff PIN is set on this computer, so nothing opens here."),
+             pin ? "Set one from a terminal of this account: encore pin set" : pin.error().message,
+             {{_("OK"), ButtonStyle::Primary, [this] { close_sheet(); }}});
+        return;
+    }
+    auto* sheet = new PinSheet(this, backdrop(), title);
+    sheet->on_cancel = [this] { close_sheet(); };
+    sheet->on_pin = [this, sheet, then = std::move(then)](const std::string& typed) {
+        try_pin(*sheet, typed, then);
+    };
+    open_sheet(SheetKind::Pin, sheet);
+    sheet->SetFocus();
+}
+
+void KioskFrame::try_pin(PinSheet& sheet, const std::string& typed, const std::function<void()>& then) {
+    using Verdict = player::StaffPin::Verdict;
+    auto pin = player::StaffPin::standard();
+    if (!pin) {
+        sheet.refuse(utf8(pin.error().message));
+        return;
+    }
+    const auto answer = pin->check(typed);
+    if (!answer) {
+        sheet.refuse(utf8(answer.error().message));
+        return;
+    }
+    note("kiosk-staff-pin", {{"right", answer->verdict == Verdict::Right}});
+    if (answer->verdict == Verdict::Right) {
+        then();
+        return;
+    }
+    const auto wait = static_cast<long>(answer->wait.count());
+    if (wait > 0)
+        sheet.refuse(wxString::Format(
+            wxPLURAL("Wrong PIN. Try again in %ld second.", "Wrong PIN. Try again in %ld seconds.", wait),
+            wait));
+    else
+        sheet.refuse(_("Wrong PIN."));
+}
+
+void KioskFrame::open_staff_menu() {
+    if (sheet_kind_ == SheetKind::Pin)
+        return;
+    ask_pin(_("Staff only"), [this] {
+        std::vector<MessageSheet::Choice> choices;
+        choices.push_back({_("Close the kiosk"), ButtonStyle::Danger, [this] { leave(); }});
+        if (running_ && running_->appliance->minutes)
+            choices.push_back({_("More time"), ButtonStyle::Plain, [this] { give_more_time(); }});
+        choices.push_back({_("Back"), ButtonStyle::Primary, [this] { close_sheet(); }});
+        auto* sheet = new MessageSheet(
+            this, backdrop(),
+            {Glyph::Lock, false, _("Staff"), _("What would you like to do?"), {}, std::move(choices)});
+        sheet->on_cancel = [this] { close_sheet(); };
+        open_sheet(SheetKind::Message, sheet);
+    });
+}
+
+void KioskFrame::give_more_time() {
+    close_sheet();
+    if (!running_)
+        return;
+    clock_.extend(Clock::now(), settings_.extension);
+    note("kiosk-extended",
+         {{"appliance", running_->appliance->name}, {"minutes", int64_t{settings_.extension.count()}}});
 }
 
 void KioskFrame::leave() {
@@ -495,7 +589,11 @@ void KioskFrame::release_keys() {
     held_.reset();
 }
 
-void KioskFrame::note(std::string_view, std::initializer_list<std::pair<const char*, std::string>>) {}
-void KioskFrame::open_staff_menu() {}
+// ------------------------------------------------------------------------------------------------ log
+
+void KioskFrame::note(std::string_view event, std::initializer_list<player::OperationsLog::Field> fields) {
+    if (log_)
+        log_->record(event, fields);
+}
 
 } // namespace kiosk

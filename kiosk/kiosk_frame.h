@@ -8,6 +8,7 @@
 #include "kiosk/session_view.h"
 #include "kiosk/settings.h"
 #include "kiosk/sheet.h"
+#include "player/operations_log.h"
 
 #include <bitset>
 #include <wx/frame.h>
@@ -17,7 +18,7 @@ namespace kiosk {
 
 class KioskFrame final : public wxFrame {
   public:
-    explicit KioskFrame(Settings settings);
+    KioskFrame(Settings settings, std::function<bool()> asked_to_stop);
     ~KioskFrame() override;
     [[nodiscard]] bool locked() const { return !settings_.window; }
 
@@ -49,6 +50,8 @@ class KioskFrame final : public wxFrame {
 
     void open_sheet(SheetKind kind, Sheet* sheet);
     void close_sheet();
+    void drop_sheet();
+    const wxBitmap& backdrop();
     void open_scenes();
     void open_help();
     void tell(const wxString& title, const wxString& text, const std::string& details,
@@ -56,6 +59,7 @@ class KioskFrame final : public wxFrame {
 
     void ask_pin(const wxString& title, std::function<void()> then);
     void try_pin(PinSheet& sheet, const std::string& pin, const std::function<void()>& then);
+    void give_more_time();
     void open_staff_menu();
     void staff_touch(const wxPoint& at);
     void leave();
@@ -63,14 +67,16 @@ class KioskFrame final : public wxFrame {
     bool take_key(const SeatKey& key);
     void forward_key(const SeatKey& key);
     void release_keys();
-    void note(std::string_view event, std::initializer_list<std::pair<const char*, std::string>> fields = {});
+    void note(std::string_view event, std::initializer_list<player::OperationsLog::Field> fields = {});
 
     Settings settings_;
+    std::function<bool()> asked_to_stop_;
     std::unique_ptr<Catalog> catalog_;
-    CatalogView* tiles_;
-    SessionView* session_;
-    AttractView* attract_;
+    CatalogView* tiles_ = nullptr;
+    SessionView* session_ = nullptr;
+    AttractView* attract_ = nullptr;
     Sheet* sheet_ = nullptr;
+    wxBitmap backdrop_;
     SheetKind sheet_kind_ = SheetKind::None;
     Screen screen_ = Screen::Tiles;
     std::unique_ptr<Running> running_;
@@ -80,6 +86,7 @@ class KioskFrame final : public wxFrame {
     wxTimer timer_;
     Clock::time_point sheet_until_{}, tiles_since_{}, top_checked_{};
     std::vector<Clock::time_point> staff_touches_;
+    std::shared_ptr<player::OperationsLog> log_; // null: it cannot be written
 };
 
 } // namespace kiosk

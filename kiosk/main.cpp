@@ -1,5 +1,7 @@
 // encore-kiosk: arguments -> the kiosk's window or the presenter's.
 #include "kiosk/kiosk_frame.h"
+#include "kiosk/presenter_frame.h"
+#include "player/operator_settings.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -22,7 +24,9 @@ namespace fs = std::filesystem;
 
 constexpr int kExitUsage = 2;
 
-Settings settings; // what main() hands to the toolkit's application
+// What run() hands to the toolkit's application.
+Settings settings;
+std::optional<Appliance> presented;
 
 // The first that exists: beside this program where it is installed, or where it is built.
 std::string find_file(std::initializer_list<fs::path> places) {
@@ -36,6 +40,16 @@ std::string find_file(std::initializer_list<fs::path> places) {
 fs::path own_folder() {
     std::error_code error;
     return fs::read_symlink("/proc/self/exe", error).parent_path();
+}
+
+// Where bundles are looked for when nobody says where.
+std::string default_catalog() {
+    const char* data = std::getenv("XDG_DATA_HOME");
+    const char* home = std::getenv("HOME");
+    const fs::path base = data != nullptr && *data == '/'
+                              ? fs::path(data)
+                              : fs::path(home != nullptr ? home : "/") / ".local/share";
+    return base / "encore/catalog";
 }
 
 fs::path runtime_folder() {
@@ -67,13 +81,32 @@ void choose_language() {
     gtk_widget_set_default_direction(GTK_TEXT_DIR_LTR);
 }
 
+volatile std::sig_atomic_t stop_signal = 0;
+
+// Asked from outside to stop (a service's end, Ctrl-C): as if staff had closed it. A second time ends it at
+// once.
+void note_stop_signals() {
+    struct sigaction action {};
+    action.sa_handler = [](int signal) { stop_signal = signal; };
+    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
+        ::sigaction(signal, &action, nullptr);
+    struct sigaction ignore {};
+    ignore.sa_handler = SIG_IGN; // guests go without saying
+    ::sigaction(SIGPIPE, &ignore, nullptr);
+}
+
 class App final : public wxApp {
   public:
     bool OnInit() override {
         wxImage::AddHandler(new wxPNGHandler);
         choose_language();
         set_theme(settings.theme);
-        new KioskFrame(settings);
+        const auto stopping = [] { return stop_signal != 0; };
+        if (presented)
+            new PresenterFrame(settings, *presented, stopping);
+        else
+            new KioskFrame(settings, stopping);
         return true;
     }
 };
@@ -111,7 +144,8 @@ class Folder {
 };
 
 void declare(CLI::App& app, std::string& theme, std::string& window, long& attract, long& warning) {
-    app.add_option("--catalog", settings.folders, "A folder of bundles; may be repeated")
+    app.add_option("--catalog", settings.folders,
+                   "A folder of bundles; may be repeated (default: ~/.local/share/encore/catalog)")
         ->type_name("FOLDER");
     app.add_flag("!--no-removable", settings.removable_media, "Ignore drives that are plugged in");
     app.add_option("--headline", settings.headline, "The line above the tiles")->type_name("TEXT");
@@ -132,10 +166,44 @@ void declare(CLI::App& app, std::string& theme, std::string& window, long& attra
         ->type_name("X.encore");
 }
 
+// [kiosk] of the operator's files; the user's own comes last and counts.
+base::Result<void> read_operator_files() {
+    for (const auto& file : TRY(player::load_operator_files())) {
+        const auto text = [&](const char* key, std::string& to) {
+            if (const auto found = file.kiosk_texts.find(key); found != file.kiosk_texts.end())
+                to = found->second;
+        };
+        const auto number = [&](const char* key, auto& to) {
+            if (const auto found = file.kiosk_numbers.find(key); found != file.kiosk_numbers.end())
+                to = std::remove_reference_t<decltype(to)>(found->second);
+        };
+        std::string catalog, theme;
+        text("catalog", catalog);
+        text("theme", theme);
+        if (!catalog.empty())
+            settings.folders = {catalog};
+        if (!theme.empty())
+            settings.theme = theme == "dark"    ? Theme::Dark
+                             : theme == "light" ? Theme::Light
+                                                : Theme::Automatic;
+        text("headline", settings.headline);
+        text("language", settings.language);
+        number("attract_seconds", settings.attract);
+        number("warning_seconds", settings.warning);
+        number("extension_minutes", settings.extension);
+    }
+    return {};
+}
+
 int run(int argc, char** argv) {
     CLI::App app{"Tiles of bundles to choose from, and everything around a session with one."};
     app.name("encore-kiosk");
     std::string theme, window;
+    // What is on the command line counts; a file that cannot be read must not look like one that says
+    // nothing.
+    if (auto read = read_operator_files(); !read)
+        return complain(read.error().message);
+    const std::vector<std::string> folders = std::exchange(settings.folders, {});
     long attract = settings.attract.count(), warning = settings.warning.count();
     declare(app, theme, window, attract, warning);
     try {
@@ -147,7 +215,12 @@ int run(int argc, char** argv) {
     }
     settings.attract = std::chrono::seconds(attract);
     settings.warning = std::chrono::seconds(warning);
-    settings.theme = theme.empty() ? Theme::Automatic : theme == "dark" ? Theme::Dark : Theme::Light;
+    if (settings.folders.empty())
+        settings.folders = folders;
+    if (settings.folders.empty())
+        settings.folders = {default_catalog()};
+    if (!theme.empty())
+        settings.theme = theme == "dark" ? Theme::Dark : Theme::Light;
     if (!window.empty()) {
         int width = 0, height = 0;
         char rest = 0;
@@ -167,13 +240,23 @@ int run(int argc, char** argv) {
     int no_arguments = 1;
     if (!display_there())
         return complain("there is no X11 screen to show anything on; is DISPLAY set?");
-    auto lock = take_seat();
-    if (!lock)
-        return complain(lock.error().message);
+    base::UniqueFd lock;
+    if (settings.present.empty()) {
+        auto taken = take_seat();
+        if (!taken)
+            return complain(taken.error().message);
+        lock = std::move(*taken);
+    } else {
+        presented = describe_bundle(settings.present);
+        if (presented->refusal != Refusal::None)
+            return complain(presented->details.empty() ? refusal_sentence(presented->refusal).utf8_string()
+                                                       : presented->details);
+    }
     const Folder folder;
     if (folder.path().empty())
         return complain(fmt::format("cannot make a folder in {}", runtime_folder().string()));
     settings.folder = folder.path();
+    note_stop_signals();
     return wxEntry(no_arguments, argv);
 }
 

@@ -22,7 +22,7 @@ Sheet::Sheet(wxWindow* parent, const wxBitmap& backdrop, wxSize card) : backdrop
     Bind(wxEVT_SIZE, [this](wxSizeEvent& event) { lay_out(this->card()), event.Skip(); });
     Bind(wxEVT_LEFT_UP, [this](wxMouseEvent& event) {
         if (on_cancel && !this->card().Contains(event.GetPosition()))
-            CallAfter([this] { on_cancel(); });
+            CallAfter([act = on_cancel] { act(); });
     });
 }
 
@@ -40,7 +40,7 @@ void Sheet::resize_card(wxSize card) {
 
 bool Sheet::handle_key(int key, bool shift) {
     if (key == WXK_ESCAPE && on_cancel) {
-        CallAfter([this] { on_cancel(); });
+        CallAfter([act = on_cancel] { act(); });
         return true;
     }
     return navigate(controls_, key, shift) || key == WXK_ESCAPE;
@@ -93,7 +93,7 @@ MessageSheet::MessageSheet(wxWindow* parent, const wxBitmap& backdrop, Content c
     }
     lay_out(card());
     if (!buttons_.empty())
-        buttons_.back()->SetFocus();
+        buttons_.back()->take_focus();
 }
 
 void MessageSheet::set_text(const wxString& text, double ring) {
@@ -191,7 +191,7 @@ ScenePicker::ScenePicker(wxWindow* parent, const wxBitmap& backdrop, const Appli
     add(_("Back to the demo"), ButtonStyle::Primary, [this] { on_cancel(); });
     const int rows = static_cast<int>(names_.size() + 2) / 3;
     resize_card({1120, std::min(128 + rows * 260 + kFoot, 1000)});
-    controls_.front()->SetFocus();
+    controls_.front()->take_focus();
 }
 
 void ScenePicker::lay_out(const wxRect& card) {
@@ -330,7 +330,7 @@ bool PinSheet::handle_key(int key, bool shift) {
         return true;
     }
     const bool enter = key == WXK_RETURN || key == WXK_NUMPAD_ENTER;
-    const bool moved = std::ranges::any_of(controls_, [](Control* control) { return control->HasFocus(); });
+    const bool moved = std::ranges::any_of(controls_, [](Control* control) { return control->focused(); });
     if (enter && (!moved || !pin_.empty())) {
         submit();
         return true;

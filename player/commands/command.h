@@ -30,6 +30,7 @@ Command kiosk_command(CLI::App& root);
 Command pack_command(CLI::App& root);
 Command pin_command(CLI::App& root);
 Command policy_command(CLI::App& root);
+Command present_command(CLI::App& root);
 Command run_command(CLI::App& root);
 Command scene_command(CLI::App& root);
 Command session_command(CLI::App& root);

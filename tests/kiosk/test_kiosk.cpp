@@ -1,0 +1,214 @@
+// The kiosk from end to end: real bundles, real guests, an X server, and a visitor made of xdotool.
+#include "tests/kiosk/kiosk_desk.h"
+
+using namespace kiosk_test;
+
+TEST_CASE("kiosk: a visitor plays, is warned when idle, stays, goes, and the next one finds all as it was",
+          "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("[policy]\nidle_seconds = 10\n");
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    REQUIRE(kiosk.starts(kAlpha));
+    CHECK(kiosk.shows_ribbon());
+    CHECK(kiosk.key("w")); // the guest writes to its disk
+    // Nobody touches anything: half of ten seconds later the warning covers the guest.
+    CHECK(eventually([&] { return kiosk.shows_sheet(); }, 9));
+    CHECK(kiosk.guests().size() == 1);
+    CHECK(x.tool("mousemove_relative 3 3")); // somebody is there
+    CHECK(eventually([&] { return kiosk.shows_guest(); }, 3));
+    CHECK(desk.events("kiosk-session-end").empty());
+    // Again, and this time nobody is.
+    CHECK(eventually([&] { return kiosk.shows_sheet(); }, 9));
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 9));
+    CHECK(desk.last("kiosk-session-end", "why") == "idle");
+    CHECK(eventually([&] { return desk.noted("kiosk-receipt"); }, 15));
+    CHECK(desk.last("kiosk-receipt", "pristine").size() == 64);
+    CHECK(eventually([&] { return kiosk.guests().empty(); }, 10));
+    // What it wrote before it was reverted is known, and gone.
+    CHECK(desk.events("end").size() == 1);
+    // The next visitor chooses another, and turns it off from inside.
+    REQUIRE(kiosk.starts(kBeta));
+    CHECK(kiosk.key("q"));
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 10));
+    CHECK(desk.last("kiosk-session-end", "why") == "guest");
+    for (const json& live : desk.events("kiosk-live"))
+        CHECK(live["milliseconds"].get<int>() < 5000);
+    CHECK(kiosk.end() == 0);
+    CHECK(desk.leftovers() == 0);
+    CHECK(fs::is_empty(desk.path + "/run") == false); // the lock's file stays, nothing else does
+    for (const auto& entry : fs::directory_iterator(desk.path + "/run"))
+        CHECK(entry.path().filename() == "encore-kiosk.lock");
+}
+
+TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a fresh one starts",
+          "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    XServer x(desk.path, XServer::Manager::Openbox, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(kiosk.starts(kAlpha));
+    for (const int signal : {SIGKILL, SIGSTOP}) {
+        const auto guests = kiosk.guests();
+        REQUIRE(guests.size() == 1);
+        REQUIRE(::kill(guests[0], signal) == 0);
+        REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 12));
+        CHECK(eventually([&] { return kiosk.guests().empty(); }, 5));
+        CHECK(desk.last("kiosk-session-end", "why") == (signal == SIGKILL ? "crashed" : "hung"));
+        // What the message offers first is a fresh session with the same bundle.
+        CHECK(kiosk.key("Return"));
+        REQUIRE(kiosk.live(signal == SIGKILL ? 2 : 3));
+        CHECK(kiosk.guests() != guests);
+    }
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: keys alone do everything", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    CHECK(kiosk.key("Home Right Left Return")); // along the tiles and back; the first one opens
+    REQUIRE(eventually([&] { return kiosk.shows_guest(); }, 20));
+    CHECK(desk.last("kiosk-session", "scene") == "first");
+    CHECK(kiosk.key("Super_L"));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.key("2"));
+    REQUIRE(
+        eventually([&] { return desk.last("kiosk-jump", "scene") == "second" && kiosk.shows_guest(); }, 10));
+    CHECK(kiosk.key("Super_L"));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.key("Escape"));
+    REQUIRE(eventually([&] { return kiosk.shows_guest(); }, 5));
+    CHECK(kiosk.key("Super_L"));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.key("Down Left Left Left Left Return")); // the row of buttons, its first: finish
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }, 5));
+    CHECK(desk.last("kiosk-session-end", "why") == "visitor");
+    CHECK(eventually([&] { return desk.noted("kiosk-receipt"); }, 15));
+    CHECK(desk.last("kiosk-receipt", "pristine").size() == 64);
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: touches alone do everything", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(kiosk.starts(kAlpha));
+    // The ribbon's last button is the only one in the accent colour: it ends the session, and the tiles are
+    // back within a second.
+    const Place finish = kiosk.place_of(kAccent);
+    REQUIRE(finish.height >= 48 - 4);
+    REQUIRE(finish.width >= 48);
+    CHECK(kiosk.click(finish.x + finish.width / 2, finish.y + finish.height / 2));
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 1));
+    // A drag moves the tiles and chooses none.
+    const Place tile = kiosk.place_of(kAlpha);
+    CHECK(x.tool(fmt::format("mousemove {0} {1} mousedown 1 mousemove {0} {2} mousemove {0} {3} mouseup 1",
+                             tile.x + 100, tile.y + 150, tile.y + 100, tile.y + 60)));
+    CHECK(eventually([&] { return kiosk.guests().empty(); }, 10));
+    REQUIRE(kiosk.starts(kBeta));
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: three wrong PINs open nothing, not even to the right one that follows", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    desk.write("pin.txt", "2468\n");
+    REQUIRE(
+        std::system(
+            fmt::format(
+                "cd {0} && XDG_CONFIG_HOME={0}/config XDG_STATE_HOME={0}/state HOME={0}/home {1} pin set < "
+                "pin.txt > out.txt 2>&1",
+                desk.path, ENCORE_BINARY)
+                .c_str()) == 0);
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(kiosk.starts(kAlpha));
+    CHECK(kiosk.key("ctrl+alt+shift+x"));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    for (size_t i = 1; i <= 3; ++i) {
+        CHECK(kiosk.key("1 1 1 1 Return"));
+        CHECK(eventually([&] { return desk.events("kiosk-staff-pin").size() == i; }, 10));
+    }
+    CHECK(kiosk.key("2 4 6 8 Return"));
+    REQUIRE(eventually([&] { return desk.events("kiosk-staff-pin").size() == 4; }, 10));
+    for (const json& attempt : desk.events("kiosk-staff-pin"))
+        CHECK(attempt["right"] == false);
+    CHECK(kiosk.alive());
+    CHECK(kiosk.guests().size() == 1);
+    CHECK(kiosk.key("Escape"));
+    CHECK(eventually([&] { return kiosk.shows_guest(); }, 5)); // and the visitor's session goes on
+    // Once the count is gone, the right one leads out.
+    fs::remove_all(desk.path + "/state/encore/staff-pin-tries");
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: staff leave by chord and PIN", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    desk.write("pin.txt", "2468\n");
+    REQUIRE(
+        std::system(
+            fmt::format(
+                "cd {0} && XDG_CONFIG_HOME={0}/config XDG_STATE_HOME={0}/state HOME={0}/home {1} pin set < "
+                "pin.txt > out.txt 2>&1",
+                desk.path, ENCORE_BINARY)
+                .c_str()) == 0);
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    // Without a keyboard: five touches in the corner.
+    for (int i = 0; i < 5; ++i)
+        CHECK(kiosk.click(20, 20));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.key("2 4 6 8 Return"));
+    REQUIRE(eventually([&] { return desk.noted("kiosk-staff-pin"); }, 10));
+    REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.key("Left Return")); // the choice before "back": close the kiosk
+    int status = -1;
+    CHECK(eventually([&] { return ::waitpid(kiosk.pid, &status, WNOHANG) == kiosk.pid; }, 10));
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+    kiosk.pid = -1;
+}
+
+TEST_CASE("kiosk: the catalog's folder may go and come back; what is refused stays shut", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    // One by a stranger, one changed after signing.
+    REQUIRE(desk.run("keygen --name Stranger --out s") == 0);
+    desk.pack("stranger", "Stranger", 0x3344CC, "s");
+    fs::copy(desk.path + "/catalog/beta.encore", desk.path + "/catalog/zeta.encore");
+    {
+        std::fstream file(desk.path + "/catalog/zeta.encore",
+                          std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(700);
+        file.put('X');
+    }
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    CHECK_FALSE(kiosk.sees(0x3344CC)); // nothing of what an untrusted bundle claims is shown
+    const Place alpha = kiosk.place_of(kAlpha);
+    CHECK(kiosk.click(alpha.x + 100, alpha.y + 460)); // the tile in the second row
+    CHECK(eventually([&] { return kiosk.shows_sheet(); }, 5));
+    CHECK(kiosk.guests().empty());
+    CHECK(kiosk.key("Escape"));
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }, 5));
+    fs::rename(desk.path + "/catalog", desk.path + "/gone");
+    CHECK(eventually([&] { return !kiosk.sees(kAlpha) && !kiosk.sees(kBeta); }, 10));
+    CHECK(kiosk.alive());
+    fs::rename(desk.path + "/gone", desk.path + "/catalog");
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 10));
+    // Taken away while it is played: the session says what happened or goes on, and the kiosk stays.
+    REQUIRE(kiosk.starts(kAlpha));
+    fs::remove_all(desk.path + "/catalog");
+    CHECK(kiosk.key("a"));
+    CHECK(kiosk.click(kAccent));
+    CHECK(eventually([&] { return !kiosk.sees(kAlpha) && !kiosk.shows_guest(); }, 10));
+    CHECK(kiosk.end() == 0);
+}
