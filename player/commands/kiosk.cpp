@@ -1,5 +1,6 @@
 // encore kiosk: makes this user's session, or this computer, a kiosk, and takes that back.
 #include "player/commands/command.h"
+#include "player/commands/shell_program.h"
 #include "player/kiosk_install.h"
 
 #include <filesystem>
@@ -16,19 +17,8 @@ struct Options {
     bool dry_run = false, force = false;
 };
 
-// Beside this program where both are installed, or where they are built.
-base::Result<std::string> find_kiosk() {
-    namespace fs = std::filesystem;
-    std::error_code error;
-    const fs::path own = fs::read_symlink("/proc/self/exe", error).parent_path();
-    for (const fs::path& place : {own / "encore-kiosk", own.parent_path() / "kiosk/encore-kiosk"})
-        if (::access(place.c_str(), X_OK) == 0)
-            return place.string();
-    return base::fail("encore-kiosk is not beside this program; install both together");
-}
-
 base::Result<> install(Options& options) {
-    options.plan.program = TRY(find_kiosk());
+    options.plan.program = TRY(find_shell());
     if (!options.catalog.empty()) {
         options.plan.arguments.emplace_back("--catalog");
         options.plan.arguments.push_back(std::filesystem::absolute(options.catalog));

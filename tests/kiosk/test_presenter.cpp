@@ -1,0 +1,74 @@
+// encore present, from end to end: scenes by keys, a black screen, and a receipt at the end.
+#include "tests/kiosk/kiosk_desk.h"
+
+using namespace kiosk_test;
+
+namespace {
+
+// The window of this process with a title that contains `text`; 0: none.
+Window window_of(XServer& x, const std::string& text) {
+    const std::string found = x.ask("search --onlyvisible --name '" + text + "'");
+    return found.empty() ? 0 : std::stoul(found.substr(found.find_last_of('\n') + 1));
+}
+
+} // namespace
+
+TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at the end", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    XServer x(desk.path, XServer::Manager::Openbox);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        enter(desk.path, x.name);
+        const int out = ::open((desk.path + "/present.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        ::dup2(out, 1);
+        ::dup2(out, 2);
+        const std::string bundle = desk.path + "/catalog/alpha.encore";
+        ::execl(ENCORE_BINARY, ENCORE_BINARY, "present", bundle.c_str(), "--theme", "light", nullptr);
+        ::_exit(127);
+    }
+    REQUIRE(eventually(
+        [&] { return window_of(x, "Alpha — Encore") != 0 && window_of(x, "Alpha — Acme Ltd") != 0; }, 30));
+    const auto guest_share = [&](unsigned long colour) { // of the guest's window
+        Window at = window_of(x, "Alpha — Acme Ltd"), unused = 0;
+        XWindowAttributes attributes{};
+        int left = 0, top = 0;
+        if (at == 0 || ::XGetWindowAttributes(x.display, at, &attributes) == 0 ||
+            ::XTranslateCoordinates(x.display, at, DefaultRootWindow(x.display), 0, 0, &left, &top,
+                                    &unused) == 0)
+            return 0.0;
+        ::XRaiseWindow(x.display, at);
+        ::XSync(x.display, False);
+        return x.share(colour, left, top, attributes.width, attributes.height);
+    };
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 20));
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha — Encore")));
+    CHECK(x.tool("key b"));
+    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }, 10));
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha — Encore")));
+    CHECK(x.tool("key b"));
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 10));
+    // The next scene, with a chord where the guest has the keys.
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha — Acme Ltd")));
+    CHECK(x.tool("key ctrl+alt+n"));
+    CHECK(eventually(
+        [&] { return desk.last("jump", "scene") == "second"; },
+        10));
+    CHECK(x.tool("key ctrl+alt+b"));
+    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }, 10));
+    CHECK(x.tool("key ctrl+alt+r")); // starting over lights the screen again
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 10));
+    CHECK(Desk::finish(child, SIGTERM) == 0);
+    CHECK(desk.read("present.txt").starts_with("pristine "));
+    CHECK(desk.leftovers() == 0);
+}
+
+TEST_CASE("present: a bundle that must not be played is refused in one line", "[kiosk]") {
+    KioskDesk desk;
+    REQUIRE(desk.run("trust remove 'Acme Ltd'") == 0);
+    XServer x(desk.path, XServer::Manager::Absent);
+    ::setenv("DISPLAY", x.name.c_str(), 1);
+    CHECK(desk.run("present catalog/alpha.encore") != 0);
+    CHECK(std::ranges::count(desk.output, '\n') == 1);
+    CHECK(desk.output.find("encore trust add") != std::string::npos);
+}
