@@ -5,9 +5,9 @@ using namespace kiosk_test;
 
 namespace {
 
-// The window of this process with a title that contains `text`; 0: none.
-Window window_of(XServer& x, const std::string& text) {
-    const std::string found = x.ask("search --onlyvisible --name '" + text + "'");
+// The last visible window of this class (a regular expression); 0: none.
+Window window_of(XServer& x, const std::string& wanted) {
+    const std::string found = x.ask("search --onlyvisible --class '" + wanted + "'");
     return found.empty() ? 0 : std::stoul(found.substr(found.find_last_of('\n') + 1));
 }
 
@@ -27,10 +27,10 @@ TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at t
         ::execl(ENCORE_BINARY, ENCORE_BINARY, "present", bundle.c_str(), "--theme", "light", nullptr);
         ::_exit(127);
     }
-    REQUIRE(eventually(
-        [&] { return window_of(x, "Alpha .* Encore") != 0 && window_of(x, "Alpha .* Acme Ltd") != 0; }, 30));
+    REQUIRE(
+        eventually([&] { return window_of(x, "^encore-kiosk$") != 0 && window_of(x, "^encore$") != 0; }, 30));
     const auto guest_share = [&](unsigned long colour) { // of the guest's window
-        Window at = window_of(x, "Alpha .* Acme Ltd"), unused = 0;
+        Window at = window_of(x, "^encore$"), unused = 0;
         XWindowAttributes attributes{};
         int left = 0, top = 0;
         if (at == 0 || ::XGetWindowAttributes(x.display, at, &attributes) == 0 ||
@@ -42,14 +42,14 @@ TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at t
         return x.share(colour, left, top, attributes.width, attributes.height);
     };
     CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 20));
-    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha .* Encore")));
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore-kiosk$")));
     CHECK(x.tool("key b"));
     CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }, 10));
-    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha .* Encore")));
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore-kiosk$")));
     CHECK(x.tool("key b"));
     CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 10));
     // The next scene, with a chord where the guest has the keys.
-    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "Alpha .* Acme Ltd")));
+    x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore$")));
     CHECK(x.tool("key ctrl+alt+n"));
     CHECK(eventually([&] { return desk.last("jump", "scene") == "second"; }, 10));
     CHECK(x.tool("key ctrl+alt+b"));
