@@ -49,7 +49,7 @@ void Canvas::picture(const wxBitmap& bitmap, const wxRect& box, double radius, d
     gc_.Clip(at.x, at.y, at.width, at.height);
     // Screens have their title at the top: what does not fit goes at the bottom.
     const double x = at.x + (at.width - width) / 2;
-    const double y = at.y + (zoom > 1 ? (at.height - height) / 2 : std::min(0.0, (at.height - height) * 0.2));
+    const double y = at.y + (zoom > 1 ? (at.height - height) / 2 : 0.0);
     gc_.DrawBitmap(bitmap, x, y, width, height);
     gc_.ResetClip();
     if (opacity < 1)

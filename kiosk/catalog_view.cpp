@@ -197,10 +197,16 @@ void CatalogView::lay_out() {
         return;
     viewport_->SetSize(0, kHeader, size.x, size.y - kHeader);
     const int room = size.x - 2 * kMargin + kGap;
-    const int columns = std::clamp(room / (kTileWidth + kGap), 1, 8);
-    const int width = std::min(room / columns - kGap, 520);
-    const int height = Tile::height_for(width);
-    const int rows = (static_cast<int>(tiles_.size()) + columns - 1) / columns;
+    // As large as all of them can be seen at once, else as small as they can be read.
+    const int most = std::clamp(room / (kTileWidth + kGap), 1, 8);
+    int columns = std::min(2, most), width = 0, height = 0, rows = 0;
+    for (;; ++columns) {
+        width = std::min(room / columns - kGap, 560);
+        height = Tile::height_for(width);
+        rows = (static_cast<int>(tiles_.size()) + columns - 1) / columns;
+        if (columns == most || rows * (height + kGap) + 8 <= size.y - kHeader)
+            break;
+    }
     content_height_ = rows * (height + kGap) + kMargin - kGap;
     scroll_ = std::clamp(scroll_, 0, std::max(0, content_height_ - (size.y - kHeader)));
     for (size_t i = 0; i < tiles_.size(); ++i) {

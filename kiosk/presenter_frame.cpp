@@ -154,7 +154,7 @@ void PresenterFrame::go_to(size_t scene) {
     else
         start(appliance_.scenes[scene].name);
     set_black(false);
-    page_->Refresh();
+    lay_out();
 }
 
 void PresenterFrame::step(int by) {
@@ -168,16 +168,15 @@ void PresenterFrame::start_over() {
         go_to(current_);
         return;
     }
-    guest_->ask({{"do", "revert"}, {"receipt", true}}, [this](const json& answer) {
-        good_receipt_ = answer.value("ok", false);
+    // A bundle without scenes has nothing to compare with.
+    const bool scene = !appliance_.scenes[current_].name.empty();
+    guest_->ask({{"do", "revert"}, {"receipt", scene}}, [this, scene](const json& answer) {
+        good_receipt_ = scene && answer.value("ok", false);
         status_ = good_receipt_ ? wxString::Format(_("Pristine again: %s"),
                                                    utf8(answer.value("root", std::string())).Left(16))
                                 : utf8(answer.value("error", std::string()));
         page_->Refresh();
     });
-    // A bundle without scenes has nothing to compare with, but starts afresh all the same.
-    if (appliance_.scenes[current_].name.empty())
-        guest_->ask({{"do", "revert"}});
     set_black(false);
 }
 
