@@ -1,13 +1,16 @@
 #include "kiosk/kiosk_frame.h"
 
 #include "kiosk/key_codes.h"
+#include "player/doctor.h"
 #include "player/operator_settings.h"
 #include "player/scan_codes.h"
 #include "player/staff_pin.h"
+#include "player/user_folders.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <wx/app.h>
+#include <wx/datetime.h>
 #include <wx/intl.h>
 
 namespace kiosk {
@@ -397,8 +400,35 @@ void KioskFrame::close_sheet() {
 
 void KioskFrame::tell(const wxString& title, const wxString& text, const std::string& details,
                       std::vector<MessageSheet::Choice> choices) {
+    if (!details.empty())
+        choices.insert(choices.begin(),
+                       {_("Save a report"), ButtonStyle::Quiet, [this, details] { save_report(details); }});
     auto* sheet = new MessageSheet(this, backdrop(),
                                    {Glyph::Warning, true, title, text, utf8(details), std::move(choices)});
+    sheet->on_cancel = [this] { close_sheet(); };
+    open_sheet(SheetKind::Message, sheet);
+}
+
+// For a support desk, without names of people and computers. One file a day, so that curious visitors fill no
+// disk.
+void KioskFrame::save_report(const std::string& details) {
+    auto findings = player::examine_host();
+    findings.push_back({player::Finding::Level::Problem, "kiosk", details, ""});
+    auto folder = player::state_folder();
+    base::Result<void> saved =
+        folder ? player::make_private_folder(*folder) : tl::make_unexpected(folder.error());
+    const std::string path =
+        folder ? *folder + wxDateTime::Now().Format("/report-%Y-%m-%d.json").utf8_string() : std::string();
+    if (saved)
+        saved = player::save_report(findings, path);
+    auto* sheet = new MessageSheet(
+        this, backdrop(),
+        {saved ? Glyph::Check : Glyph::Warning,
+         !saved,
+         saved ? _("Report saved") : _("The report could not be saved"),
+         saved ? _("Staff find it on this computer. It names no person and no computer.") : wxString(),
+         utf8(saved ? path : saved.error().message),
+         {{_("OK"), ButtonStyle::Primary, [this] { close_sheet(); }}}});
     sheet->on_cancel = [this] { close_sheet(); };
     open_sheet(SheetKind::Message, sheet);
 }

@@ -60,6 +60,7 @@ class KioskFrame final : public wxFrame {
     void ask_pin(const wxString& title, std::function<void()> then);
     void try_pin(PinSheet& sheet, const std::string& pin, const std::function<void()>& then);
     void give_more_time();
+    void save_report(const std::string& details);
     void open_staff_menu();
     void staff_touch(const wxPoint& at);
     void leave();

@@ -77,12 +77,12 @@ void Sheet::paint() {
 // ------------------------------------------------------------------------------------------------ message
 
 MessageSheet::MessageSheet(wxWindow* parent, const wxBitmap& backdrop, Content content)
-    : Sheet(parent, backdrop, {620, 320}), content_(std::move(content)) {
+    : Sheet(parent, backdrop, {680, 320}), content_(std::move(content)) {
     if (!content_.details.empty())
         content_.choices.insert(content_.choices.begin(),
                                 {_("Details"), ButtonStyle::Quiet, [this] {
                                      details_shown_ = !details_shown_;
-                                     resize_card({details_shown_ ? 760 : 620, details_shown_ ? 460 : 320});
+                                     resize_card({details_shown_ ? 760 : 680, details_shown_ ? 460 : 320});
                                  }});
     for (const Choice& choice : content_.choices) {
         auto* button = new Button(this, choice.label, choice.style);
