@@ -83,7 +83,7 @@ class Piix3Ide final : public PciDevice, public IoHandler {
     void bars_changed() override {
         release_master_ports();
         const uint32_t base = bar(kMasterBar);
-        if (!io_enabled() || base == 0 || base + kMasterBytes > 0x10000)
+        if (!io_enabled() || base == 0 || base > 0x10000 - kMasterBytes)
             return;
         if (platform_.io.try_add(static_cast<uint16_t>(base), kMasterBytes, this, "ide-master", 1))
             master_base_ = static_cast<uint16_t>(base);

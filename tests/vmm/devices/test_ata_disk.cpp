@@ -73,6 +73,13 @@ TEST_CASE("ide: a bus-master BAR on top of other ports is not claimed", "[storag
     REQUIRE(m.in(IdeFixture::kMaster + 2) == 0x60);
 }
 
+TEST_CASE("ide: sizing the bus-master BAR claims no ports", "[storage]") {
+    DiskFixture m;
+    m.set_config(0x20, 4, 0xFFFFFFFF); // reads back FFFFFFF1h
+    m.out(0xFFF2, 0x60);
+    REQUIRE(m.in(0xFFF2) == 0xFF);
+}
+
 TEST_CASE("ata: IDENTIFY DEVICE describes the disk", "[storage]") {
     DiskFixture m;
     m.command(0xEC);
