@@ -50,6 +50,8 @@ KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
     tiles_->Bind(wxEVT_LEFT_UP,
                  [this](wxMouseEvent& event) { staff_touch(event.GetPosition()), event.Skip(); });
     Bind(wxEVT_SIZE, [this](wxSizeEvent& event) { lay_out(), event.Skip(); });
+    Bind(wxEVT_MOVE,
+         [this](wxMoveEvent& event) { lay_out(), event.Skip(); }); // somebody moved it: back at once
     Bind(wxEVT_TIMER, [this](wxTimerEvent&) { tick(); });
     Bind(wxEVT_CLOSE_WINDOW, [this](wxCloseEvent& event) {
         if (locked() && event.CanVeto())
