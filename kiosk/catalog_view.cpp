@@ -135,6 +135,13 @@ CatalogView::CatalogView(wxWindow* parent, wxString headline) : headline_(std::m
     const auto wheel = [this](wxMouseEvent& event) {
         scroll_to(scroll_ - event.GetWheelRotation() * 120 / std::max(event.GetWheelDelta(), 1));
     };
+    Bind(wxEVT_LEFT_UP, [this](wxMouseEvent& event) {
+        const wxRect field = search_field();
+        if (!query_.empty() &&
+            field.Contains(right_to_left() ? GetClientSize().x - event.GetX() : event.GetX(), event.GetY()))
+            clear_search(); // whoever has no Esc key
+        event.Skip();
+    });
     Bind(wxEVT_MOUSEWHEEL, wheel);
     viewport_->Bind(wxEVT_MOUSEWHEEL, wheel);
 }
@@ -172,6 +179,8 @@ void CatalogView::show(const ApplianceList& list) {
             wxTheApp->ScheduleForDestruction(tile); // its action may be what is running
         }
     all_ = std::move(kept);
+    if (all_.size() < kSearchFrom)
+        query_.clear(); // there is no field any more that would show it
     filter();
 }
 
@@ -245,6 +254,7 @@ bool CatalogView::handle_key(int key, bool shift) {
     if (key == WXK_ESCAPE || (key == WXK_BACK && !query_.empty())) {
         query_ = key == WXK_ESCAPE ? wxString() : query_.Left(query_.length() - 1);
         filter();
+        focus_first();
         return true;
     }
     if (key == WXK_SPACE && !query_.empty())
@@ -257,7 +267,9 @@ bool CatalogView::handle_character(wxChar character) {
         (character == ' ' && query_.empty()))
         return false;
     query_ += character;
+    set_keyboard_in_use(true);
     filter();
+    focus_first(); // Return opens what was found
     return true;
 }
 
@@ -268,6 +280,13 @@ void CatalogView::clear_search() {
     }
 }
 
+// Empty: few enough to see them all.
+wxRect CatalogView::search_field() const {
+    const wxSize size = GetClientSize();
+    const int width = std::min(360, size.x / 3);
+    return all_.size() < kSearchFrom ? wxRect() : wxRect(size.x - kMargin - width, 40, width, kTouch + 4);
+}
+
 void CatalogView::paint() {
     wxAutoBufferedPaintDC dc(this);
     const Palette& p = palette();
@@ -276,18 +295,19 @@ void CatalogView::paint() {
     const std::unique_ptr<wxGraphicsContext> gc(wxGraphicsContext::Create(dc));
     const wxSize size = GetClientSize();
     Canvas canvas(*gc, size);
-    const bool searching = all_.size() >= kSearchFrom;
-    const int field = searching ? std::min(360, size.x / 3) : 0;
+    const wxRect search = search_field();
+    const int field = search.width;
     canvas.text(headline_, {kMargin, 40, size.x - 2 * kMargin - field - (field > 0 ? kGap : 0), 52},
                 font(Type::Display, true), p.ink);
-    if (searching) {
-        const wxRect box(size.x - kMargin - field, 40, field, kTouch + 4);
-        canvas.fill(box, p.surface, kRadius);
-        canvas.outline(box, query_.empty() ? p.line : p.accent, query_.empty() ? 1 : 2, kRadius);
-        canvas.glyph(Glyph::Search, {box.x + 14, box.y + 14, 24, 24}, p.muted);
+    if (field > 0) {
+        canvas.fill(search, p.surface, kRadius);
+        canvas.outline(search, query_.empty() ? p.line : p.accent, query_.empty() ? 1 : 2, kRadius);
+        canvas.glyph(Glyph::Search, {search.x + 14, search.y + 14, 24, 24}, p.muted);
         canvas.text(query_.empty() ? _("Type to search") : query_,
-                    {box.x + 50, box.y, box.width - 64, box.height}, font(Type::Body),
+                    {search.x + 50, search.y, search.width - 98, search.height}, font(Type::Body),
                     query_.empty() ? p.muted : p.ink);
+        if (!query_.empty())
+            canvas.glyph(Glyph::Cross, {search.GetRight() - 34, search.y + 16, 20, 20}, p.muted);
     }
     if (tiles_.empty()) {
         const wxRect box = padded(wxRect(0, kHeader, size.x, size.y - kHeader), kMargin);
@@ -360,18 +380,18 @@ void AttractView::paint() {
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - since_).count();
     const wxRect all(0, 0, size.x, size.y);
     canvas.picture(now_, all, 0, 1, 1.02 + 0.006 * seconds);
-    if (const double fade = std::clamp(seconds - 8, 0.0, 1.0); fade > 0 && slides_.size() > 1)
+    const double fade = slides_.size() > 1 ? std::clamp(seconds - 8, 0.0, 1.0) : 0;
+    if (fade > 0)
         canvas.picture(next_, all, 0, fade, 1.02);
+    const Slide& named = slides_[(current_ + (fade > 0.5 ? 1 : 0)) % slides_.size()];
     const int band = 190;
     gc->SetPen(*wxTRANSPARENT_PEN);
     gc->SetBrush(gc->CreateLinearGradientBrush(0, size.y - band - 130, 0, size.y, wxColour(8, 12, 14, 0),
                                                wxColour(8, 12, 14, 245)));
     gc->DrawRectangle(0, size.y - band - 130, size.x, band + 130);
     const wxColour white(255, 255, 255), soft(214, 222, 222);
-    canvas.text(slides_[current_].title, {kMargin + 8, size.y - 164, size.x - 460, 52},
-                font(Type::Display, true), white);
-    canvas.text(slides_[current_].line, {kMargin + 8, size.y - 108, size.x - 460, 30}, font(Type::Heading),
-                soft);
+    canvas.text(named.title, {kMargin + 8, size.y - 164, size.x - 460, 52}, font(Type::Display, true), white);
+    canvas.text(named.line, {kMargin + 8, size.y - 108, size.x - 460, 30}, font(Type::Heading), soft);
     const wxString invitation = _("Touch to begin");
     const int width = canvas.measure(invitation, font(Type::Heading, true)).x + 72;
     const wxRect pill(size.x - kMargin - width, size.y - 152, width, 64);

@@ -46,6 +46,7 @@ class CatalogView final : public wxWindow {
     void scroll_to(int offset);
     void filter();
     void show_focused();
+    [[nodiscard]] wxRect search_field() const;
 
     wxString headline_, query_;
     ApplianceList list_;

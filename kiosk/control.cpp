@@ -12,11 +12,13 @@ namespace {
 constexpr int kDragDistance = 14;
 bool keyboard_used = false;
 Control* focused_control = nullptr;
+std::chrono::steady_clock::time_point presses_count_from{};
 
 } // namespace
 
 void set_keyboard_in_use(bool on) { keyboard_used = on; }
 bool keyboard_in_use() { return keyboard_used; }
+void ignore_presses_until(std::chrono::steady_clock::time_point until) { presses_count_from = until; }
 
 Control::Control(wxWindow* parent, const wxString& name) {
     SetBackgroundStyle(wxBG_STYLE_PAINT);
@@ -30,7 +32,7 @@ Control::Control(wxWindow* parent, const wxString& name) {
         down_ = event.GetPosition();
         drag_from_ = ClientToScreen(down_).y;
         dragging_ = false;
-        pressed_ = enabled_;
+        pressed_ = enabled_ && std::chrono::steady_clock::now() >= presses_count_from;
         if (!HasCapture())
             CaptureMouse();
         Refresh();

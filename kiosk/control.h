@@ -5,6 +5,7 @@
 #include "kiosk/canvas.h"
 
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <optional>
 #include <span>
@@ -54,6 +55,8 @@ class Control : public wxWindow {
 // Whether the last thing the person used was the keyboard: only then focus is drawn.
 void set_keyboard_in_use(bool on);
 [[nodiscard]] bool keyboard_in_use();
+// Until then, a touch of any control is not meant for it.
+void ignore_presses_until(std::chrono::steady_clock::time_point until);
 
 // Moves focus with the arrow and tab keys among the visible controls, by where they are; activates with Enter
 // and Space. False: the key means something else.

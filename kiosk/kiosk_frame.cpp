@@ -22,6 +22,8 @@ namespace {
 
 constexpr int kTickMs = 20;
 constexpr auto kFailureShownFor = 20s;
+constexpr auto kSheetLeftFor = 60s;  // without a touch: nobody is in front of it
+constexpr auto kWakingLasts = 500ms; // the touch that ends the show, until it is over
 constexpr auto kStaffTouchesWithin = 4s;
 constexpr size_t kStaffTouches = 5;
 constexpr int kStaffCorner = 96;
@@ -46,7 +48,7 @@ KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
     session_->on_restart = [this] { restart(); };
     session_->on_help = [this] { open_help(); };
     session_->on_end = [this] { end_session("visitor"); };
-    attract_->Bind(wxEVT_LEFT_DOWN, [this](wxMouseEvent&) { show_screen(Screen::Tiles); });
+    attract_->Bind(wxEVT_LEFT_DOWN, [this](wxMouseEvent&) { end_show(); });
     tiles_->Bind(wxEVT_LEFT_UP,
                  [this](wxMouseEvent& event) { staff_touch(event.GetPosition()), event.Skip(); });
     Bind(wxEVT_SIZE, [this](wxSizeEvent& event) { lay_out(), event.Skip(); });
@@ -103,6 +105,8 @@ void KioskFrame::lay_out() {
 }
 
 void KioskFrame::show_screen(Screen screen) {
+    if (screen != Screen::Tiles)
+        tiles_->clear_search(); // whoever comes back to them sees them all
     screen_ = screen;
     tiles_->Show(screen == Screen::Tiles);
     session_->Show(screen == Screen::Session);
@@ -117,6 +121,21 @@ void KioskFrame::show_screen(Screen screen) {
         catalog_->rest(screen == Screen::Session);
 }
 
+// What ended it is for no tile. A touch moves the pointer and then presses; the idle time may be seen to end
+// between the two, and before a key that was pressed arrives.
+void KioskFrame::end_show() {
+    show_ended_ = Clock::now();
+    ignore_presses_until(show_ended_ + kWakingLasts);
+    show_screen(Screen::Tiles);
+}
+
+// A staff menu that nobody closed is anybody's, and other sheets keep the next visitor from the tiles.
+bool KioskFrame::sheet_left_alone() const {
+    const bool closes = sheet_kind_ == SheetKind::Pin || sheet_kind_ == SheetKind::Staff ||
+                        (sheet_kind_ == SheetKind::Message && screen_ != Screen::Session);
+    return sheet_ != nullptr && closes && seat_idle() > kSheetLeftFor;
+}
+
 void KioskFrame::tick() {
     if (asked_to_stop_()) {
         leave();
@@ -128,19 +147,18 @@ void KioskFrame::tick() {
     const auto now = Clock::now();
     if (screen_ == Screen::Attract) {
         attract_->tick();
-        if (seat_idle() < 500ms && now - tiles_since_ > 1s)
-            show_screen(Screen::Tiles);
+        if (seat_idle() < 500ms)
+            end_show();
     } else if (screen_ == Screen::Tiles && sheet_ == nullptr && settings_.attract.count() > 0 &&
                catalog_->ready() && seat_idle() > settings_.attract &&
                now - tiles_since_ > settings_.attract) {
-        tiles_->clear_search();
         tiles_since_ = now;
         if (attract_->begin(catalog_->list()))
             show_screen(Screen::Attract);
     }
     if (sheet_ != nullptr) {
         sheet_->tick();
-        if (sheet_until_ != Clock::time_point{} && now > sheet_until_)
+        if ((sheet_until_ != Clock::time_point{} && now > sheet_until_) || sheet_left_alone())
             close_sheet();
     }
     if (locked() && now - top_checked_ > 250ms) {
@@ -310,11 +328,13 @@ void KioskFrame::watch_clock() {
         end_session("idle");
         break;
     case Phase::TimeOver:
-        if (sheet_kind_ != SheetKind::Pin) // staff are giving it more time just now
+        if (sheet_kind_ != SheetKind::Pin &&
+            sheet_kind_ != SheetKind::Staff) // who give it more time just now
             end_session("time");
         break;
     case Phase::IdleWarning:
-        if (sheet_kind_ != SheetKind::Idle && sheet_kind_ != SheetKind::Pin) {
+        if (sheet_kind_ != SheetKind::Idle && sheet_kind_ != SheetKind::Pin &&
+            sheet_kind_ != SheetKind::Staff) {
             open_sheet(SheetKind::Idle, new MessageSheet(this, backdrop(),
                                                          {Glyph::Clock,
                                                           false,
@@ -535,7 +555,7 @@ void KioskFrame::open_staff_menu() {
             this, backdrop(),
             {Glyph::Lock, false, _("Staff"), _("What would you like to do?"), {}, std::move(choices)});
         sheet->on_cancel = [this] { close_sheet(); };
-        open_sheet(SheetKind::Message, sheet);
+        open_sheet(SheetKind::Staff, sheet);
     });
 }
 
@@ -567,7 +587,7 @@ bool KioskFrame::take_key(const SeatKey& key) {
     }
     if (screen_ == Screen::Attract) {
         if (key.down)
-            show_screen(Screen::Tiles);
+            end_show();
         return true;
     }
     if (sheet_ != nullptr) {
@@ -590,6 +610,8 @@ bool KioskFrame::take_key(const SeatKey& key) {
         forward_key(key);
         return true;
     }
+    if (Clock::now() - show_ended_ < kWakingLasts)
+        return true;
     if (key.down && !key.control && !key.alt && !tiles_->handle_key(key.key, key.shift))
         tiles_->handle_character(static_cast<wxChar>(key.character));
     return true;

@@ -24,7 +24,7 @@ class KioskFrame final : public wxFrame {
 
   private:
     enum class Screen : uint8_t { Tiles, Attract, Session };
-    enum class SheetKind : uint8_t { None, Message, Idle, Time, Scenes, Pin };
+    enum class SheetKind : uint8_t { None, Message, Idle, Scenes, Pin, Staff };
     struct Running {
         std::unique_ptr<GuestHole> hole; // outlives the process in it
         std::unique_ptr<GuestProcess> process;
@@ -37,6 +37,8 @@ class KioskFrame final : public wxFrame {
     void tick();
     void lay_out();
     void show_screen(Screen screen);
+    void end_show();
+    [[nodiscard]] bool sheet_left_alone() const;
 
     void choose(const Appliance& appliance);
     void start_session(const std::shared_ptr<const Appliance>& appliance, std::optional<std::string> scene);
@@ -85,7 +87,7 @@ class KioskFrame final : public wxFrame {
     SessionClock clock_;
     std::bitset<65536> held_; // keys that the guest believes are down
     wxTimer timer_;
-    Clock::time_point sheet_until_{}, tiles_since_{}, top_checked_{};
+    Clock::time_point sheet_until_{}, tiles_since_{}, top_checked_{}, show_ended_{};
     std::vector<Clock::time_point> staff_touches_;
     std::shared_ptr<player::OperationsLog> log_; // null: it cannot be written
 };
