@@ -1,5 +1,7 @@
 #include "kiosk/session_clock.h"
 
+#include "appliance-format/policy.h"
+
 #include <algorithm>
 
 namespace kiosk {
@@ -7,6 +9,9 @@ namespace kiosk {
 using std::chrono::milliseconds;
 
 namespace {
+
+// What no rule may exceed, staff do not either.
+constexpr std::chrono::minutes kLongest{appliance_format::kMaxMinutes};
 
 // A limit shorter than two warnings is half warning.
 milliseconds warning_of(std::chrono::seconds limit, std::chrono::seconds warning) {
@@ -38,7 +43,8 @@ void SessionClock::extend(Time now, std::chrono::seconds by) {
     if (!times_.maximum)
         return;
     const auto used = std::max<Time::duration>(now - start_, {});
-    times_.maximum = std::max(*times_.maximum, std::chrono::ceil<std::chrono::seconds>(used)) + by;
+    times_.maximum = std::min<std::chrono::seconds>(
+        std::max(*times_.maximum, std::chrono::ceil<std::chrono::seconds>(used)) + by, kLongest);
 }
 
 std::optional<milliseconds> SessionClock::left(Time now) const {

@@ -25,7 +25,8 @@ class SessionClock {
     SessionClock(SessionTimes times, Time start) : times_(times), start_(start) {}
 
     [[nodiscard]] Verdict look(Time now, std::chrono::milliseconds idle) const;
-    void extend(Time now, std::chrono::seconds by); // a session whose time is over gets all of it from now on
+    // A session whose time is over gets all of it from now on; none gets longer than a policy can allow.
+    void extend(Time now, std::chrono::seconds by);
 
     [[nodiscard]] std::optional<std::chrono::milliseconds> left(Time now) const; // of the session's time
     [[nodiscard]] double share_used(Time now) const;

@@ -49,6 +49,11 @@ struct KioskDesk : Desk {
         write("config/encore/operator.toml", "[log]\nsessions = true\n" + text);
     }
 
+    void set_pin(const std::string& pin) {
+        write("pin.txt", pin + "\n");
+        REQUIRE(run("pin set < pin.txt") == 0);
+    }
+
     // Everything the kiosk and its sessions noted.
     [[nodiscard]] std::vector<json> events(const std::string& kind = {}) const {
         std::vector<json> found;

@@ -134,14 +134,7 @@ TEST_CASE("kiosk: touches alone do everything", "[kiosk]") {
 TEST_CASE("kiosk: three wrong PINs open nothing, not even to the right one that follows", "[kiosk]") {
     KioskDesk desk;
     desk.rules("");
-    desk.write("pin.txt", "2468\n");
-    REQUIRE(
-        std::system(
-            fmt::format(
-                "cd {0} && XDG_CONFIG_HOME={0}/config XDG_STATE_HOME={0}/state HOME={0}/home {1} pin set < "
-                "pin.txt > out.txt 2>&1",
-                desk.path, ENCORE_BINARY)
-                .c_str()) == 0);
+    desk.set_pin("2468");
     XServer x(desk.path, XServer::Manager::Absent, "1280x800");
     Kiosk kiosk(desk, x);
     REQUIRE(kiosk.starts(kAlpha));
@@ -167,14 +160,7 @@ TEST_CASE("kiosk: three wrong PINs open nothing, not even to the right one that 
 TEST_CASE("kiosk: staff leave by chord and PIN", "[kiosk]") {
     KioskDesk desk;
     desk.rules("");
-    desk.write("pin.txt", "2468\n");
-    REQUIRE(
-        std::system(
-            fmt::format(
-                "cd {0} && XDG_CONFIG_HOME={0}/config XDG_STATE_HOME={0}/state HOME={0}/home {1} pin set < "
-                "pin.txt > out.txt 2>&1",
-                desk.path, ENCORE_BINARY)
-                .c_str()) == 0);
+    desk.set_pin("2468");
     XServer x(desk.path, XServer::Manager::Absent, "1280x800");
     Kiosk kiosk(desk, x);
     REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));

@@ -49,6 +49,17 @@ TEST_CASE("session clock: time that staff add comes on top, also after the end",
     CHECK(clock.share_used(start) == 0);
 }
 
+TEST_CASE("session clock: whatever staff add, no session is longer than the rules can say", "[kiosk]") {
+    const SessionClock::Time start{1h};
+    SessionClock clock({.idle = {}, .maximum = 600s, .warning = 30s}, start);
+    for (int i = 0; i < 10; ++i)
+        clock.extend(start, 24h);
+    CHECK(clock.left(start) == 7 * 24h);
+    clock.extend(start + 24h, 24h);
+    CHECK(clock.left(start + 24h) == 6 * 24h);
+    CHECK(clock.look(start + 7 * 24h, 0s).phase == Phase::TimeOver);
+}
+
 TEST_CASE("session clock: no limits, no end", "[kiosk]") {
     SessionClock clock(SessionTimes{}, SessionClock::Time{});
     clock.extend(SessionClock::Time{1h}, 60s);

@@ -33,11 +33,9 @@ TEST_CASE("kiosk: nobody there, it shows the scenes in turn; the touch or key th
     CHECK(eventually([&] { return kiosk.shows_tiles(); }, 3));
     REQUIRE(eventually([&] { return shows(kGuest); }, 10)); // nothing was opened: it begins again
     CHECK(desk.events("kiosk-session").empty());
-    for (const char* key : {"Return", "a"}) {
-        CHECK(kiosk.key(key));
-        CHECK(eventually([&] { return kiosk.shows_tiles(); }, 3));
-        REQUIRE(eventually([&] { return shows(kGuest); }, 10));
-    }
+    CHECK(kiosk.key("Return"));
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 3));
+    REQUIRE(eventually([&] { return shows(kGuest); }, 10));
     CHECK(desk.events("kiosk-session").empty());
     // The second one counts.
     CHECK(kiosk.key("a"));
@@ -80,5 +78,63 @@ TEST_CASE("kiosk: among many tiles typing finds one, keys open it, and nothing f
     CHECK(desk.last("kiosk-session", "appliance") == "beta");
     CHECK(kiosk.click(kAccent));
     CHECK(eventually([&] { return kiosk.shows_tiles(); }, 5)); // all of them again
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: staff add the operator's minutes to a session by PIN, and the ribbon counts them",
+          "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("[policy]\nmax_minutes = 1\n[kiosk]\nextension_minutes = 3\n");
+    desk.set_pin("2468");
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x);
+    REQUIRE(kiosk.starts(kAlpha));
+    // The ribbon's lower edge is the time used, of all there is.
+    const auto used = [&] { return x.share(kAccent, 0, kRibbon - 2, kWidth, 1); };
+    REQUIRE(eventually([&] { return used() > 0.05; }, 6)); // three seconds of a minute
+    for (const char* pin : {"1 1 1 1 Return", "2 4 6 8 Return"}) {
+        const size_t tries = desk.events("kiosk-staff-pin").size();
+        CHECK(kiosk.key("ctrl+alt+shift+x"));
+        REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+        CHECK(kiosk.key(pin));
+        REQUIRE(eventually([&] { return desk.events("kiosk-staff-pin").size() == tries + 1; }, 10));
+        if (tries == 0) {
+            CHECK(kiosk.key("Left Return Escape")); // no menu has come that this could choose from
+            CHECK(eventually([&] { return kiosk.shows_guest(); }, 5));
+            CHECK(desk.events("kiosk-extended").empty());
+        }
+    }
+    const double before = used();
+    CHECK(before == 0);              // the menu dims it
+    CHECK(kiosk.key("Left Return")); // beside "back": more time
+    REQUIRE(eventually([&] { return desk.noted("kiosk-extended") && kiosk.shows_guest(); }, 5));
+    CHECK(desk.events("kiosk-extended").back()["minutes"] == 3);
+    // Some seconds of four minutes, not of one, and not begun anew.
+    CHECK(eventually([&] { return used() > 0.005 && used() < 0.04; }, 5));
+    CHECK(kiosk.end() == 0);
+}
+
+TEST_CASE("kiosk: a drive that comes brings its tiles, and takes them along when it goes", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    desk.pack("stick", "From a stick", 0x8040C0);
+    fs::create_directory(desk.path + "/aside");
+    fs::rename(desk.path + "/catalog/stick.encore", desk.path + "/aside/stick.encore");
+    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
+    Kiosk kiosk(desk, x, {"--catalog", desk.path + "/drive"}); // not there yet
+    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    for (int i = 0; i < 2; ++i) {
+        fs::rename(desk.path + "/aside", desk.path + "/drive");
+        CHECK(eventually([&] { return kiosk.sees(0x8040C0) && kiosk.shows_tiles(); }, 8));
+        if (i == 1)
+            REQUIRE(kiosk.starts(0x8040C0)); // it plays from there
+        fs::rename(desk.path + "/drive", desk.path + "/aside");
+        if (i == 1) {
+            CHECK(kiosk.key("a"));
+            CHECK(kiosk.click(kAccent));
+        }
+        CHECK(eventually([&] { return !kiosk.sees(0x8040C0) && kiosk.shows_tiles(); }, 8));
+    }
+    CHECK(kiosk.alive());
     CHECK(kiosk.end() == 0);
 }
