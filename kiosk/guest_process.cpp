@@ -41,8 +41,8 @@ base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& o
         words.insert(words.end(), {"--embed", std::to_string(options.embed)});
     if (options.full_screen)
         words.emplace_back("--full-screen");
-    if (options.screen != 0)
-        words.insert(words.end(), {"--screen", std::to_string(options.screen)});
+    if (!options.at.empty())
+        words.insert(words.end(), {"--at", options.at});
     std::vector<char*> argv;
     for (std::string& word : words)
         argv.push_back(word.data());

@@ -34,7 +34,7 @@ class GuestProcess {
         std::optional<std::string> scene; // empty text: power-on; not given: where the publisher says
         uint64_t embed = 0;               // an X11 window to fill; 0: a window of its own
         bool full_screen = false;
-        int screen = 0;
+        std::string at{};   // as `encore run --at`; empty: the first display
         std::string folder; // for the socket; only its owner can enter
     };
     enum class State : uint8_t { Starting, Live, Hung, Ended };

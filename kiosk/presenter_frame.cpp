@@ -64,6 +64,8 @@ PresenterFrame::PresenterFrame(Settings settings, Appliance appliance, std::func
     SetClientSize(settings_.window ? wxSize(settings_.window->first, settings_.window->second)
                                    : wxSize(1200, 780));
     SetMinClientSize({900, 600});
+    if (wxDisplay::GetCount() > 1) // window managers might take the one that the mouse happens to be on
+        SetPosition(screen_rect().GetTopLeft());
     Show();
     start(appliance_.begin);
     timer_.Start(kTickMs);
@@ -77,11 +79,11 @@ void PresenterFrame::start(const std::optional<std::string>& scene) {
     options.bundle = appliance_.path;
     options.scene = scene;
     options.folder = settings_.folder;
-    // The display that this window is not on is the projector.
-    const int here = wxDisplay::GetFromWindow(this);
-    if (wxDisplay::GetCount() > 1) {
+    // The display that this window is not on is the projector. A point names it: the toolkits number displays
+    // each in its own way.
+    if (const auto projector = other_display(*this)) {
         options.full_screen = true;
-        options.screen = here == 0 ? 1 : 0;
+        options.at = fmt::format("{},{}", projector->x, projector->y);
     }
     auto guest = GuestProcess::start(options);
     if (!guest) {

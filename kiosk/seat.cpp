@@ -105,6 +105,25 @@ wxRect screen_rect() {
     return {box.x, box.y, box.width, box.height};
 }
 
+std::optional<wxPoint> other_display(wxFrame& frame) {
+    GdkDisplay* display = gdk_display_get_default();
+    GdkWindow* window = gdk_window(frame);
+    if (window == nullptr)
+        return {};
+    GdkRectangle here{};
+    gdk_monitor_get_geometry(gdk_display_get_monitor_at_window(display, window), &here);
+    for (int i = 0; i < gdk_display_get_n_monitors(display); ++i) {
+        GdkMonitor* monitor = gdk_display_get_monitor(display, i);
+        GdkRectangle box{};
+        gdk_monitor_get_geometry(monitor, &box);
+        if (gdk_rectangle_intersect(&here, &box, nullptr) != FALSE)
+            continue; // it mirrors this one
+        const int scale = gdk_monitor_get_scale_factor(monitor);
+        return wxPoint((box.x + box.width / 2) * scale, (box.y + box.height / 2) * scale);
+    }
+    return {};
+}
+
 std::chrono::milliseconds seat_idle() {
     static XScreenSaverInfo* info = XScreenSaverAllocInfo();
     if (info == nullptr || XScreenSaverQueryInfo(x_display(), DefaultRootWindow(x_display()), info) == 0)

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <wx/bitmap.h>
 #include <wx/frame.h>
 
@@ -24,6 +25,8 @@ struct SeatKey {
 void watch_keys(wxFrame& frame, std::function<bool(const SeatKey&)> take);
 
 [[nodiscard]] wxRect screen_rect(); // of the first display
+// The middle of a display that shows something else than the frame's, in the X server's pixels.
+[[nodiscard]] std::optional<wxPoint> other_display(wxFrame& frame);
 
 // Before the frame is shown: no window manager decorates, moves, covers or closes it.
 void take_window_from_manager(wxFrame& frame);

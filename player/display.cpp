@@ -134,7 +134,12 @@ base::Result<void> Display::Impl::open(const Options& options) {
     if (std::getenv("SDL_VIDEODRIVER") == nullptr && (driver == "offscreen" || driver == "dummy"))
         return base::fail("no screen to show a window on; use --headless to run without one");
     const uint32_t kind = embedded ? SDL_WINDOW_HIDDEN | SDL_WINDOW_BORDERLESS : SDL_WINDOW_RESIZABLE;
-    const int where = static_cast<int>(SDL_WINDOWPOS_CENTERED_DISPLAY(options.screen));
+    int screen = options.screen;
+    for (int i = 0; options.at && i < SDL_GetNumVideoDisplays(); ++i) {
+        const SDL_Point point{options.at->first, options.at->second};
+        if (SDL_Rect box{}; SDL_GetDisplayBounds(i, &box) == 0 && SDL_PointInRect(&point, &box) == SDL_TRUE)
+            screen = i;
+    }
     // The window begins with the picture's size: taking it later shows for a moment.
     int first_width = kFirstWidth, first_height = kFirstHeight;
     std::optional<vmm::Picture> first;
@@ -143,14 +148,17 @@ base::Result<void> Display::Impl::open(const Options& options) {
             shown_preview = std::move(preview);
             first = std::move(*picture);
             SDL_Rect usable{};
-            if (SDL_GetDisplayUsableBounds(options.screen, &usable) == 0) {
+            if (SDL_GetDisplayUsableBounds(screen, &usable) == 0) {
                 const double shrink = std::min({1.0, static_cast<double>(usable.w) / first->width,
                                                 static_cast<double>(usable.h) / first->height});
                 first_width = std::max(1, static_cast<int>(first->width * shrink));
                 first_height = std::max(1, static_cast<int>(first->height * shrink));
             }
         }
-    window.reset(SDL_CreateWindow(session.title().c_str(), where, where, first_width, first_height,
+    const int centred = static_cast<int>(SDL_WINDOWPOS_CENTERED_DISPLAY(screen));
+    const int left = options.at ? std::max(0, options.at->first - first_width / 2) : centred;
+    const int top = options.at ? std::max(0, options.at->second - first_height / 2) : centred;
+    window.reset(SDL_CreateWindow(session.title().c_str(), left, top, first_width, first_height,
                                   kind | SDL_WINDOW_ALLOW_HIGHDPI));
     if (!window)
         return base::fail(

@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace player {
@@ -19,6 +20,9 @@ class Display {
         uint64_t embed = 0;                 // the shell's X11 window to fill; 0: a window of its own
         int screen = 0;                     // which display a window of its own opens on
         std::function<void()> on_save{};    // Ctrl+Alt+W, as on_capture
+        // The middle of a window of its own, in pixels of all displays together; not given: of `screen`'s.
+        // Unlike its number, a point means the same display to every program.
+        std::optional<std::pair<int, int>> at{};
     };
     // Shows the session's preview at once, if it has one. Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);

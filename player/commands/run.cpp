@@ -32,6 +32,7 @@ struct Options {
     bool boot = false, receipt = false, log = false;
     uint64_t embed = 0;
     int screen = 0;
+    std::vector<int> at; // instead, a point
     ScriptOptions script;
     std::vector<ScriptStep> steps;
 };
@@ -233,8 +234,11 @@ base::Result<> Runner::open_display(Session& session) {
             auto saved = session_->save(options_.save_to, Session::AfterSave::GoOn);
             notice(saved ? "the session is saved in " + options_.save_to : saved.error().message);
         };
-    auto display = TRY(Display::open(session, {options_.full_screen, std::move(capture), &display_state_,
-                                               options_.embed, options_.screen, std::move(save)}));
+    auto display = TRY(Display::open(
+        session,
+        {options_.full_screen, std::move(capture), &display_state_, options_.embed, options_.screen,
+         std::move(save),
+         options_.at.size() == 2 ? std::optional(std::pair(options_.at[0], options_.at[1])) : std::nullopt}));
     const std::lock_guard lock(display_mutex_);
     display_ = std::move(display);
     return {};
@@ -329,6 +333,12 @@ void add_options(CLI::App& app, Options& options) {
     app.add_option("--screen", options.screen, "Which display the window opens on, 0 is the first")
         ->type_name("N")
         ->check(CLI::Range(0, 63));
+    app.add_option("--at", options.at, "Open the window around this point, on whichever display shows it")
+        ->type_name("X,Y")
+        ->delimiter(',')
+        ->expected(2)
+        ->check(CLI::Range(0, 65535))
+        ->excludes("--headless", "--screen");
     app.add_option("--embed", options.embed,
                    "Fill this X11 window; whoever owns it keeps the session's time (for launchers)")
         ->type_name("WINDOW")

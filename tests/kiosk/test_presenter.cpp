@@ -1,6 +1,8 @@
 // encore present, from end to end: scenes by keys, a black screen, and a receipt at the end.
 #include "tests/kiosk/kiosk_desk.h"
 
+#include <X11/extensions/Xrandr.h>
+
 using namespace kiosk_test;
 
 namespace {
@@ -11,12 +13,8 @@ Window window_of(XServer& x, const std::string& wanted) {
     return found.empty() ? 0 : std::stoul(found.substr(found.find_last_of('\n') + 1));
 }
 
-} // namespace
-
-TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at the end", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    XServer x(desk.path, XServer::Manager::Openbox);
+// `encore present` of the desk's bundle with two scenes.
+pid_t present(const KioskDesk& desk, const XServer& x) {
     const pid_t child = ::fork();
     if (child == 0) {
         enter(desk.path, x.name);
@@ -27,6 +25,38 @@ TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at t
         ::execl(ENCORE_BINARY, ENCORE_BINARY, "present", bundle.c_str(), "--theme", "light", nullptr);
         ::_exit(127);
     }
+    return child;
+}
+
+// Declares a part of the screen to be a display of its own (RandR 1.5, "SetMonitor").
+void add_display(XServer& x, const char* name, const Place& box, bool primary) {
+    XRRMonitorInfo monitor{};
+    monitor.name = ::XInternAtom(x.display, name, False);
+    monitor.primary = primary ? True : False;
+    monitor.x = box.x, monitor.y = box.y, monitor.width = box.width, monitor.height = box.height;
+    monitor.mwidth = box.width / 4, monitor.mheight = box.height / 4;
+    ::XRRSetMonitor(x.display, DefaultRootWindow(x.display), &monitor);
+    ::XSync(x.display, False);
+}
+
+} // namespace
+
+TEST_CASE("present: the demo fills the display that shows the point it is opened at", "[kiosk]") {
+    KioskDesk desk;
+    XServer x(desk.path, XServer::Manager::Openbox, "2304x800");
+    add_display(x, "notes", {0, 0, 1280, 800}, true);
+    add_display(x, "projector", {1280, 0, 1024, 768}, false);
+    const pid_t child = desk.start({"--full-screen", "--at", "1792,384"}, x.name);
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 120, 1024, 520) > 0.99; }, 20));
+    CHECK(x.share(kGuest, 0, 0, 1280, 800) == 0);
+    CHECK(Desk::finish(child, SIGTERM) == 130);
+}
+
+TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at the end", "[kiosk]") {
+    KioskDesk desk;
+    desk.rules("");
+    XServer x(desk.path, XServer::Manager::Openbox);
+    const pid_t child = present(desk, x);
     REQUIRE(
         eventually([&] { return window_of(x, "^encore-kiosk$") != 0 && window_of(x, "^encore$") != 0; }, 30));
     const auto guest_share = [&](unsigned long colour) { // of the guest's window
