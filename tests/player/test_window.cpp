@@ -5,125 +5,16 @@
 #include "player/png_reader.h"
 #include "player/png_writer.h"
 #include "tests/player/scene_desk.h"
+#include "tests/player/x_server.h"
 
-#include <X11/Xlib.h>
-#include <X11/Xutil.h>
 #include <map>
 
 using namespace session_test;
 
 namespace {
 
-struct Place {
-    int x = 0, y = 0, width = 0, height = 0;
-};
-
-// An X server of this test's own, with a window manager, which going full screen takes.
-class XServer {
-  public:
-    explicit XServer(const std::string& folder) {
-        REQUIRE(player::load_sdl()); // which has our Xlib, too
-        int ready[2];
-        REQUIRE(::pipe(ready) == 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            const std::string fd = std::to_string(ready[1]);
-            const int log = ::open((folder + "/xvfb.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-            ::dup2(log, 1);
-            ::dup2(log, 2);
-            ::execlp("Xvfb", "Xvfb", "-displayfd", fd.c_str(), "-screen", "0", "2000x1200x24", "-nolisten",
-                     "tcp", nullptr);
-            ::_exit(127);
-        }
-        ::close(ready[1]);
-        char digits[16] = {};
-        const ssize_t got = ::read(ready[0], digits, sizeof digits - 1);
-        ::close(ready[0]);
-        REQUIRE(got > 0); // is xvfb installed?
-        name = ":" + std::to_string(std::atoi(digits));
-        ::XSetErrorHandler([](Display*, XErrorEvent*) { return 0; }); // windows come and go while we look
-        display = ::XOpenDisplay(name.c_str());
-        REQUIRE(display != nullptr);
-        manager_ = ::fork();
-        if (manager_ == 0) {
-            ::setenv("DISPLAY", name.c_str(), 1);
-            ::setenv("HOME", folder.c_str(), 1);
-            const int log = ::open((folder + "/openbox.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-            ::dup2(log, 1);
-            ::dup2(log, 2);
-            ::execlp("openbox", "openbox", "--sm-disable", nullptr);
-            ::_exit(127);
-        }
-        const Atom check = ::XInternAtom(display, "_NET_SUPPORTING_WM_CHECK", False);
-        REQUIRE(eventually([&] {
-            XTextProperty property{};
-            const bool there = ::XGetTextProperty(display, DefaultRootWindow(display), &property, check) != 0;
-            if (property.value != nullptr)
-                ::XFree(property.value);
-            return there;
-        }));
-    }
-    ~XServer() {
-        if (display != nullptr)
-            ::XCloseDisplay(display);
-        for (const pid_t pid : {manager_, pid_}) {
-            ::kill(pid, SIGTERM);
-            ::waitpid(pid, nullptr, 0);
-        }
-    }
-    XServer(const XServer&) = delete;
-
-    bool tool(const std::string& arguments) {
-        return std::system(("DISPLAY=" + name + " xdotool " + arguments + " > /dev/null 2>&1").c_str()) == 0;
-    }
-    // The share of the screen's pixels, in the given rectangle, that have this colour.
-    double share(unsigned long colour, int x, int y, int width, int height) {
-        XImage* image = ::XGetImage(display, DefaultRootWindow(display), x, y, static_cast<unsigned>(width),
-                                    static_cast<unsigned>(height), AllPlanes, ZPixmap);
-        if (image == nullptr) // not all of it on the screen
-            return 0;
-        int count = 0;
-        for (int row = 0; row < height; ++row)
-            for (int column = 0; column < width; ++column)
-                count += (XGetPixel(image, column, row) & 0xFFFFFF) == colour;
-        XDestroyImage(image);
-        return static_cast<double>(count) / (width * height);
-    }
-    // What xdotool answers.
-    std::string ask(const std::string& arguments) const {
-        std::string answer;
-        FILE* pipe = ::popen(("DISPLAY=" + name + " xdotool " + arguments + " 2>/dev/null").c_str(), "r");
-        REQUIRE(pipe != nullptr);
-        for (int c; (c = std::fgetc(pipe)) != EOF;)
-            answer.push_back(static_cast<char>(c));
-        ::pclose(pipe);
-        return answer.substr(0, answer.find_last_not_of('\n') + 1);
-    }
-    // Where the player's window is, and its title.
-    bool find_window(Place& at, std::string& title) {
-        window = ask("search --onlyvisible --class encore");
-        if (window.empty() || window.find('\n') != std::string::npos)
-            return false;
-        title = ask("getwindowname " + window);
-        const Window id = std::stoul(window);
-        XWindowAttributes attributes{};
-        Window child{};
-        if (::XGetWindowAttributes(display, id, &attributes) == 0 ||
-            ::XTranslateCoordinates(display, id, DefaultRootWindow(display), 0, 0, &at.x, &at.y, &child) == 0)
-            return false;
-        at.width = attributes.width;
-        at.height = attributes.height;
-        return true;
-    }
-
-    std::string name;
-    Display* display = nullptr;
-    std::string window; // its id
-
-  private:
-    pid_t pid_ = -1, manager_ = -1;
-};
-
+// Brings the Xlib that everything here calls; the display's library links none.
+[[maybe_unused]] const bool kLoaded = player::load_sdl().has_value();
 constexpr int kScreenWidth = 2000, kScreenHeight = 1200;
 constexpr unsigned long kBlue = 0x0000AA; // the guest's background: VGA colour 1
 
