@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <gtk/gtk.h>
 #include <wx/dcbuffer.h>
 #include <wx/intl.h>
 
@@ -44,6 +45,13 @@ bool Sheet::handle_key(int key, bool shift) {
         return true;
     }
     return navigate(controls_, key, shift) || key == WXK_ESCAPE;
+}
+
+void Sheet::set_spoken(const wxString& title, const wxString& text) {
+    AtkObject* accessible = gtk_widget_get_accessible(GetHandle());
+    atk_object_set_role(accessible, ATK_ROLE_ALERT);
+    atk_object_set_name(accessible, title.utf8_str());
+    atk_object_set_description(accessible, text.utf8_str());
 }
 
 void Sheet::lay_out_buttons(const wxRect& card) {
@@ -91,6 +99,7 @@ MessageSheet::MessageSheet(wxWindow* parent, const wxBitmap& backdrop, Content c
         buttons_.push_back(button);
         controls_.push_back(button);
     }
+    set_spoken(content_.title, content_.text);
     lay_out(card());
     if (!buttons_.empty())
         buttons_.back()->take_focus();
@@ -99,6 +108,8 @@ MessageSheet::MessageSheet(wxWindow* parent, const wxBitmap& backdrop, Content c
 void MessageSheet::set_text(const wxString& text, double ring) {
     if (text == content_.text && std::abs(ring - ring_) < 0.002)
         return;
+    if (content_.text.empty()) // a countdown is said once, not every second
+        set_spoken(content_.title, text);
     content_.text = text;
     ring_ = ring;
     Refresh();
@@ -189,6 +200,7 @@ ScenePicker::ScenePicker(wxWindow* parent, const wxBitmap& backdrop, const Appli
         add(_("Help"), ButtonStyle::Quiet, [this] { on_help(); });
     add(_("Start over"), ButtonStyle::Quiet, [this] { on_restart(); });
     add(_("Back to the demo"), ButtonStyle::Primary, [this] { on_cancel(); });
+    set_spoken(title_, {});
     const int rows = static_cast<int>(names_.size() + 2) / 3;
     resize_card({1120, std::min(128 + rows * 260 + kFoot, 1000)});
     controls_.front()->take_focus();
@@ -262,6 +274,7 @@ PinSheet::PinSheet(wxWindow* parent, const wxBitmap& backdrop, const wxString& t
     cancel->set_behind(palette().surface);
     cancel->on_activate = [this] { on_cancel(); };
     controls_.push_back(cancel);
+    set_spoken(title_, _("Staff PIN"));
     lay_out(card());
     SetFocus();
 }
@@ -311,6 +324,7 @@ void PinSheet::submit() {
 
 void PinSheet::refuse(const wxString& why) {
     message_ = why;
+    set_spoken(title_, why);
     pin_.clear();
     Refresh();
 }

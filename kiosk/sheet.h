@@ -24,6 +24,8 @@ class Sheet : public wxWindow {
     void lay_out_buttons(const wxRect& card);
     [[nodiscard]] wxRect card() const;
     void resize_card(wxSize card);
+    // For screen readers: what the card says, which is painted and no control's name.
+    void set_spoken(const wxString& title, const wxString& text);
 
     std::vector<Control*> controls_;
     std::vector<Button*> buttons_;
