@@ -40,6 +40,8 @@ class XServer {
         REQUIRE(display != nullptr);
         if (wanted == Manager::Absent)
             return;
+        const std::string started = folder + "/openbox.started";
+        fs::remove(started);
         manager_ = ::fork();
         if (manager_ == 0) {
             ::setenv("DISPLAY", name.c_str(), 1);
@@ -47,17 +49,12 @@ class XServer {
             const int log = ::open((folder + "/openbox.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
             ::dup2(log, 1);
             ::dup2(log, 2);
-            ::execlp("openbox", "openbox", "--sm-disable", nullptr);
+            // It says when it has looked at all windows: one that is mapped before that may never be told so.
+            ::execlp("openbox", "openbox", "--sm-disable", "--startup", ("touch '" + started + "'").c_str(),
+                     nullptr);
             ::_exit(127);
         }
-        const Atom check = ::XInternAtom(display, "_NET_SUPPORTING_WM_CHECK", False);
-        REQUIRE(eventually([&] {
-            XTextProperty property{};
-            const bool there = ::XGetTextProperty(display, DefaultRootWindow(display), &property, check) != 0;
-            if (property.value != nullptr)
-                ::XFree(property.value);
-            return there;
-        }));
+        REQUIRE(eventually([&] { return fs::exists(started); }));
     }
     ~XServer() {
         if (display != nullptr)
