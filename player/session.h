@@ -149,6 +149,7 @@ class Session {
     // `before`: what the clock chip said of the machine that goes, if one does.
     base::Result<std::shared_ptr<vmm::Machine>> build(std::optional<uint64_t> before);
     [[nodiscard]] vmm::Arrival arrival(vmm::Machine& machine, std::optional<uint64_t> before) const;
+    [[nodiscard]] std::string first_scene() const;
     base::Result<void> choose_scene(const std::string& name);
     base::Result<void> open_saved();
     base::Result<void> join_saved();

@@ -159,4 +159,49 @@ base::Result<void> Session::save(const std::string& file, AfterSave after) {
     return written;
 }
 
+void Session::rest(const std::function<void()>& work) {
+    const auto before = std::chrono::steady_clock::now();
+    const auto current = machine();
+    current->pause();
+    work();
+    const std::lock_guard lock(mutex_);
+    let_run(*current);
+    last_pause_ =
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
+}
+
+base::Result<void> Session::capture(const SceneLabel& label, const signing::Signer& signer,
+                                    appliance_format::WriterOptions options) {
+    const std::lock_guard turn(turn_);
+    if (!recipe_->fits_scenes())
+        return base::fail(
+            "a machine started with other memory, CDs or kernel options than its publisher chose "
+            "cannot become a scene",
+            2);
+    if (const std::string why = paused_because(); !why.empty())
+        return base::fail(why + ": what the machine is writing has no place yet; free some space first");
+    const auto bundle = TRY(bundle_as_it_is());
+    TRY(check_scene_name(*bundle, label.name));
+    base::Result<FrozenMachine> frozen = base::fail("the machine is off: there is nothing to capture");
+    rest([&] { frozen = freeze_for(*bundle); });
+    if (!frozen)
+        return tl::make_unexpected(frozen.error());
+    return add_scene(*bundle, std::move(*frozen), label, signer, std::move(options));
+}
+
+base::Result<std::string> Session::capture_as_author(std::string name) {
+    if (!options_.author)
+        return base::fail("only a session started with --author captures scenes");
+    if (name.empty()) {
+        const auto bundle = TRY(appliance_format::Bundle::open(options_.bundle));
+        unsigned number = 1;
+        while (bundle->manifest().find_scene(fmt::format("scene-{}", number)) != nullptr)
+            ++number;
+        name = fmt::format("scene-{}", number);
+    }
+    TRY(capture({name, {}, false}, *options_.author, {.progress = {}}));
+    tell(fmt::format("scene {} is captured and signed", name));
+    return name;
+}
+
 } // namespace player

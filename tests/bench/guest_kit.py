@@ -8,6 +8,9 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import optimised_build  # noqa: E402
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 INSTALLER = Path("/usr/lib/debian-installer/images/12/i386/text/debian-installer/i386")
 SOURCES = Path(__file__).resolve().parent / "guest"
@@ -39,19 +42,8 @@ def cache_directory():
 
 
 def build_boot_timer():
-    """The driver of our VMM, from an optimised build (ENCORE_BUILD_DIR names another configured one)."""
-    if os.environ.get("ENCORE_BOOT_TIMER"):
-        return Path(os.environ["ENCORE_BOOT_TIMER"])
-    build = Path(os.environ.get("ENCORE_BUILD_DIR", ROOT / ".build" / "release"))
-    if not (build / "CMakeCache.txt").exists():
-        subprocess.run(
-            ["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"], check=True, stdout=sys.stderr
-        )
-    jobs = os.environ.get("ENCORE_BUILD_JOBS", str(os.cpu_count() or 1))
-    subprocess.run(
-        ["cmake", "--build", build, "--target", "boot_timer", "-j", jobs], check=True, stdout=sys.stderr
-    )
-    return build / "tests" / "bench" / "boot_timer"
+    """The driver of our VMM."""
+    return optimised_build.program("tests/bench", "boot_timer", "ENCORE_BOOT_TIMER")
 
 
 def build_benchmark(directory):

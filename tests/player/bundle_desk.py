@@ -10,21 +10,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import optimised_build  # noqa: E402
 
 
 def build_encore():
-    """The executable, from an optimised build (ENCORE_BINARY names one; ENCORE_BUILD_DIR a configured build)."""
-    if os.environ.get("ENCORE_BINARY"):
-        return Path(os.environ["ENCORE_BINARY"])
-    build = Path(os.environ.get("ENCORE_BUILD_DIR", ROOT / ".build" / "release"))
-    if not (build / "CMakeCache.txt").exists():
-        subprocess.run(
-            ["cmake", "-S", ROOT, "-B", build, "-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"], check=True, stdout=sys.stderr
-        )
-    jobs = os.environ.get("ENCORE_BUILD_JOBS", str(os.cpu_count() or 1))
-    subprocess.run(["cmake", "--build", build, "--target", "encore", "-j", jobs], check=True, stdout=sys.stderr)
-    return build / "player" / "encore"
+    return optimised_build.program("player", "encore", "ENCORE_BINARY")
 
 
 class Desk:

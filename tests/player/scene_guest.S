@@ -10,15 +10,8 @@
     .set GPE0, 0x60c
     .set PM_TIMER, 0x608
     .set TICKS, 0x46c
-    .code16
-    .globl _start
-_start:
-    xorw %ax, %ax
-    movw %ax, %ds
-    movw %ax, %es
-    movw %ax, %ss
-    movw $0x7c00, %sp
-    movb %dl, drive
+    .include "boot_sector.inc"
+    begin_boot_sector
     movw $load_packet, %si
     movb $0x42, %ah
     int $0x13
@@ -30,8 +23,7 @@ load_packet:
     .word 3, 0x7e00, 0
     .quad 1
 drive: .byte 0
-    .org 510
-    .byte 0x55, 0xaa
+    end_boot_sector
 
 main:
     movw $0x0003, %ax           # int 10h: 80x25 text
@@ -176,12 +168,7 @@ disk:
     jmp say
 2:  movw $disk_error, %si
     jmp say
-sector:                         # AH = 42h read, 43h write
-    xorb %al, %al
-    movb drive, %dl
-    movw $packet, %si
-    int $0x13
-    ret
+    disk_routine sector
 
 generation:
     movw $generation_text, %si
@@ -235,27 +222,11 @@ digit:
     ret
 space:
     movb $' ', %al
-send:                           # AL to COM1
-    pushw %dx
-    pushw %ax
-    movw $0x3fd, %dx
-1:  inb %dx, %al
-    testb $0x20, %al
-    jz 1b
-    popw %ax
-    movw $0x3f8, %dx
-    outb %al, %dx
-    popw %dx
-    ret
+    jmp send
 line:
     movw $newline, %si
-say:
-    lodsb
-    testb %al, %al
-    jz 1f
-    call send
     jmp say
-1:  ret
+    serial_routines
 
 commands:
     .byte 'c'

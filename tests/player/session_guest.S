@@ -3,15 +3,8 @@
 #   w  writes 'D' there: "written" or "write error"     q  turns the machine off
 #   r  resets it                                        others: "key N" with the scan code in hex
 # The screen is white on blue, with "session guest" on it.
-    .code16
-    .globl _start
-_start:
-    xorw %ax, %ax
-    movw %ax, %ds
-    movw %ax, %es
-    movw %ax, %ss
-    movw $0x7c00, %sp
-    movb %dl, drive
+    .include "boot_sector.inc"
+    begin_boot_sector
     movw $0x0003, %ax           # int 10h: 80x25 text
     int $0x10
     movw $0x0600, %ax           # clear to white on blue
@@ -79,12 +72,7 @@ reset:
 1:  hlt
     jmp 1b
 
-disk:                           # AH = 42h read, 43h write: sector 1, through extended int 13h
-    xorb %al, %al
-    movb drive, %dl
-    movw $packet, %si
-    int $0x13
-    ret
+    disk_routine disk
 
 hex:
     andb $15, %al
@@ -92,24 +80,7 @@ hex:
     cmpb $'9', %al
     jbe send
     addb $('a' - '9' - 1), %al
-send:                           # AL to COM1
-    pushw %ax
-    movw $0x3fd, %dx
-1:  inb %dx, %al
-    testb $0x20, %al
-    jz 1b
-    popw %ax
-    movw $0x3f8, %dx
-    outb %al, %dx
-    ret
-
-say:
-    lodsb
-    testb %al, %al
-    jz 1f
-    call send
-    jmp say
-1:  ret
+    serial_routines
 
     .balign 4
 packet:
@@ -124,8 +95,7 @@ written:     .asciz "written\r\n"
 write_error: .asciz "write error\r\n"
 key:         .asciz "key "
 newline:     .asciz "\r\n"
-    .org 510
-    .byte 0x55, 0xaa
+    end_boot_sector
 buffer:
     .ascii "P"
     .org 1 << 20                # the rest of a 1 MiB disk

@@ -129,7 +129,7 @@ void doctor(const Desk& desk, const std::function<void(std::vector<uint8_t>&)>& 
     REQUIRE(writer->finish(signer.get()));
 }
 
-constexpr int64_t kDay = 86'400, kHour = 3'600;
+constexpr int64_t kHour = 3'600, kAge = 30 * 24 * kHour;
 
 // As if it had been captured thirty days ago.
 void age(const Desk& desk) {
@@ -137,7 +137,7 @@ void age(const Desk& desk) {
         uint8_t* at = field_of(state, "rtc_mc146818", "offset");
         int64_t offset = 0;
         std::memcpy(&offset, at, sizeof offset);
-        offset -= 30 * kDay * 1'000'000'000;
+        offset -= kAge * 1'000'000'000;
         std::memcpy(at, &offset, sizeof offset);
     });
 }
@@ -148,6 +148,28 @@ void an_hour_passes(Teller& guest) {
     machine->pause();
     machine->arrive({guest->identity().machine(), machine->time_of_day() + uint64_t{kHour} * 1'000'000'000});
     machine->start();
+}
+
+using Clock = std::function<std::time_t(std::time_t captured)>;
+
+// What the guest's clock shows where a scene's session opens, after an hour and a revert, and after another
+// hour and a jump; it runs in between, and a receipt leaves it as it is.
+void check_clock(const std::string& policy, const Clock& opened, const Clock& reverted, const Clock& jumped) {
+    TellerDesk desk(policy);
+    const std::time_t captured = std::time(nullptr) - kAge;
+    age(desk);
+    Teller session(desk.open());
+    session->start();
+    CHECK(near(guest_clock(session), opened(captured)));
+    an_hour_passes(session);
+    CHECK(near(guest_clock(session), opened(captured) + kHour));
+    REQUIRE(session->revert());
+    CHECK(near(guest_clock(session), reverted(captured)));
+    an_hour_passes(session);
+    REQUIRE(session->jump("start"));
+    CHECK(near(guest_clock(session), jumped(captured)));
+    CHECK(session->revert_with_receipt());
+    CHECK(near(guest_clock(session), jumped(captured)));
 }
 
 } // namespace
@@ -191,52 +213,20 @@ TEST_CASE("scene: one that needs a processor nobody has is refused before anythi
 }
 
 TEST_CASE("scene: clock = host shows the host's time after each resume, revert and jump", "[scene]") {
-    TellerDesk desk; // host is what a recipe that says nothing means
-    age(desk);
-    Teller session(desk.open());
-    session->start();
-    CHECK(near(guest_clock(session), std::time(nullptr)));
-    an_hour_passes(session);
-    CHECK(near(guest_clock(session), std::time(nullptr) + kHour));
-    REQUIRE(session->revert());
-    CHECK(near(guest_clock(session), std::time(nullptr)));
-    REQUIRE(session->jump("start"));
-    CHECK(near(guest_clock(session), std::time(nullptr)));
-    CHECK(session->revert_with_receipt());
+    const auto now = [](std::time_t) { return std::time(nullptr); };
+    check_clock("", now, now, now); // host is what a recipe that says nothing means
 }
 
 TEST_CASE("scene: clock = frozen shows the moment of capture each time", "[scene]") {
-    TellerDesk desk("[policy]\nclock = \"frozen\"\n");
-    const std::time_t captured = std::time(nullptr) - 30 * kDay;
-    age(desk);
-    Teller session(desk.open());
-    session->start();
-    CHECK(near(guest_clock(session), captured));
-    an_hour_passes(session);
-    CHECK(near(guest_clock(session), captured + kHour));
-    REQUIRE(session->revert());
-    CHECK(near(guest_clock(session), captured));
-    an_hour_passes(session);
-    REQUIRE(session->jump("start"));
-    CHECK(near(guest_clock(session), captured));
-    CHECK(session->revert_with_receipt());
+    const auto then = [](std::time_t captured) { return captured; };
+    check_clock("[policy]\nclock = \"frozen\"\n", then, then, then);
 }
 
 TEST_CASE("scene: clock = continues starts at the capture and is never set back", "[scene]") {
-    TellerDesk desk("[policy]\nclock = \"continues\"\n");
-    const std::time_t captured = std::time(nullptr) - 30 * kDay;
-    age(desk);
-    Teller session(desk.open());
-    session->start();
-    CHECK(near(guest_clock(session), captured));
-    an_hour_passes(session);
-    REQUIRE(session->revert());
-    CHECK(near(guest_clock(session), captured + kHour));
-    an_hour_passes(session);
-    REQUIRE(session->jump("start"));
-    CHECK(near(guest_clock(session), captured + 2 * kHour));
-    CHECK(session->revert_with_receipt());
-    CHECK(near(guest_clock(session), captured + 2 * kHour));
+    const auto hours = [](int number) {
+        return [number](std::time_t captured) { return captured + number * kHour; };
+    };
+    check_clock("[policy]\nclock = \"continues\"\n", hours(0), hours(1), hours(2));
 }
 
 TEST_CASE("scene: counters go on from the capture, in another process and after a revert", "[scene]") {
