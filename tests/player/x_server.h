@@ -16,40 +16,21 @@ class XServer {
   public:
     enum class Manager : uint8_t { Absent, Openbox };
     explicit XServer(const std::string& folder, Manager wanted = Manager::Openbox,
-                     const std::string& size = "2000x1200") {
-        int ready[2];
-        REQUIRE(::pipe(ready) == 0);
-        pid_ = ::fork();
-        if (pid_ == 0) {
-            const std::string fd = std::to_string(ready[1]);
-            const int log = ::open((folder + "/xvfb.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-            ::dup2(log, 1);
-            ::dup2(log, 2);
-            ::execlp("Xvfb", "Xvfb", "-displayfd", fd.c_str(), "-screen", "0", (size + "x24").c_str(),
-                     "-nolisten", "tcp", nullptr);
-            ::_exit(127);
-        }
-        ::close(ready[1]);
-        char digits[16] = {};
-        const ssize_t got = ::read(ready[0], digits, sizeof digits - 1);
-        ::close(ready[0]);
-        REQUIRE(got > 0); // is xvfb installed?
-        name = ":" + std::to_string(std::atoi(digits));
-        ::XSetErrorHandler([](Display*, XErrorEvent*) { return 0; }); // windows come and go while we look
-        display = ::XOpenDisplay(name.c_str());
-        REQUIRE(display != nullptr);
-        if (wanted == Manager::Absent)
-            return;
-        const std::string started = folder + "/openbox.started";
+                     const std::string& size = "2000x1200")
+        : XServer(folder, {"Xvfb", "-screen", "0", size + "x24", "-nolisten", "tcp"}) {
+        REQUIRE(display != nullptr); // is xvfb installed?
+        if (wanted == Manager::Openbox)
+            start_manager();
+    }
+    // Comes back when it has looked at all windows: one that is mapped before that may never be told so.
+    void start_manager() {
+        const std::string started = folder_ + "/openbox.started";
         fs::remove(started);
         manager_ = ::fork();
         if (manager_ == 0) {
             ::setenv("DISPLAY", name.c_str(), 1);
-            ::setenv("HOME", folder.c_str(), 1);
-            const int log = ::open((folder + "/openbox.txt").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-            ::dup2(log, 1);
-            ::dup2(log, 2);
-            // It says when it has looked at all windows: one that is mapped before that may never be told so.
+            ::setenv("HOME", folder_.c_str(), 1);
+            log_to("openbox.txt");
             ::execlp("openbox", "openbox", "--sm-disable", "--startup", ("touch '" + started + "'").c_str(),
                      nullptr);
             ::_exit(127);
@@ -115,7 +96,42 @@ class XServer {
     Display* display = nullptr;
     std::string window; // its id
 
+  protected:
+    // Any server that takes -displayfd. No display: it did not start.
+    XServer(const std::string& folder, std::vector<std::string> command) : folder_(folder) {
+        int ready[2];
+        REQUIRE(::pipe(ready) == 0);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            command.insert(command.end(), {"-displayfd", std::to_string(ready[1])});
+            log_to("xserver.txt");
+            std::vector<char*> words;
+            for (std::string& word : command)
+                words.push_back(word.data());
+            words.push_back(nullptr);
+            ::execvp(words[0], words.data());
+            ::_exit(127);
+        }
+        ::close(ready[1]);
+        char digits[16] = {};
+        const ssize_t got = ::read(ready[0], digits, sizeof digits - 1);
+        ::close(ready[0]);
+        if (got <= 0)
+            return;
+        name = ":" + std::to_string(std::atoi(digits));
+        ::XSetErrorHandler([](Display*, XErrorEvent*) { return 0; }); // windows come and go while we look
+        display = ::XOpenDisplay(name.c_str());
+        REQUIRE(display != nullptr);
+    }
+
   private:
+    void log_to(const char* file) const {
+        const int log = ::open((folder_ + "/" + file).c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+        ::dup2(log, 1);
+        ::dup2(log, 2);
+    }
+
+    std::string folder_;
     pid_t pid_ = -1, manager_ = -1;
 };
 

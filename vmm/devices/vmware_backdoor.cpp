@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace vmm {
 namespace {
@@ -78,8 +79,11 @@ class VmwareBackdoor final : public Device, public IoHandler {
         archive.field("queue", queue_);
         archive.field("words", words_);
         archive.end();
-        if (archive.loading())
+        if (archive.loading()) {
             words_ = std::min<uint32_t>(words_, queue_.size());
+            last_status_ = kFailed;
+            last_moves_ = false;
+        }
     }
 
   private:
@@ -143,7 +147,8 @@ class VmwareBackdoor final : public Device, public IoHandler {
             status, coordinate(event.x),
             coordinate(event.absolute ? event.y : -std::max(event.y, -INT32_MAX)),
             static_cast<uint32_t>(event.wheel)};
-        if (!replaces_last(packet)) {
+        const bool moves = packet[0] == std::exchange(last_status_, packet[0]) && packet[3] == 0;
+        if (!replaces_last(packet, std::exchange(last_moves_, moves) && moves)) {
             if (words_ + kPacketWords > queue_.size())
                 words_ -= kPacketWords; // a driver that does not read keeps the latest position
             std::copy(packet.begin(), packet.end(), queue_.begin() + words_);
@@ -155,18 +160,20 @@ class VmwareBackdoor final : public Device, public IoHandler {
             mouse_(PointerEvent{});
     }
 
-    // A pure movement makes an unread one with the same buttons obsolete. (An odd number of words means the
-    // version has not been read yet: positions then are not aligned, and nothing is replaced.)
-    [[nodiscard]] bool replaces_last(const std::array<uint32_t, kPacketWords>& packet) const {
-        if (words_ < kPacketWords || words_ % kPacketWords != 0 || (packet[0] & kRelativePacket) != 0)
-            return false;
-        const auto last = queue_.begin() + (words_ - kPacketWords);
-        return last[0] == packet[0] && last[3] == 0 && packet[3] == 0;
+    // A pure movement makes an unread one obsolete, but never the press or release before it: where that
+    // happened is what a drag or a quick tap is about. (An odd number of words means the version has not been
+    // read yet: positions then are not aligned, and nothing is replaced.)
+    [[nodiscard]] bool replaces_last(const std::array<uint32_t, kPacketWords>& packet, bool both_move) const {
+        return both_move && words_ >= kPacketWords && words_ % kPacketWords == 0 &&
+               (packet[0] & kRelativePacket) == 0;
     }
 
     Platform& platform_;
     std::function<void(const PointerEvent&)> mouse_; // the PS/2 mouse
     uint8_t enabled_ = 0, absolute_ = 0;
+    // Of the last packet; no part of the machine's state: after a load one packet more is kept.
+    uint32_t last_status_ = 0;
+    bool last_moves_ = false;
     std::array<uint32_t, kPacketWords * kMaxPackets> queue_{};
     uint32_t words_ = 0;
 };

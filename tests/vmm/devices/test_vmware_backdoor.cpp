@@ -85,6 +85,25 @@ TEST_CASE("backdoor: movement replaces unread movement, clicks do not", "[device
     CHECK(door.registers[kEbx] == 2);
 }
 
+TEST_CASE("backdoor: a drag that nobody has read yet begins where the button went down", "[devices]") {
+    Backdoor door;
+    door.enable();
+    door.point(1, 1, 0);
+    door.point(1, 1, 1);
+    for (int i = 2; i <= 9; ++i)
+        door.point(i, i, 1);
+    door.point(9, 9, 0);
+    for (int i = 10; i <= 12; ++i)
+        door.point(i, i, 0);
+    const std::pair<uint32_t, uint32_t> expected[] = {{0, 1}, {0x20, 1}, {0x20, 9}, {0, 9}, {0, 12}};
+    for (const auto& [status, x] : expected) {
+        REQUIRE(door.call(40) >= 4);
+        CHECK(door.call(39, 4) == status);
+        CHECK(door.registers[kEbx] == x);
+    }
+    CHECK(door.call(40) == 0);
+}
+
 TEST_CASE("backdoor: without a driver the PS/2 mouse gets the movement", "[devices]") {
     Backdoor door;
     door.point(3, 0, 1, false);
