@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <glib.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
@@ -91,6 +92,13 @@ bool choose_scenes(const format::Manifest& manifest, const format::EffectivePoli
 }
 
 } // namespace
+
+std::string title_order(const std::string& title) {
+    const std::unique_ptr<gchar, void (*)(gpointer)> valid(g_utf8_make_valid(title.c_str(), -1), g_free),
+        folded(g_utf8_casefold(valid.get(), -1), g_free),
+        key(g_utf8_collate_key_for_filename(folded.get(), -1), g_free);
+    return key.get();
+}
 
 Appliance describe_bundle(const std::string& path) {
     Appliance found;
@@ -257,7 +265,7 @@ void Catalog::publish() {
     for (const auto& [path, entry] : entries_)
         list.push_back(entry.appliance);
     std::ranges::stable_sort(list, {}, [](const auto& appliance) {
-        return std::pair(appliance->refusal != Refusal::None, appliance->title);
+        return std::pair(appliance->refusal != Refusal::None, title_order(appliance->title));
     });
     {
         const std::lock_guard lock(mutex_);

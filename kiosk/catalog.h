@@ -63,7 +63,7 @@ class Catalog {
     Catalog(const Catalog&) = delete;
     Catalog& operator=(const Catalog&) = delete;
 
-    [[nodiscard]] ApplianceList list() const;           // by title
+    [[nodiscard]] ApplianceList list() const;           // by title, what cannot be played last
     [[nodiscard]] bool ready() const { return ready_; } // the first look round is over
     // While somebody plays the disk is theirs.
     void rest(bool resting) { resting_ = resting; }
@@ -95,6 +95,9 @@ class Catalog {
     std::atomic<bool> stop_{false}, ready_{false}, resting_{false};
     std::thread thread_; // last
 };
+
+// What a title is sorted by: as people of this locale do, numbers by their value.
+[[nodiscard]] std::string title_order(const std::string& title);
 
 // Describes one file; never fails, whatever it holds.
 [[nodiscard]] Appliance describe_bundle(const std::string& path);

@@ -1,7 +1,6 @@
 #include "kiosk/catalog_view.h"
 
 #include <algorithm>
-#include <cmath>
 #include <wx/app.h>
 #include <wx/dcbuffer.h>
 #include <wx/intl.h>
@@ -9,9 +8,8 @@
 namespace kiosk {
 namespace {
 
-constexpr int kHeader = 128, kTextHeight = 152, kTileWidth = 336;
+constexpr int kHeader = 128, kTileWidth = 336;
 constexpr size_t kSearchFrom = 9; // tiles that do not need a search
-constexpr int kPictureSide = 1100, kSlideSide = 2600;
 
 wxString utf8(const std::string& text) { return wxString::FromUTF8(text); }
 
@@ -20,109 +18,6 @@ wxRect padded(const wxRect& box, int by) {
 }
 
 } // namespace
-
-wxString refusal_sentence(Refusal refusal) {
-    switch (refusal) {
-    case Refusal::None:
-        return {};
-    case Refusal::Unsigned:
-        return _("Not signed by a publisher, so it will not be played.");
-    case Refusal::Changed:
-        return _("Changed or damaged since it was signed, so it will not be played.");
-    case Refusal::Untrusted:
-        return _("This computer does not trust its publisher yet.");
-    case Refusal::Expired:
-        return _("Its publisher's certificate has expired.");
-    case Refusal::Newer:
-        return _("It needs a newer version of Encore.");
-    case Refusal::Unreadable:
-        return _("This file cannot be read as a demo.");
-    case Refusal::Over:
-        return _("Its publisher offered it until a day that has passed.");
-    case Refusal::Forbidden:
-        return _("The rules of this computer do not allow it.");
-    case Refusal::Rules:
-        return _("The rules of this computer cannot be read: staff have to look at them.");
-    }
-    return {};
-}
-
-wxString duration_text(uint32_t minutes) {
-    return wxString::Format(wxPLURAL("%u minute", "%u minutes", minutes), minutes);
-}
-
-// ------------------------------------------------------------------------------------------------ tile
-
-Tile::Tile(wxWindow* parent, std::shared_ptr<const Appliance> appliance)
-    : Control(parent, utf8(appliance->title)), appliance_(std::move(appliance)) {
-    wxString description = utf8(appliance_->line);
-    if (appliance_->refusal != Refusal::None)
-        description = refusal_sentence(appliance_->refusal);
-    else if (!appliance_->publisher.empty())
-        description += ". " + wxString::Format(_("Verified: %s"), utf8(appliance_->publisher));
-    set_name(utf8(appliance_->title), description);
-    if (const wxImage image = decode_picture(appliance_->picture, kPictureSide); image.IsOk())
-        picture_ = wxBitmap(image);
-}
-
-int Tile::height_for(int width) { return width * 9 / 16 + kTextHeight; }
-
-void Tile::draw(Canvas& canvas, wxSize size) {
-    const Palette& p = palette();
-    const bool refused = appliance_->refusal != Refusal::None;
-    const wxRect all(0, 0, size.x, size.y);
-    const int picture_height = size.y - kTextHeight;
-    const wxRect shot(0, 0, size.x, picture_height);
-    canvas.fill(all, pressed() ? p.raised : p.surface, kRadius);
-    if (picture_.IsOk() && !refused) {
-        canvas.picture(picture_, shot);
-    } else {
-        canvas.fill(shot, p.raised);
-        const int side = 56;
-        canvas.glyph(refused ? Glyph::Warning : Glyph::Scenes,
-                     {(size.x - side) / 2, (picture_height - side) / 2, side, side}, p.faint, 1.5);
-    }
-    // The corners of the picture: what is behind shows around a rounded card.
-    wxGraphicsPath corners = canvas.context().CreatePath();
-    corners.AddRectangle(-1, -1, size.x + 2, size.y + 2);
-    corners.AddRoundedRectangle(0, 0, size.x, size.y, kRadius);
-    canvas.context().SetBrush(wxBrush(behind()));
-    canvas.context().SetPen(*wxTRANSPARENT_PEN);
-    canvas.context().FillPath(corners, wxODDEVEN_RULE);
-    if (focus_visible())
-        canvas.outline(all, p.accent, 4, kRadius);
-    else
-        canvas.outline(all, hovered() && !refused ? p.accent : p.line, hovered() && !refused ? 2 : 1,
-                       kRadius);
-
-    const int left = 20, width = size.x - 40;
-    int y = picture_height + 14;
-    canvas.text(utf8(appliance_->title), {left, y, width, 28}, font(Type::Heading, true),
-                refused ? p.muted : p.ink);
-    y += 32;
-    const int foot = size.y - 36;
-    if (refused) {
-        canvas.paragraph(refusal_sentence(appliance_->refusal), {left, y, width, foot - y}, font(Type::Body),
-                         p.bad, 3);
-        canvas.glyph(Glyph::Lock, {left - 2, foot, 20, 20}, p.faint);
-        canvas.text(_("Not available"), {left + 24, foot - 2, width - 24, 24}, font(Type::Small), p.muted);
-        return;
-    }
-    canvas.paragraph(utf8(appliance_->line), {left, y, width, foot - y}, font(Type::Body), p.muted, 2);
-    int right = 0;
-    if (const auto minutes = appliance_->duration ? appliance_->duration : appliance_->minutes) {
-        const wxString text = duration_text(*minutes);
-        right = canvas.measure(text, font(Type::Small)).x + 28;
-        canvas.glyph(Glyph::Clock, {size.x - 20 - right + 4, foot + 1, 18, 18}, p.muted);
-        canvas.text(text, {size.x - 20 - right + 26, foot - 2, right - 26, 24}, font(Type::Small), p.muted,
-                    Align::End);
-    }
-    canvas.glyph(Glyph::Shield, {left - 3, foot, 20, 20}, p.good);
-    canvas.text(utf8(appliance_->publisher), {left + 22, foot - 2, width - right - 34, 24}, font(Type::Small),
-                p.good);
-}
-
-// ------------------------------------------------------------------------------------------------ the screen
 
 CatalogView::CatalogView(wxWindow* parent, wxString headline) : headline_(std::move(headline)) {
     SetBackgroundStyle(wxBG_STYLE_PAINT);
@@ -170,11 +65,16 @@ void CatalogView::show(const ApplianceList& list) {
             else
                 scroll_to(drag_start_ - dy);
         };
-        tile->on_focus = [this] { show_focused(); };
+        tile->on_focus = [this, tile] {
+            last_ = tile;
+            show_focused();
+        };
         kept.push_back(tile);
     }
     for (Tile* tile : all_)
         if (tile != nullptr) {
+            if (last_ == tile)
+                last_ = nullptr;
             tile->Hide();
             wxTheApp->ScheduleForDestruction(tile); // its action may be what is running
         }
@@ -182,6 +82,8 @@ void CatalogView::show(const ApplianceList& list) {
     if (all_.size() < kSearchFrom)
         query_.clear(); // there is no field any more that would show it
     filter();
+    if (IsShownOnScreen())
+        take_focus(); // Return opens what has the ring, from the first picture on
 }
 
 void CatalogView::filter() {
@@ -250,6 +152,14 @@ void CatalogView::focus_first() {
         SetFocus();
 }
 
+void CatalogView::take_focus() {
+    const auto last = std::ranges::find(tiles_, last_);
+    if (last != tiles_.end())
+        (*last)->take_focus();
+    else
+        focus_first();
+}
+
 bool CatalogView::handle_key(int key, bool shift) {
     if (key == WXK_ESCAPE || (key == WXK_BACK && !query_.empty())) {
         query_ = key == WXK_ESCAPE ? wxString() : query_.Left(query_.length() - 1);
@@ -278,6 +188,12 @@ void CatalogView::clear_search() {
         query_.clear();
         filter();
     }
+}
+
+void CatalogView::begin_anew() {
+    clear_search();
+    last_ = nullptr;
+    scroll_to(0);
 }
 
 // Empty: few enough to see them all.
@@ -322,82 +238,6 @@ void CatalogView::paint() {
                     {box.x, middle + 92, box.width, 28}, font(Type::Body), p.muted, Align::Middle);
     }
     viewport_->Show(!tiles_.empty());
-}
-
-// ------------------------------------------------------------------------------------------------ attract
-
-AttractView::AttractView(wxWindow* parent) {
-    SetBackgroundStyle(wxBG_STYLE_PAINT);
-    Create(parent, wxID_ANY, wxDefaultPosition, wxDefaultSize, wxBORDER_NONE | wxWANTS_CHARS);
-    Bind(wxEVT_PAINT, [this](wxPaintEvent&) { paint(); });
-}
-
-bool AttractView::begin(const ApplianceList& list) {
-    slides_.clear();
-    for (const auto& appliance : list) {
-        if (appliance->refusal != Refusal::None)
-            continue;
-        for (const SceneCard& scene : appliance->scenes)
-            if (!scene.picture.empty())
-                slides_.push_back({scene.picture, utf8(appliance->title), utf8(scene.title)});
-        if (appliance->scenes.empty() && !appliance->picture.empty())
-            slides_.push_back({appliance->picture, utf8(appliance->title), utf8(appliance->line)});
-    }
-    if (slides_.empty())
-        return false;
-    current_ = 0;
-    load(0, now_);
-    load(1 % slides_.size(), next_);
-    since_ = std::chrono::steady_clock::now();
-    return true;
-}
-
-void AttractView::load(size_t slide, wxBitmap& into) {
-    const wxImage image = decode_picture(slides_[slide].png, kSlideSide);
-    into = image.IsOk() ? wxBitmap(image) : wxBitmap();
-}
-
-void AttractView::tick() {
-    using namespace std::chrono_literals;
-    if (std::chrono::steady_clock::now() - since_ >= 9s && slides_.size() > 1) {
-        current_ = (current_ + 1) % slides_.size();
-        now_ = next_;
-        load((current_ + 1) % slides_.size(), next_);
-        since_ = std::chrono::steady_clock::now();
-    }
-    Refresh();
-}
-
-void AttractView::paint() {
-    wxAutoBufferedPaintDC dc(this);
-    dc.SetBackground(*wxBLACK_BRUSH);
-    dc.Clear();
-    if (slides_.empty())
-        return;
-    const std::unique_ptr<wxGraphicsContext> gc(wxGraphicsContext::Create(dc));
-    const wxSize size = GetClientSize();
-    Canvas canvas(*gc, size);
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - since_).count();
-    const wxRect all(0, 0, size.x, size.y);
-    canvas.picture(now_, all, 0, 1, 1.02 + 0.006 * seconds);
-    const double fade = slides_.size() > 1 ? std::clamp(seconds - 8, 0.0, 1.0) : 0;
-    if (fade > 0)
-        canvas.picture(next_, all, 0, fade, 1.02);
-    const Slide& named = slides_[(current_ + (fade > 0.5 ? 1 : 0)) % slides_.size()];
-    const int band = 190;
-    gc->SetPen(*wxTRANSPARENT_PEN);
-    gc->SetBrush(gc->CreateLinearGradientBrush(0, size.y - band - 130, 0, size.y, wxColour(8, 12, 14, 0),
-                                               wxColour(8, 12, 14, 245)));
-    gc->DrawRectangle(0, size.y - band - 130, size.x, band + 130);
-    const wxColour white(255, 255, 255), soft(214, 222, 222);
-    canvas.text(named.title, {kMargin + 8, size.y - 164, size.x - 460, 52}, font(Type::Display, true), white);
-    canvas.text(named.line, {kMargin + 8, size.y - 108, size.x - 460, 30}, font(Type::Heading), soft);
-    const wxString invitation = _("Touch to begin");
-    const int width = canvas.measure(invitation, font(Type::Heading, true)).x + 72;
-    const wxRect pill(size.x - kMargin - width, size.y - 152, width, 64);
-    const double pulse = 0.5 + 0.5 * std::sin(seconds * 2);
-    canvas.fill(pill, wxColour(0x5F, 0xC6, 0xCB, static_cast<unsigned char>(215 + 40 * pulse)), 32);
-    canvas.text(invitation, pill, font(Type::Heading, true), wxColour(6, 34, 37), Align::Middle);
 }
 
 } // namespace kiosk

@@ -41,6 +41,8 @@ base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& o
         words.insert(words.end(), {"--embed", std::to_string(options.embed)});
     if (options.full_screen)
         words.emplace_back("--full-screen");
+    if (options.headless)
+        words.emplace_back("--headless");
     if (!options.at.empty())
         words.insert(words.end(), {"--at", options.at});
     std::vector<char*> argv;

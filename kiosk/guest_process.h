@@ -33,7 +33,7 @@ class GuestProcess {
         std::string bundle;
         std::optional<std::string> scene; // empty text: power-on; not given: where the publisher says
         uint64_t embed = 0;               // an X11 window to fill; 0: a window of its own
-        bool full_screen = false;
+        bool full_screen = false, headless = false;
         std::string at{};   // as `encore run --at`; empty: the first display
         std::string folder; // for the socket; only its owner can enter
     };

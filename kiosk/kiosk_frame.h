@@ -1,17 +1,11 @@
-// The kiosk's one window and what happens in it: tiles, sessions, the show when nobody is there, and the
-// sheets that come up over them. Every guest is a process of its own; one that crashes, hangs or is killed
-// leaves the tiles.
+// The kiosk's one window: which screen it shows - the tiles, a session, the show when nobody is there - and
+// who gets the keys.
 #pragma once
+#include "kiosk/attract_view.h"
 #include "kiosk/catalog_view.h"
-#include "kiosk/guest_process.h"
-#include "kiosk/seat.h"
-#include "kiosk/session_view.h"
-#include "kiosk/settings.h"
-#include "kiosk/sheet.h"
-#include "player/operations_log.h"
+#include "kiosk/sessions.h"
+#include "kiosk/staff_door.h"
 
-#include <bitset>
-#include <wx/frame.h>
 #include <wx/timer.h>
 
 namespace kiosk {
@@ -24,72 +18,44 @@ class KioskFrame final : public wxFrame {
 
   private:
     enum class Screen : uint8_t { Tiles, Attract, Session };
-    enum class SheetKind : uint8_t { None, Message, Idle, Scenes, Pin, Staff };
-    struct Running {
-        std::unique_ptr<GuestHole> hole; // outlives the process in it
-        std::unique_ptr<GuestProcess> process;
-        std::shared_ptr<const Appliance> appliance;
-        std::string scene, end;
-        Clock::time_point began;
-        bool was_live = false;
-    };
 
+    void connect_parts();
     void tick();
     void lay_out();
     void show_screen(Screen screen);
+    void show_views();
+    void watch_show();
     void end_show();
-    [[nodiscard]] bool sheet_left_alone() const;
 
     void choose(const Appliance& appliance);
-    void start_session(const std::shared_ptr<const Appliance>& appliance, std::optional<std::string> scene);
+    void start_session(const std::shared_ptr<const Appliance>& appliance,
+                       const std::optional<std::string>& scene);
     void end_session(const char* why);
-    void lose_session(GuestProcess::State state);
-    void watch_session();
-    void watch_leaving();
+    void mourn(const Sessions::Loss& loss);
     void watch_clock();
     void jump(const std::string& scene);
     void restart();
-
-    void open_sheet(SheetKind kind, Sheet* sheet);
-    void close_sheet();
-    void drop_sheet();
-    const wxBitmap& backdrop();
     void open_scenes();
     void open_help();
-    void tell(const wxString& title, const wxString& text, const std::string& details,
-              std::vector<MessageSheet::Choice> choices);
-
-    void ask_pin(const wxString& title, std::function<void()> then);
-    void try_pin(PinSheet& sheet, const std::string& pin, const std::function<void()>& then);
-    void give_more_time();
-    void save_report(const std::string& details);
-    void open_staff_menu();
-    void staff_touch(const wxPoint& at);
+    [[nodiscard]] bool sheet_left_alone();
     void leave();
 
     bool take_key(const SeatKey& key);
-    void forward_key(const SeatKey& key);
-    void release_keys();
-    void note(std::string_view event, std::initializer_list<player::OperationsLog::Field> fields = {});
+    bool take_sheet_key(const SeatKey& key);
 
     Settings settings_;
     std::function<bool()> asked_to_stop_;
+    KioskLog log_;
     std::unique_ptr<Catalog> catalog_;
     CatalogView* tiles_ = nullptr;
     SessionView* session_ = nullptr;
     AttractView* attract_ = nullptr;
-    Sheet* sheet_ = nullptr;
-    wxBitmap backdrop_;
-    SheetKind sheet_kind_ = SheetKind::None;
+    SheetHost sheets_{*this};
+    StaffDoor staff_{sheets_, log_};
+    std::unique_ptr<Sessions> sessions_;
     Screen screen_ = Screen::Tiles;
-    std::unique_ptr<Running> running_;
-    std::vector<std::unique_ptr<Running>> leaving_;
-    SessionClock clock_;
-    std::bitset<65536> held_; // keys that the guest believes are down
     wxTimer timer_;
-    Clock::time_point sheet_until_{}, tiles_since_{}, top_checked_{}, show_ended_{};
-    std::vector<Clock::time_point> staff_touches_;
-    std::shared_ptr<player::OperationsLog> log_; // null: it cannot be written
+    Clock::time_point tiles_since_{}, top_checked_{}, show_ended_{};
 };
 
 } // namespace kiosk

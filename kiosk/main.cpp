@@ -1,18 +1,17 @@
 // encore-kiosk: arguments -> the kiosk's window or the presenter's.
 #include "kiosk/kiosk_frame.h"
 #include "kiosk/presenter_frame.h"
+#include "kiosk/runtime_folder.h"
+#include "player/installed_files.h"
 #include "player/operator_settings.h"
+#include "player/stop_signals.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <csignal>
 #include <cstdlib>
-#include <fcntl.h>
 #include <filesystem>
 #include <fmt/format.h>
 #include <gtk/gtk.h>
-#include <memory>
-#include <sys/file.h>
 #include <wx/app.h>
 #include <wx/image.h>
 #include <wx/translation.h>
@@ -28,20 +27,6 @@ constexpr int kExitUsage = 2;
 Settings settings;
 std::optional<Appliance> presented;
 
-// The first that exists: beside this program where it is installed, or where it is built.
-std::string find_file(std::initializer_list<fs::path> places) {
-    std::error_code error;
-    for (const fs::path& place : places)
-        if (fs::exists(place, error))
-            return place;
-    return {};
-}
-
-fs::path own_folder() {
-    std::error_code error;
-    return fs::read_symlink("/proc/self/exe", error).parent_path();
-}
-
 // Where bundles are looked for when nobody says where.
 std::string default_catalog() {
     const char* data = std::getenv("XDG_DATA_HOME");
@@ -52,18 +37,13 @@ std::string default_catalog() {
     return base / "encore/catalog";
 }
 
-fs::path runtime_folder() {
-    const char* folder = std::getenv("XDG_RUNTIME_DIR");
-    return folder != nullptr && *folder == '/' ? fs::path(folder) : fs::temp_directory_path();
-}
-
 int complain(const std::string& text, int status = 1) {
     fmt::print(stderr, "encore-kiosk: {}\n", text);
     return status;
 }
 
 void choose_language() {
-    const std::string folder = find_file({own_folder() / "locale", "/usr/share/encore/locale"});
+    const std::string folder = player::find_installed({"locale", "/usr/share/encore/locale"});
     if (!folder.empty())
         wxFileTranslationsLoader::AddCatalogLookupPathPrefix(wxString::FromUTF8(folder));
     // A whole locale would have to be installed; catalogs are ours and need nothing.
@@ -81,66 +61,18 @@ void choose_language() {
     gtk_widget_set_default_direction(GTK_TEXT_DIR_LTR);
 }
 
-volatile std::sig_atomic_t stop_signal = 0;
-
-// Asked from outside to stop (a service's end, Ctrl-C): as if staff had closed it. A second time ends it at
-// once.
-void note_stop_signals() {
-    struct sigaction action {};
-    action.sa_handler = [](int signal) { stop_signal = signal; };
-    action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-        ::sigaction(signal, &action, nullptr);
-    struct sigaction ignore {};
-    ignore.sa_handler = SIG_IGN; // guests go without saying
-    ::sigaction(SIGPIPE, &ignore, nullptr);
-}
-
 class App final : public wxApp {
   public:
     bool OnInit() override {
         wxImage::AddHandler(new wxPNGHandler);
         choose_language();
         set_theme(settings.theme);
-        const auto stopping = [] { return stop_signal != 0; };
         if (presented)
-            new PresenterFrame(settings, *presented, stopping);
+            new PresenterFrame(settings, *presented, player::StopSignals::asked);
         else
-            new KioskFrame(settings, stopping);
+            new KioskFrame(settings, player::StopSignals::asked);
         return true;
     }
-};
-
-// One kiosk a user: a second one would fight for the keyboard.
-base::Result<base::UniqueFd> take_seat() {
-    const std::string path = runtime_folder() / "encore-kiosk.lock";
-    base::UniqueFd lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-    if (!lock.valid())
-        return base::fail(fmt::format("cannot write {}; is XDG_RUNTIME_DIR a folder of yours?", path));
-    if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
-        return base::fail("a kiosk runs here already");
-    return lock;
-}
-
-// For the guests' sockets; only this user can enter, and it goes with the process.
-class Folder {
-  public:
-    Folder() {
-        std::string name = runtime_folder() / "encore-kiosk-XXXXXX";
-        if (::mkdtemp(name.data()) != nullptr)
-            path_ = name;
-    }
-    ~Folder() {
-        std::error_code error;
-        if (!path_.empty())
-            fs::remove_all(path_, error);
-    }
-    Folder(const Folder&) = delete;
-    Folder& operator=(const Folder&) = delete;
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
 };
 
 void declare(CLI::App& app, std::string& theme, std::string& window, long& attract, long& warning) {
@@ -229,8 +161,7 @@ int run(int argc, char** argv) {
             return complain("--window takes a size such as 1280x800", kExitUsage);
         settings.window = {width, height};
     }
-    settings.encore =
-        find_file({own_folder() / "encore", own_folder().parent_path() / "player/encore", "/usr/bin/encore"});
+    settings.encore = player::find_installed({"encore", "../player/encore", "/usr/bin/encore"});
     if (settings.encore.empty())
         return complain("the player, encore, is not beside this program; install both together");
     ::setenv("GDK_BACKEND", "x11", 1); // grabs and guests' windows are X11's; Xwayland has them too
@@ -242,7 +173,7 @@ int run(int argc, char** argv) {
         return complain("there is no X11 screen to show anything on; is DISPLAY set?");
     base::UniqueFd lock;
     if (settings.present.empty()) {
-        auto taken = take_seat();
+        auto taken = take_seat(runtime_place());
         if (!taken)
             return complain(taken.error().message);
         lock = std::move(*taken);
@@ -252,11 +183,11 @@ int run(int argc, char** argv) {
             return complain(presented->details.empty() ? refusal_sentence(presented->refusal).utf8_string()
                                                        : presented->details);
     }
-    const Folder folder;
-    if (folder.path().empty())
-        return complain(fmt::format("cannot make a folder in {}", runtime_folder().string()));
-    settings.folder = folder.path();
-    note_stop_signals();
+    const auto folder = RuntimeFolder::make(runtime_place());
+    if (!folder)
+        return complain(folder.error().message);
+    settings.folder = folder->path();
+    const player::StopSignals signals; // as if staff had closed it
     return wxEntry(no_arguments, argv);
 }
 

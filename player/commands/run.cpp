@@ -6,9 +6,9 @@
 #include "player/png_writer.h"
 #include "player/run_script.h"
 #include "player/sound.h"
+#include "player/stop_signals.h"
 
 #include <cerrno>
-#include <csignal>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -35,23 +35,6 @@ struct Options {
     std::vector<int> at; // instead, a point
     ScriptOptions script;
     std::vector<ScriptStep> steps;
-};
-
-volatile std::sig_atomic_t stop_signal = 0;
-
-// While one lives, the signals that ask a program to stop are noted in stop_signal; a second one kills.
-class StopSignals {
-  public:
-    StopSignals() {
-        struct sigaction action {};
-        action.sa_handler = [](int signal) { stop_signal = signal; };
-        action.sa_flags = SA_RESTART | static_cast<int>(SA_RESETHAND);
-        for (const int signal : {SIGINT, SIGTERM, SIGHUP})
-            ::sigaction(signal, &action, nullptr);
-        struct sigaction ignore {};
-        ignore.sa_handler = SIG_IGN; // writing to a reader that left is an error code like others
-        ::sigaction(SIGPIPE, &ignore, nullptr);
-    }
 };
 
 // The person's terminal as the guest's: keys go through at once and unechoed; Ctrl-C still ends the session.
@@ -249,7 +232,7 @@ Runner::Why Runner::loop() {
     const auto start = std::chrono::steady_clock::now();
     const auto limit = std::chrono::duration<double>(options_.script.timeout);
     for (;;) {
-        if (stop_signal != 0)
+        if (StopSignals::asked())
             return Why::Signal;
         const SessionEnd state = session_->poll();
         // What the guest said last counts even when it has turned itself off since.

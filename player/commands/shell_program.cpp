@@ -1,21 +1,19 @@
 #include "player/commands/shell_program.h"
 
+#include "player/installed_files.h"
+
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fmt/format.h>
 #include <unistd.h>
 
 namespace player {
 
 base::Result<std::string> find_shell() {
-    std::error_code error;
-    const auto own = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-    // Where both are installed, and where both are built.
-    for (const auto& place : {own / "encore-kiosk", own.parent_path() / "kiosk/encore-kiosk"})
-        if (::access(place.c_str(), X_OK) == 0)
-            return place.string();
-    return base::fail(fmt::format("encore-kiosk is not in {}; install both programs together", own.string()));
+    std::string shell = find_installed({"encore-kiosk", "../kiosk/encore-kiosk"});
+    if (shell.empty())
+        return base::fail("encore-kiosk is not beside this program; install both together");
+    return shell;
 }
 
 base::Result<> become_shell(const std::vector<std::string>& arguments) {

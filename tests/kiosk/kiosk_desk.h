@@ -181,4 +181,26 @@ class Kiosk {
     XServer& x_;
 };
 
+// A desk, a screen and a kiosk on it that shows its tiles: auto& [desk, x, kiosk] = room.
+struct Room {
+    explicit Room(const std::string& rules = {}, const std::function<void(KioskDesk&)>& prepare = {},
+                  std::vector<std::string> more = {}, XServer::Manager manager = XServer::Manager::Absent)
+        : x(prepared(desk, rules, prepare), manager, fmt::format("{}x{}", kWidth, kHeight)),
+          kiosk(desk, x, std::move(more)) {
+        REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    }
+    KioskDesk desk;
+    XServer x;
+    Kiosk kiosk;
+
+  private:
+    static std::string prepared(KioskDesk& desk, const std::string& rules,
+                                const std::function<void(KioskDesk&)>& prepare) {
+        desk.rules(rules);
+        if (prepare)
+            prepare(desk);
+        return desk.path;
+    }
+};
+
 } // namespace kiosk_test

@@ -5,11 +5,8 @@ using namespace kiosk_test;
 
 TEST_CASE("kiosk: a visitor plays, is warned when idle, stays, goes, and the next one finds all as it was",
           "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("[policy]\nidle_seconds = 10\n");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    Room room("[policy]\nidle_seconds = 10\n");
+    auto& [desk, x, kiosk] = room;
     REQUIRE(kiosk.starts(kAlpha));
     CHECK(kiosk.shows_ribbon());
     CHECK(kiosk.key("w")); // the guest writes to its disk
@@ -44,17 +41,15 @@ TEST_CASE("kiosk: a visitor plays, is warned when idle, stays, goes, and the nex
 
 TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a fresh one starts",
           "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    XServer x(desk.path, XServer::Manager::Openbox, "1280x800");
-    Kiosk kiosk(desk, x);
+    Room room("", {}, {}, XServer::Manager::Openbox);
+    auto& [desk, x, kiosk] = room;
     REQUIRE(kiosk.starts(kAlpha));
     for (const int signal : {SIGKILL, SIGSTOP}) {
         const auto guests = kiosk.guests();
         REQUIRE(guests.size() == 1);
         REQUIRE(::kill(guests[0], signal) == 0);
         REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 12));
-        CHECK(eventually([&] { return kiosk.guests().empty(); }, 5));
+        CHECK(eventually([&] { return kiosk.guests().empty(); }, 10));
         CHECK(desk.last("kiosk-session-end", "why") == (signal == SIGKILL ? "crashed" : "hung"));
         if (signal == SIGSTOP) { // one click saves a report, which names nobody
             CHECK(kiosk.key("Left Left Return"));
@@ -78,16 +73,42 @@ TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a 
         REQUIRE(kiosk.live(signal == SIGKILL ? 2 : 3));
         CHECK(kiosk.guests() != guests);
     }
+    // The dead cannot be asked; whoever starts after them is, and is what the publisher signed.
+    CHECK(eventually([&] { return desk.noted("kiosk-receipt", 2); }, 15));
+    for (const json& receipt : desk.events("kiosk-receipt")) {
+        CHECK(receipt.value("pristine", "").size() == 64);
+        CHECK(receipt["of"] == "the next start");
+    }
     CHECK(kiosk.end() == 0);
 }
 
+TEST_CASE("kiosk: one that is killed leaves nothing that the next one does not put away", "[kiosk]") {
+    Room room;
+    auto& [desk, x, kiosk] = room;
+    REQUIRE(kiosk.starts(kAlpha));
+    const auto guests = kiosk.guests();
+    const auto folders = [&] {
+        size_t count = 0;
+        for (const auto& entry : fs::directory_iterator(desk.path + "/run"))
+            count += entry.is_directory();
+        return count;
+    };
+    CHECK(kiosk.end(SIGKILL) == -SIGKILL);
+    CHECK(eventually([&] { return ::kill(guests.at(0), 0) != 0; }, 10)); // its guest went with it
+    REQUIRE(folders() == 1);
+    kiosk.pid = kiosk.start({});
+    REQUIRE(kiosk.starts(kAlpha));
+    CHECK(folders() == 1); // its own
+    CHECK(kiosk.end() == 0);
+    CHECK(folders() == 0);
+}
+
 TEST_CASE("kiosk: keys alone do everything", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
-    CHECK(kiosk.key("Home Right Left Return")); // along the tiles and back; the first one opens
+    Room room;
+    auto& [desk, x, kiosk] = room;
+    const Place tile = kiosk.place_of(kAlpha);
+    CHECK(x.share(kAccent, tile.x + 100, tile.y - 3, 100, 2) == 1); // where Return goes is seen at once
+    CHECK(kiosk.key("Return"));
     REQUIRE(eventually([&] { return kiosk.shows_guest(); }, 20));
     CHECK(desk.last("kiosk-session", "scene") == "first");
     CHECK(kiosk.key("Super_L"));
@@ -110,10 +131,8 @@ TEST_CASE("kiosk: keys alone do everything", "[kiosk]") {
 }
 
 TEST_CASE("kiosk: touches alone do everything", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
+    Room room;
+    auto& [desk, x, kiosk] = room;
     REQUIRE(kiosk.starts(kAlpha));
     // The ribbon's last button is the only one in the accent colour: it ends the session, and the tiles are
     // back within a second.
@@ -132,11 +151,8 @@ TEST_CASE("kiosk: touches alone do everything", "[kiosk]") {
 }
 
 TEST_CASE("kiosk: three wrong PINs open nothing, not even to the right one that follows", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    desk.set_pin("2468");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
+    Room room("", [](KioskDesk& desk) { desk.set_pin("2468"); });
+    auto& [desk, x, kiosk] = room;
     REQUIRE(kiosk.starts(kAlpha));
     CHECK(kiosk.key("ctrl+alt+shift+x"));
     REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
@@ -158,12 +174,8 @@ TEST_CASE("kiosk: three wrong PINs open nothing, not even to the right one that 
 }
 
 TEST_CASE("kiosk: staff leave by chord and PIN", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    desk.set_pin("2468");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    Room room("", [](KioskDesk& desk) { desk.set_pin("2468"); });
+    auto& [desk, x, kiosk] = room;
     // Without a keyboard: five touches in the corner.
     for (int i = 0; i < 5; ++i)
         CHECK(kiosk.click(20, 20));
@@ -180,21 +192,16 @@ TEST_CASE("kiosk: staff leave by chord and PIN", "[kiosk]") {
 }
 
 TEST_CASE("kiosk: the catalog's folder may go and come back; what is refused stays shut", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    // One by a stranger, one changed after signing.
-    REQUIRE(desk.run("keygen --name Stranger --out s") == 0);
-    desk.pack("stranger", "Stranger", 0x3344CC, "s");
-    fs::copy(desk.path + "/catalog/beta.encore", desk.path + "/catalog/zeta.encore");
-    {
+    Room room("", [](KioskDesk& desk) { // one by a stranger, one changed after signing
+        REQUIRE(desk.run("keygen --name Stranger --out s") == 0);
+        desk.pack("stranger", "Stranger", 0x3344CC, "s");
+        fs::copy(desk.path + "/catalog/beta.encore", desk.path + "/catalog/zeta.encore");
         std::fstream file(desk.path + "/catalog/zeta.encore",
                           std::ios::in | std::ios::out | std::ios::binary);
         file.seekp(700);
         file.put('X');
-    }
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    });
+    auto& [desk, x, kiosk] = room;
     CHECK_FALSE(kiosk.sees(0x3344CC)); // nothing of what an untrusted bundle claims is shown
     const Place alpha = kiosk.place_of(kAlpha);
     CHECK(kiosk.click(alpha.x + 100, alpha.y + 460)); // the tile in the second row

@@ -1,8 +1,16 @@
-// What of the kiosk needs no screen: when sessions end, and which key is which.
+// What of the kiosk needs no screen: when sessions end, which key is which, how tiles are sorted, and what is
+// left in the runtime folder.
+#include "kiosk/catalog.h"
 #include "kiosk/key_codes.h"
+#include "kiosk/runtime_folder.h"
 #include "kiosk/session_clock.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 using namespace kiosk;
 using namespace std::chrono_literals;
@@ -82,4 +90,87 @@ TEST_CASE("key codes: X11's keys of a PC are those of a PS/2 keyboard", "[kiosk]
     CHECK(scan_code_for_x11(7) == 0);
     CHECK(scan_code_for_x11(255) == 0);
     CHECK(scan_code_for_x11(0xFFFFFFFF) == 0);
+}
+
+TEST_CASE("catalog: titles are sorted as people read them, numbers by their value", "[kiosk]") {
+    const std::vector<std::string> right = {"Alpha",     "beta",      "Ledger 2",  "ledger 9",
+                                            "Ledger 10", "Ledger 11", "Version 1", "Version 1.10"};
+    auto titles = right;
+    std::ranges::reverse(titles);
+    std::ranges::sort(titles, {}, title_order);
+    CHECK(titles == right);
+    CHECK_FALSE(title_order("\xFF\xFE not UTF-8").empty()); // hostile titles have a place as well
+    CHECK(title_order("") < title_order("a"));
+}
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Place {
+    Place() {
+        std::string name = fs::temp_directory_path() / "encore-place-XXXXXX";
+        REQUIRE(::mkdtemp(name.data()));
+        path = name;
+    }
+    ~Place() { fs::remove_all(path); }
+    Place(const Place&) = delete;
+    std::string path;
+};
+
+void leave_socket(const std::string& path) {
+    const base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    REQUIRE(path.size() < sizeof address.sun_path);
+    std::ranges::copy(path, address.sun_path);
+    REQUIRE(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
+}
+
+} // namespace
+
+TEST_CASE("runtime folder: what killed processes left is removed, what lives or is not ours stays",
+          "[kiosk]") {
+    const Place place;
+    fs::create_directory(place.path + "/encore-kiosk-dead01");
+    leave_socket(place.path + "/encore-kiosk-dead01/guest-1");
+    fs::create_directory(place.path + "/encore-kiosk-other1"); // somebody put a file there
+    std::ofstream(place.path + "/encore-kiosk-other1/letter") << "mine";
+    fs::create_directory(place.path + "/elsewhere");
+    leave_socket(place.path + "/elsewhere/kept");
+    fs::create_directory_symlink(place.path + "/elsewhere", place.path + "/encore-kiosk-link01");
+    fs::create_directory(place.path + "/encore-kiosk-of-somebody");
+    const auto living = RuntimeFolder::make(place.path);
+    REQUIRE(living);
+    leave_socket(living->path() + "/guest-1");
+    {
+        const auto next = RuntimeFolder::make(place.path);
+        REQUIRE(next);
+        CHECK((fs::status(next->path()).permissions() & fs::perms::mask) == fs::perms::owner_all);
+        CHECK_FALSE(fs::exists(place.path + "/encore-kiosk-dead01"));
+        CHECK(fs::exists(living->path() + "/guest-1"));
+        CHECK(fs::exists(place.path + "/encore-kiosk-other1/letter"));
+        CHECK(fs::exists(place.path + "/elsewhere/kept"));
+        CHECK(fs::is_symlink(place.path + "/encore-kiosk-link01"));
+        CHECK(fs::exists(place.path + "/encore-kiosk-of-somebody"));
+    }
+    CHECK(std::distance(fs::directory_iterator(place.path), {}) == 5);
+}
+
+TEST_CASE("runtime folder: one kiosk has the seat", "[kiosk]") {
+    const Place place;
+    {
+        const auto first = take_seat(place.path);
+        REQUIRE(first);
+        const auto second = take_seat(place.path);
+        REQUIRE_FALSE(second);
+        CHECK(second.error().message == "a kiosk runs here already");
+    }
+    CHECK(take_seat(place.path));
+    fs::remove(place.path + "/encore-kiosk.lock");
+    fs::create_symlink(place.path + "/victim", place.path + "/encore-kiosk.lock");
+    CHECK_FALSE(take_seat(place.path));
+    CHECK_FALSE(fs::exists(place.path + "/victim"));
+    CHECK_FALSE(take_seat(place.path + "/nowhere"));
+    CHECK_FALSE(RuntimeFolder::make(place.path + "/nowhere"));
 }

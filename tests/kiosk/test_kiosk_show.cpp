@@ -15,12 +15,12 @@ double field_share(XServer& x, unsigned long colour) { return x.share(colour, kW
 
 TEST_CASE("kiosk: nobody there, it shows the scenes in turn; the touch or key that ends it opens nothing",
           "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    REQUIRE(desk.run("scene remove catalog/alpha.encore second --key k.key --cert k.crt") == 0);
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x, {"--attract", "2"});
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    Room room("",
+              [](KioskDesk& desk) {
+                  REQUIRE(desk.run("scene remove catalog/alpha.encore second --key k.key --cert k.crt") == 0);
+              },
+              {"--attract", "2"});
+    auto& [desk, x, kiosk] = room;
     const Place tile = kiosk.place_of(kAlpha);
     const auto shows = [&](unsigned long colour) { return x.share(colour, 0, 100, kWidth, 300) > 0.8; };
     // The picture of Alpha's scene is its guest; Beta has no scene, but a picture.
@@ -46,11 +46,8 @@ TEST_CASE("kiosk: nobody there, it shows the scenes in turn; the touch or key th
 }
 
 TEST_CASE("kiosk: among many tiles typing finds one, keys open it, and nothing found is said", "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
-    REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+    Room room;
+    auto& [desk, x, kiosk] = room;
     CHECK(field_share(x, kWhite) == 0); // two tiles need no search
     CHECK(kiosk.key("z"));
     for (int i = 0; i < 22; ++i)
@@ -83,11 +80,9 @@ TEST_CASE("kiosk: among many tiles typing finds one, keys open it, and nothing f
 
 TEST_CASE("kiosk: staff add the operator's minutes to a session by PIN, and the ribbon counts them",
           "[kiosk]") {
-    KioskDesk desk;
-    desk.rules("[policy]\nmax_minutes = 1\n[kiosk]\nextension_minutes = 3\n");
-    desk.set_pin("2468");
-    XServer x(desk.path, XServer::Manager::Absent, "1280x800");
-    Kiosk kiosk(desk, x);
+    Room room("[policy]\nmax_minutes = 1\n[kiosk]\nextension_minutes = 3\n",
+              [](KioskDesk& desk) { desk.set_pin("2468"); });
+    auto& [desk, x, kiosk] = room;
     REQUIRE(kiosk.starts(kAlpha));
     // The ribbon's lower edge is the time used, of all there is.
     const auto used = [&] { return x.share(kAccent, 0, kRibbon - 2, kWidth, 1); };
