@@ -1,4 +1,4 @@
-// The engine's insides, shared by the dispatcher (engine_core.cpp), the call-outs and the fault handler.
+// The engine's insides, shared by the dispatcher, the call-outs and the fault handler.
 #pragma once
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/code_cache/contexts.h"

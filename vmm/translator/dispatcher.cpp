@@ -1,0 +1,267 @@
+// The dispatcher: everything that happens between instructions. A turn heeds what others want, delivers an
+// interrupt, brings the address space and the breakpoints up to date, finds the code for the present EIP and
+// enters it; what the way out says is for the next turn.
+#include "vmm/base/verify.h"
+#include "vmm/translator/engine_core.h"
+#include "vmm/translator/fpu_state.h"
+#include "vmm/translator/host_window.h"
+
+#include <optional>
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kNoLink = ~0u;
+constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
+
+class Dispatcher {
+  public:
+    explicit Dispatcher(EngineCore& core) : core_(core), cpu_(core.rt->cpu) {}
+    Engine::Stop run();
+
+  private:
+    std::optional<Engine::Stop> heed_requests();
+    bool take_interrupt();
+    void catch_up();
+    void follow_address_space();
+    bool takes_instruction_breakpoint(const ModeKey& key);
+    uint32_t find_code(const ModeKey& key);
+    void patch_link(Block& block, const ModeKey& key);
+    void execute(uint32_t code, const ModeKey& key);
+    void deliver_fault();
+    void end_instruction(const ModeKey& key);
+
+    EngineCore& core_;
+    CpuState& cpu_;
+    uint64_t window_ = 0;
+    uint32_t link_from_ = kNoLink; // link of the last exit, to be patched once its target is known
+    bool from_indirect_ = false, after_callout_ = false;
+};
+
+Engine::Stop Dispatcher::run() {
+    for (;;) {
+        if (const auto stop = heed_requests())
+            return *stop;
+        if (take_interrupt())
+            continue;
+        if (cpu_.halted)
+            return Engine::Stop::Halted;
+        catch_up();
+        const ModeKey key = core_.running_key = compute_mode_key(cpu_);
+        follow_address_space();
+        if (takes_instruction_breakpoint(key))
+            continue;
+        core_.step_suppressed = false;
+        core_.breakpoint_hits = core_.held_hits;
+        core_.held_hits = 0;
+        if (const uint32_t code = find_code(key); code != 0)
+            execute(code, key);
+    }
+}
+
+std::optional<Engine::Stop> Dispatcher::heed_requests() {
+    core_.disarm_poll();
+    core_.interrupt_due = false;
+    if (core_.stop_requested.exchange(false))
+        return Engine::Stop::Requested;
+    if (core_.attention.exchange(false) && core_.boundary_hook) {
+        core_.boundary_hook();
+        if (core_.stop_requested.exchange(false))
+            return Engine::Stop::Requested;
+    }
+    if (core_.intercepted)
+        return Engine::Stop::Intercepted;
+    if (cpu_.shutdown)
+        return Engine::Stop::Shutdown;
+    return std::nullopt;
+}
+
+bool Dispatcher::take_interrupt() {
+    Runtime& rt = *core_.rt;
+    const bool pending = core_.interrupt_pending();
+    rt.sti_poll_pointer = pending ? core_.trap_page_ : reinterpret_cast<uint64_t>(&rt.slot);
+    rt.interrupt_waiting = pending ? kInterruptWaiting : 0;
+    if (!pending || !(cpu_.eflags & eflags::kIf) || cpu_.interrupt_shadow)
+        return false;
+    ++core_.counters.interrupts;
+    core_.cpu->external_interrupt(core_.interrupts_->acknowledge_interrupt());
+    link_from_ = kNoLink;
+    return true;
+}
+
+// Flushes that were asked for while translated code was on the stack; a link may not outlive its block.
+void Dispatcher::catch_up() {
+    const bool full = core_.cache->room() < 2 * BlockTranslator::kMaxBlockBytes;
+    if (!core_.flush_requested && !core_.contexts_stale && !core_.code_changed && !full)
+        return;
+    if (core_.code_changed || core_.flush_requested || full)
+        link_from_ = kNoLink;
+    core_.apply_pending();
+}
+
+void Dispatcher::follow_address_space() {
+    core_.segments.follow(cpu_);
+    if (const uint64_t base = core_.windows->select(); base != window_) {
+        window_ = base;
+        core_.rt->window_base = base;
+        write_gs_base(base);
+    }
+    EngineCore::Refill& refill = core_.refill_;
+    if (refill.pending && cpu_.cpl == 3) {
+        refill.pending = false;
+        if (cpu_.eip == refill.eip)
+            (void)core_.windows->resolve(refill.linear, refill.write ? AccessKind::Write : AccessKind::Read);
+    }
+}
+
+// SDM Vol. 3B 17.3.1.1: instruction breakpoints are faults, RF and a MOV SS before the instruction hold them
+// off.
+bool Dispatcher::takes_instruction_breakpoint(const ModeKey& key) {
+    if (!key.has(ModeKey::kDebug) || (cpu_.eflags & eflags::kRf) || cpu_.interrupt_shadow == kShadowMovSs)
+        return false;
+    const uint32_t address = cpu_.segment(SegReg::Cs).base + cpu_.eip;
+    uint32_t hits = 0;
+    for (unsigned i = 0; i < 4; ++i)
+        if (((cpu_.dr[7] >> (2 * i)) & 3) != 0 && ((cpu_.dr[7] >> (16 + 4 * i)) & 3) == 0 &&
+            cpu_.dr[i] == address)
+            hits |= 1u << i;
+    if (hits == 0)
+        return false;
+    core_.cpu->raise_debug(hits);
+    link_from_ = kNoLink;
+    return true;
+}
+
+// Where translated code for the present EIP begins; 0 when fetching it raised an exception (delivered).
+uint32_t Dispatcher::find_code(const ModeKey& key) {
+    const bool linkable = core_.config.block_mode == BlockMode::Linked && !key.has(kAlone);
+    uint32_t code = 0;
+    // Back from a call-out that transferred, say a system call: what an indirect jump may use without
+    // asking, so may this.
+    if (linkable && after_callout_) {
+        core_.select_context(key);
+        code = core_.context->table[cpu_.eip & 0xFFFF];
+    }
+    if (code == 0 || code == core_.stubs.indirect_miss) {
+        Block* block = core_.current_block();
+        if (block == nullptr) {
+            link_from_ = kNoLink;
+            return 0;
+        }
+        core_.select_context(key);
+        if (linkable && link_from_ != kNoLink)
+            patch_link(*block, key);
+        if (linkable && (from_indirect_ || after_callout_))
+            core_.contexts.set(*core_.context, cpu_.eip, block->entry);
+        code = block->body;
+    }
+    after_callout_ = false;
+    link_from_ = kNoLink;
+    from_indirect_ = false;
+    return code;
+}
+
+// The last block's exit goes to `block` without us from now on, by way of the jump table where a direct jump
+// would outlive the mapping it is made under.
+void Dispatcher::patch_link(Block& block, const ModeKey& key) {
+    if (link_from_ >= core_.cache->links.size())
+        return;
+    Link& link = core_.cache->links[link_from_];
+    if (link.from == nullptr || !(link.from->key == key))
+        return;
+    const bool reachable =
+        link.from->backing == block.backing || !cpu_.paging() || (link.from->global && block.global);
+    if (block.second_backing != kNoPage || !reachable)
+        core_.cache->link_through_table(link);
+    else
+        core_.cache->link(link, block);
+}
+
+void Dispatcher::execute(uint32_t code, const ModeKey& key) {
+    // RF and the shadow last for one instruction: the shadow is in the key, so this block is that one.
+    // Both come back if the block is left before it has done anything.
+    const uint32_t first_eip = cpu_.eip, resume_flag = cpu_.eflags & eflags::kRf;
+    const uint8_t shadow = cpu_.interrupt_shadow;
+    cpu_.eflags &= ~eflags::kRf;
+    cpu_.interrupt_shadow = 0;
+    core_.rt->exit_reason = ~0u;
+    core_.enter(code);
+    switch (static_cast<ExitReason32>(core_.rt->exit_reason)) {
+    case ExitReason32::Link:
+        ++core_.counters.links;
+        link_from_ = core_.rt->exit_argument;
+        break;
+    case ExitReason32::Indirect:
+        ++core_.counters.indirect;
+        from_indirect_ = true;
+        break;
+    case ExitReason32::Callout:
+        ++core_.counters.callout_exits;
+        after_callout_ = true;
+        break;
+    case ExitReason32::Fault:
+        deliver_fault();
+        return;
+    case ExitReason32::Poll:
+    case ExitReason32::Retry:
+        ++(core_.rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? core_.counters.polls
+                                                                              : core_.counters.retries);
+        if (cpu_.eip == first_eip) {
+            cpu_.eflags |= resume_flag;
+            cpu_.interrupt_shadow = shadow;
+            core_.held_hits = 0;
+        }
+        return;
+    default:
+        VERIFY(!"translated code left without a reason");
+    }
+    end_instruction(key);
+}
+
+void Dispatcher::deliver_fault() {
+    const Fault& fault = core_.pending_fault;
+    ++core_.counters.faults;
+    if (fault.vector == Vector::PageFault && cpu_.cpl == 3) {
+        constexpr uint32_t kWriteFault = 2;
+        core_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip, fault.linear_address};
+    }
+    core_.raise(fault);
+}
+
+// Traps: single step and the data breakpoints met, put off past the instruction after a MOV SS.
+void Dispatcher::end_instruction(const ModeKey& key) {
+    if (cpu_.interrupt_shadow == kShadowMovSs) {
+        core_.held_hits = core_.breakpoint_hits;
+        return;
+    }
+    const bool single_step = key.has(ModeKey::kTrapFlag);
+    if (core_.step_suppressed || (!single_step && core_.breakpoint_hits == 0))
+        return;
+    constexpr uint32_t kSingleStep = 1u << 14; // DR6.BS
+    if (!core_.intercept || !core_.intercept({Vector::Debug, false, 0, 0}))
+        core_.cpu->raise_debug(core_.breakpoint_hits | (single_step ? kSingleStep : 0));
+    else
+        core_.intercepted = true;
+    link_from_ = kNoLink;
+}
+
+} // namespace
+
+void EngineCore::enter(uint32_t code) {
+    running = true;
+    ++counters.exits;
+    scatter_flags();
+    stubs.enter(rt, code);
+    gather_flags();
+    running = false;
+}
+
+Engine::Stop EngineCore::run() {
+    ThreadSignals signals(*this, signal_stack_);
+    GuestFpu fpu(rt->cpu.fx);
+    intercepted = false;
+    return Dispatcher(*this).run();
+}
+
+} // namespace vmm
