@@ -98,6 +98,18 @@ base::Result<signing::Publisher> Bundle::authenticate(const signing::TrustStore&
     return checked;
 }
 
+base::Result<std::optional<signing::Publisher>> Bundle::accept_for_signing(const signing::TrustStore& trust) {
+    std::optional<signing::Publisher> publisher;
+    if (has_signature()) {
+        publisher = TRY(signer());
+        if (auto known = trust.check(*publisher, std::time(nullptr));
+            !known && known.error().code != signing::kExpired)
+            return tl::make_unexpected(located(known.error()));
+    }
+    authenticated_ = true;
+    return publisher;
+}
+
 signing::Hash Bundle::identity() const { return signing::sha256(bytes_of(json_)); }
 
 uint64_t Bundle::file_size() const {

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 
 namespace appliance_format {
 
@@ -23,8 +24,12 @@ class Bundle {
 
     // Whose signature the manifest carries. Errors: kUnsigned, kTampered, then kUntrusted, kExpired.
     base::Result<signing::Publisher> authenticate(const signing::TrustStore& trust);
-    // The same without asking for trust: who claims to have signed, the signature itself being good. Opens
-    // no blobs. For inspect and `trust add`.
+    // For whoever is about to sign this content in their own name: also opens the blobs of a bundle that
+    // nobody has signed (no publisher), or whose trusted publisher's certificate has expired. Errors
+    // otherwise as above.
+    base::Result<std::optional<signing::Publisher>> accept_for_signing(const signing::TrustStore& trust);
+    // authenticate() without asking for trust: who claims to have signed, the signature itself being good.
+    // Opens no blobs. For inspect and `trust add`.
     base::Result<signing::Publisher> signer() const;
 
     // Not to be acted on before authenticate() succeeded.

@@ -379,7 +379,23 @@ base::Result<std::string> BundleWriter::close_manifest(const std::vector<PackSpo
 
 base::Result<> BundleWriter::finish(const signing::Signer* signer) {
     const auto packs = TRY(spool_.finish());
-    const std::string json = TRY(close_manifest(packs));
+    return publish(TRY(close_manifest(packs)), packs, signer);
+}
+
+base::Result<> BundleWriter::sign_again(const Bundle& old, const std::string& path,
+                                        const signing::Signer& signer, WriterOptions options) {
+    BundleWriter writer = TRY(create(path, std::move(options)));
+    writer.manifest_ = old.manifest();
+    std::vector<PackSpool::Pack> packs;
+    for (size_t i = 0; i < old.manifest().packs.size(); ++i) {
+        const Bundle::RawPack raw = old.raw_pack(i);
+        packs.push_back({old.manifest().packs[i], raw.fd, raw.offset});
+    }
+    return writer.publish(old.manifest_json(), packs, &signer);
+}
+
+base::Result<> BundleWriter::publish(const std::string& json, std::span<const PackSpool::Pack> packs,
+                                     const signing::Signer* signer) const {
     std::vector<uint8_t> cms;
     if (signer)
         cms = TRY(signer->sign({reinterpret_cast<const uint8_t*>(json.data()), json.size()}));

@@ -51,6 +51,11 @@ class BundleWriter {
     // `chunk` is a power of two, kMinChunk..kMaxChunk (kDiskChunk, kMemoryChunk). Names are used once.
     base::Result<> add_blob(const std::string& name, BlobSource& source, uint32_t chunk);
 
+    // Writes `old` to `path` with another signature and not a byte else changed, so that its identity, and
+    // with it saved sessions, stay what they are. `path` may be its own.
+    static base::Result<> sign_again(const Bundle& old, const std::string& path,
+                                     const signing::Signer& signer, WriterOptions options);
+
     // Everything but blobs and packs is the caller's to fill in.
     [[nodiscard]] Manifest& manifest() { return manifest_; }
 
@@ -81,6 +86,8 @@ class BundleWriter {
     base::Result<ObjectRef> store(const Job& job);
     void prepare_all(std::vector<Job>& jobs) const;
     base::Result<> report(WriterOptions::Phase phase, uint64_t done, uint64_t total) const;
+    base::Result<> publish(const std::string& json, std::span<const PackSpool::Pack> packs,
+                           const signing::Signer* signer) const;
     base::Result<std::string> close_manifest(const std::vector<PackSpool::Pack>& packs);
     base::Result<> write_archive(int fd, const std::vector<FrontMember>& front,
                                  std::span<const PackSpool::Pack> packs) const;

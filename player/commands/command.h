@@ -34,6 +34,7 @@ Command present_command(CLI::App& root);
 Command run_command(CLI::App& root);
 Command scene_command(CLI::App& root);
 Command session_command(CLI::App& root);
+Command sign_command(CLI::App& root);
 Command trust_command(CLI::App& root);
 Command verify_command(CLI::App& root);
 
