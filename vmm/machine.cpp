@@ -533,6 +533,10 @@ Platform::VideoMemory Machine::video_memory() const { return impl_->platform->vi
 
 GuestMemory& Machine::memory() { return *impl_->memory; }
 
+CodeUse Machine::code_use() const {
+    return impl_->ask<CodeUse>([impl = impl_.get()] { return impl->engine->code_use(); });
+}
+
 std::string Machine::statistics() const {
     return impl_->ask<std::string>([impl = impl_.get()] { return impl->engine->statistics(); });
 }

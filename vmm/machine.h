@@ -87,6 +87,7 @@ class Machine {
     base::Result<std::string> state_difference();
 
     [[nodiscard]] std::string statistics() const; // human-readable counters
+    [[nodiscard]] CodeUse code_use() const;
 
   private:
     Machine();

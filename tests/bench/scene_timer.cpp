@@ -1,6 +1,7 @@
 // One session at a scene, timed from the moment its process was started: scene_timer BUNDLE [--reverts N]
 // [--pages N] [--window]. ENCORE_STARTED holds CLOCK_MONOTONIC in ns from just before the exec. Prints one
-// "name value" a line; times in milliseconds. Under tests/bench/scene.
+// "name value" a line; times in milliseconds. Under tests/bench/scene. By hand, --growth-every N also says
+// where memory is after each N reverts; digests are compared then only.
 #include "player/display.h"
 #include "player/session.h"
 
@@ -13,6 +14,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <malloc.h>
 #include <random>
 
 namespace {
@@ -60,6 +62,37 @@ struct Peaks {
     }
 };
 
+// Where resident memory is, in KiB, and what of it is known by counters.
+void print_growth(unsigned reverts, const vmm::Machine& machine) {
+    uint64_t guest = 0, code = 0, heap = 0, files = 0, anonymous = 0;
+    uint64_t* which = &anonymous;
+    std::ifstream smaps("/proc/self/smaps");
+    for (std::string line; std::getline(smaps, line);) {
+        const size_t name = line.find_first_of("/[");
+        if (line.find('-') < line.find(' ') && line.find(':') > line.find(' ')) {
+            if (line.find("memfd:encore-guest") != line.npos)
+                which = &guest;
+            else if (line.find("memfd:encore-code") != line.npos)
+                which = &code;
+            else if (line.find("[heap]") != line.npos)
+                which = &heap;
+            else
+                which = name == line.npos ? &anonymous : &files;
+        } else if (line.starts_with("Rss:")) {
+            *which += std::stoull(line.substr(4));
+        }
+    }
+    const vmm::CodeUse use = machine.code_use();
+    const struct mallinfo2 heaps = ::mallinfo2();
+    fmt::print("after {}: rss {} KiB = guest {} + code {} + heap {} + anonymous {} + files {}; malloc {} "
+               "KiB; {} mappings; "
+               "code cache {} KiB, {} translated, {} revived, {} invalidated, {} flushes\n",
+               reverts, resident_kib(), guest, code, heap, anonymous, files,
+               (heaps.uordblks + heaps.hblkhd) >> 10, count_mappings(), use.bytes >> 10, use.translated,
+               use.revived, use.invalidated, use.flushes);
+    std::fflush(stdout);
+}
+
 // A plain copy of as many scattered pages, the yardstick.
 double memcpy_ms(uint8_t* to, const uint8_t* from, std::vector<uint32_t> pages) {
     std::ranges::sort(pages);
@@ -69,7 +102,8 @@ double memcpy_ms(uint8_t* to, const uint8_t* from, std::vector<uint32_t> pages) 
     return now_ms() - before;
 }
 
-int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
+// `every`: prints where memory is after each so many reverts, and only then checks the digests.
+int time_reverts(player::Session& session, unsigned reverts, uint32_t pages, unsigned every) {
     const auto machine = session.machine();
     vmm::GuestMemory& memory = machine->memory();
     const auto all = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
@@ -87,12 +121,18 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
         for (const uint32_t page : dirty)
             memory.write<uint32_t>(page << vmm::kPageShift, i);
         // Hashes everything that was touched against the signed roots, after the time that is noted.
-        const auto done = session.revert_with_receipt();
+        const bool row = every != 0 && (i + 1) % every == 0;
+        auto done = every == 0 || row ? session.revert_with_receipt() : base::Result<std::string>(receipt);
+        if (every != 0 && !row)
+            if (auto reverted = session.revert(); !reverted)
+                done = tl::make_unexpected(reverted.error());
         if (!done) {
             std::fprintf(stderr, "revert %u: %s\n", i, done.error().message.c_str());
             return 1;
         }
         receipt = *done;
+        if (row)
+            print_growth(i + 1, *machine);
         times.push_back(static_cast<double>(session.last_revert().count()) / 1e3);
         plain.push_back(memcpy_ms(target.data(), copies.data(), dirty));
         peaks[i < reverts / 2 ? 0 : 1].take();
@@ -102,7 +142,7 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
     fmt::print("growth_kib {}\ngrowth_mappings {}\ngrowth_files {}\ngrowth_threads {}\n",
                peaks[1].kib - peaks[0].kib, peaks[1].mappings - peaks[0].mappings,
                peaks[1].files - peaks[0].files, peaks[1].threads - peaks[0].threads);
-    fmt::print("pristine {}\nreceipt {}\n", reverts, receipt);
+    fmt::print("pristine {}\nreceipt {}\n", every == 0 ? reverts : reverts / every, receipt);
     return 0;
 }
 
@@ -111,7 +151,7 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages) {
 int main(int argc, char** argv) {
     const char* started_text = std::getenv("ENCORE_STARTED");
     const double started = started_text != nullptr ? std::atof(started_text) / 1e6 : now_ms();
-    unsigned reverts = 0;
+    unsigned reverts = 0, every = 0;
     uint32_t pages = 20000;
     bool window = false;
     double run_seconds = 1;
@@ -121,6 +161,8 @@ int main(int argc, char** argv) {
             window = true;
         else if (option == "--reverts" && i + 1 < argc)
             reverts = static_cast<unsigned>(std::atoi(argv[++i]));
+        else if (option == "--growth-every" && i + 1 < argc)
+            every = static_cast<unsigned>(std::atoi(argv[++i]));
         else if (option == "--pages" && i + 1 < argc)
             pages = static_cast<uint32_t>(std::atoi(argv[++i]));
         else if (option == "--run" && i + 1 < argc)
@@ -167,7 +209,7 @@ int main(int argc, char** argv) {
     fmt::print("pages_fetched {}\n", fetched.load());
     int status = 0;
     if (reverts != 0)
-        status = time_reverts(session, reverts, pages);
+        status = time_reverts(session, reverts, pages, every);
     std::fflush(stdout);
     session.machine()->pause();
     session.machine()->memory().set_fetch_listener(nullptr);

@@ -91,6 +91,33 @@ TEST_CASE("scene: 200 reverts in place each leave what the publisher signed", "[
     CHECK(session->revert_count() == 200);
 }
 
+TEST_CASE("scene: reverts do not translate anew the code that they put back", "[scene]") {
+    SceneDesk desk;
+    auto session = desk.open();
+    session->start();
+    uint64_t heard = 0;
+    vmm::CodeUse early;
+    constexpr unsigned kReverts = 300, kWarm = 100;
+    for (unsigned i = 0; i < kReverts; ++i) {
+        const auto machine = session->machine();
+        REQUIRE(session->typist().type("a"));
+        REQUIRE(hears(*session, heard, "key 1e")); // the boot sector's code has run
+        machine->pause();
+        machine->memory().write<uint64_t>(0x7C00 + i % 64 * 8, ~uint64_t{i}); // and is overwritten
+        REQUIRE(session->revert());
+        if (i == kWarm)
+            early = machine->code_use();
+    }
+    const vmm::CodeUse late = session->machine()->code_use();
+    const uint64_t died = late.invalidated - early.invalidated;
+    // Some blocks are new: an interrupt may begin one anywhere.
+    INFO(died << " died, " << late.revived - early.revived << " came back, "
+              << late.translated - early.translated << " are new");
+    CHECK(died >= (kReverts - kWarm) / 2);
+    CHECK(late.translated - early.translated < died / 10);
+    CHECK(late.flushes == early.flushes);
+}
+
 TEST_CASE("scene: a revert ends what the guest was in the middle of", "[scene]") {
     SceneDesk desk;
     auto session = desk.open();

@@ -8,12 +8,15 @@
 
 namespace vmm {
 
-base::Result<std::unique_ptr<CodeCache>> CodeCache::create(uint32_t bytes, uint64_t backing_pages) {
+base::Result<std::unique_ptr<CodeCache>> CodeCache::create(uint32_t bytes, uint64_t backing_pages,
+                                                           const uint8_t* guest, uint64_t readable_pages) {
     auto cache = std::make_unique<CodeCache>();
     cache->memory_ = TRY(CodeMemory::create(bytes));
     cache->cursor_ = cache->stub_end_ = cache->memory_.executable();
     cache->buckets_.resize(kBuckets);
     cache->pages_.resize(backing_pages);
+    cache->guest_ = guest;
+    cache->readable_pages_ = readable_pages;
     return cache;
 }
 
@@ -75,12 +78,8 @@ Block* CodeCache::add(const Block& block) {
     blocks_.push_back(block);
     Block* added = &blocks_.back();
     by_host_.push_back(added);
-    Block*& bucket = buckets_[hash(block.backing, block.offset, block.eip, block.key.bits)];
-    added->hash_next = bucket;
-    bucket = added;
-    page_or_new(block.backing).blocks.push_back(added);
-    if (block.second_backing != kNoPage)
-        page_or_new(block.second_backing).blocks.push_back(added);
+    added->sites = sites_within(*added);
+    enlist(*added);
     for (uint32_t i = 0; i < block.link_count; ++i)
         links[block.link_first + i].from = added;
     cursor_ = (block.host_end + 15) & ~15u;
@@ -88,6 +87,16 @@ Block* CodeCache::add(const Block& block) {
     statistics.host_bytes += block.host_end - block.entry;
     statistics.guest_bytes += block.guest_bytes;
     return added;
+}
+
+// Where find() and invalidations look.
+void CodeCache::enlist(Block& block) {
+    Block*& bucket = buckets_[hash(block.backing, block.offset, block.eip, block.key.bits)];
+    block.hash_next = bucket;
+    bucket = &block;
+    page_or_new(block.backing).blocks.push_back(&block);
+    if (block.second_backing != kNoPage)
+        page_or_new(block.second_backing).blocks.push_back(&block);
 }
 
 static void patch_jump(CodeMemory& memory, uint32_t site, uint32_t target) {
@@ -168,8 +177,10 @@ void CodeCache::invalidate_page(uint32_t backing) {
         return;
     const std::vector<Block*> doomed = pages_[backing]->blocks;
     pages_[backing]->invalidations += 1;
-    for (Block* block : doomed)
+    for (Block* block : doomed) {
+        keep_dormant(*block);
         invalidate(*block);
+    }
 }
 
 bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t length) {
@@ -185,8 +196,10 @@ bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t len
         if (first < offset + length && offset < last)
             doomed.push_back(block);
     }
-    for (Block* block : doomed)
+    for (Block* block : doomed) {
+        keep_dormant(*block);
         invalidate(*block);
+    }
     return !doomed.empty();
 }
 
@@ -203,8 +216,11 @@ void CodeCache::flush() {
         return;
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
     for (auto& page : pages_)
-        if (page != nullptr)
+        if (page != nullptr) {
             page->blocks.clear();
+            page->dormant.clear();
+        }
+    dormant_ = 0;
 }
 
 CodePage& CodeCache::page_or_new(uint32_t backing) {

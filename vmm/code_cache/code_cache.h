@@ -4,6 +4,10 @@
 // are links: jumps patched to the target's body, and back to their stub when the target dies. A dead
 // block's code stays in place until the whole cache is flushed; its entry and its return landings are
 // overwritten with jumps to the miss stubs, so stale table entries and host return addresses are safe.
+//
+// A block that dies because its guest code is about to change is *dormant*: when the same bytes stand there
+// again and are to run (after a revert, say), it is put back as it was instead of being made once more, so
+// that neither a revert nor a guest that loads the same code again and again takes more of the cache.
 #pragma once
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
@@ -11,6 +15,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -47,15 +52,24 @@ struct Block {
     uint32_t side_first = 0, side_count = 0;
     uint32_t landing_first = 0, landing_count = 0;
     uint32_t link_first = 0, link_count = 0;
+    uint32_t sites = 0; // CodeCache::sites_within() when it was made
     bool valid = true;
     bool global = false; // on a global page, under a shared supervisor context
     Link* incoming = nullptr;
     Block* hash_next = nullptr;
 };
 
+// What it takes to put a dead block back.
+struct DormantBlock {
+    Block* block = nullptr;
+    std::vector<uint8_t> guest; // the bytes it was made from
+    std::vector<uint8_t> host; // what the jumps to the miss stubs replaced: kJumpBytes for entry and landings
+};
+
 // What is known about one memfd page that code was translated from.
 struct CodePage {
     std::vector<Block*> blocks;
+    std::vector<DormantBlock> dormant; // those that begin here; the oldest first
     // Instructions (page offset) that must use call-outs for memory: they met MMIO, page wrap or mixed code.
     std::vector<uint16_t> callout_sites;
     // Addresses (page offset) where indirect transfers and returns often arrive by mistake.
@@ -65,7 +79,10 @@ struct CodePage {
 
 class CodeCache {
   public:
-    static base::Result<std::unique_ptr<CodeCache>> create(uint32_t bytes, uint64_t backing_pages);
+    // `guest` is the content of memfd page 0; of the `backing_pages`, only those below `readable_pages` can
+    // be read there.
+    static base::Result<std::unique_ptr<CodeCache>> create(uint32_t bytes, uint64_t backing_pages,
+                                                           const uint8_t* guest, uint64_t readable_pages);
 
     CodeMemory& memory() { return memory_; }
     // Stubs are emitted once at the start and survive flushes.
@@ -74,6 +91,8 @@ class CodeCache {
 
     [[nodiscard]] uint32_t cursor() const { return cursor_; }
     [[nodiscard]] uint32_t room() const { return memory_.executable() + memory_.size() - cursor_; }
+
+    [[nodiscard]] uint32_t used() const { return cursor_ - memory_.executable(); }
 
     Block* find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key);
     Block* find_host(uint64_t host); // the block whose code contains that address (dead ones too)
@@ -90,10 +109,18 @@ class CodeCache {
     // For targets that must not be entered directly (they span pages): the stub looks them up in the
     // context's jump table from now on.
     void link_through_table(Link& link);
+    // For good: its code shall be made anew, in another way.
     void invalidate(Block& block);
+    // All blocks of the page. It holds what they were made from still; they are dormant.
     void invalidate_page(uint32_t backing);
-    // Kills blocks made from any byte of [offset, offset+length) of the page; true if any died.
+    // The same for blocks made from any byte of [offset, offset+length) of the page; true if any died.
     bool invalidate_range(uint32_t backing, uint32_t offset, uint32_t length);
+    // Puts the dormant block back that was made from the bytes that stand there now, and with the marks there
+    // are now; null: there is none. One whose last instruction runs into another page needs that page's
+    // number
+    // (`second_page` is asked only then; kNoPage: do not).
+    Block* revive(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key, bool global,
+                  const std::function<uint32_t()>& second_page);
     void flush();
 
     CodePage* page(uint32_t backing) { return pages_[backing].get(); }
@@ -105,7 +132,8 @@ class CodeCache {
     void unmark_callout(uint32_t backing, uint16_t offset); // blocks made so far stay
 
     struct Statistics {
-        uint64_t blocks = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0, links = 0;
+        uint64_t blocks = 0, revived = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0,
+                 links = 0;
     };
     Statistics statistics;
 
@@ -117,10 +145,29 @@ class CodeCache {
         return static_cast<size_t>(h >> 40) & (kBuckets - 1);
     }
     static constexpr size_t kBuckets = 1u << 17;
+    static constexpr size_t kJumpBytes = 5;
+    // Bounds on what is kept for blocks that may never come back: a guest can write code for ever.
+    static constexpr size_t kMaxDormantOfPage = 256, kMaxDormant = 16384;
+
+    void enlist(Block& block);
+    void keep_dormant(Block& block);
+    // The block's bytes are those at `bytes`, and its pages can be read.
+    [[nodiscard]] bool holds(const Block& block, const std::vector<uint8_t>& bytes) const;
+    // Marks of the page within a block's bytes, as a number to compare: they decide how code is made.
+    [[nodiscard]] uint32_t sites_within(const Block& block) const;
+    // Where jumps to the miss stubs go when the block dies: its entry, then its landings.
+    template <class F> void for_each_arrival(const Block& block, F&& function) const {
+        function(block.entry);
+        for (uint32_t i = 0; i < block.landing_count; ++i)
+            function(landings[block.landing_first + i]);
+    }
 
     CodeMemory memory_;
     uint32_t stub_end_ = 0, cursor_ = 0;
     uint32_t indirect_miss_ = 0, return_miss_ = 0;
+    const uint8_t* guest_ = nullptr;
+    uint64_t readable_pages_ = 0;
+    size_t dormant_ = 0; // in all pages
     // Side points as steps from the one before: a byte of host code, a signed byte of guest code.
     struct SideStep {
         uint8_t host;

@@ -85,6 +85,12 @@ void Engine::state_reverted() {
     core.apply_pending();
 }
 
+CodeUse Engine::code_use() const {
+    const CodeCache& cache = *impl_->core->cache;
+    const auto& k = cache.statistics;
+    return {cache.used(), k.blocks, k.revived, k.invalidated, k.flushes};
+}
+
 std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;

@@ -25,6 +25,12 @@ struct EngineConfig {
     uint32_t code_cache_bytes = 24u << 20;
 };
 
+// What translated code takes; totals since the engine began, except `bytes`.
+struct CodeUse {
+    uint64_t bytes = 0; // of the cache, up to where the next block goes
+    uint64_t translated = 0, revived = 0, invalidated = 0, flushes = 0;
+};
+
 class Engine {
   public:
     static base::Result<std::unique_ptr<Engine>> create(CpuState& state, GuestMemory& memory, IoBus& io,
@@ -59,6 +65,7 @@ class Engine {
     void state_reverted();
 
     [[nodiscard]] std::string statistics() const;
+    [[nodiscard]] CodeUse code_use() const;
 
   private:
     Engine();

@@ -37,7 +37,8 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->linear = std::make_unique<LinearMemory>(rt.cpu, memory);
     core->cpu = std::make_unique<Cpu>(rt.cpu, *core->linear, io, *core);
     core->windows = TRY(Windows::create(rt.cpu, memory));
-    core->cache = TRY(CodeCache::create(config.code_cache_bytes, core->uncached_backing_ + 1));
+    core->cache = TRY(CodeCache::create(config.code_cache_bytes, core->uncached_backing_ + 1, memory.data(),
+                                        core->uncached_backing_));
     TRY(core->contexts.create());
     CodeMemory& code = core->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
@@ -363,7 +364,6 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     const auto [kind, backing] = page;
     if (!memory->make_present(backing)) // the dispatcher has been told to stop
         return nullptr;
-    ++counters.translated;
     if (kind == PageKind::Ram && !memory->is_code(backing)) {
         windows->write_protect(backing);
         memory->set_code(backing, true);
@@ -373,6 +373,17 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     code.first = memory->data() + (uint64_t{backing} << kPageShift) + offset;
     code.first_length = kPageSize - offset;
     fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
+    bool faulted = false;
+    Block* revived = cache->revive(backing, offset, rt->cpu.eip, key, global, [&] {
+        uint32_t second = kNoPage;
+        faulted = faulted || next_page(second) == nullptr;
+        return faulted ? kNoPage : second;
+    });
+    if (faulted)
+        raise(fetch_fault);
+    if (faulted || revived != nullptr)
+        return revived;
+    ++counters.translated;
     TranslateOptions options;
     constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
     options.link = config.block_mode == BlockMode::Linked && !key.has(kAlone);
