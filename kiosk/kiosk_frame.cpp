@@ -30,7 +30,7 @@ KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
     attract_ = new AttractView(this);
     sessions_ = std::make_unique<Sessions>(*this, *session_, settings_, log_);
     connect_parts();
-    if (locked())
+    if (locked() && !on_wayland())
         take_window_from_manager(*this);
     watch_keys(*this, [this](const SeatKey& key) { return take_key(key); });
     if (settings_.window)
@@ -38,6 +38,8 @@ KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
     set_keyboard_in_use(true); // until a finger or a mouse says otherwise, it shows where Return goes
     show_screen(Screen::Tiles);
     Show();
+    if (locked() && on_wayland())
+        ShowFullScreen(true);
     lay_out();
     catalog_ =
         std::make_unique<Catalog>(Catalog::Options{settings_.folders, settings_.removable_media, [this] {
@@ -90,7 +92,7 @@ void KioskFrame::connect_parts() {
 // ------------------------------------------------------------------------------------------------ screens
 
 void KioskFrame::lay_out() {
-    if (locked()) {
+    if (locked() && !on_wayland()) {
         const wxRect screen = screen_rect();
         if (GetRect() != screen)
             SetSize(screen);

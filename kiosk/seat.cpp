@@ -1,12 +1,13 @@
 #include "kiosk/seat.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <gdk/gdkkeysyms.h>
 #include <gdk/gdkx.h>
 #include <gtk/gtk.h>
 #include <wx/image.h>
 // Last: their macros are everywhere.
-#include <X11/extensions/scrnsaver.h>
+#include <X11/extensions/sync.h>
 
 namespace kiosk {
 namespace {
@@ -124,11 +125,31 @@ std::optional<wxPoint> other_display(wxFrame& frame) {
     return {};
 }
 
+// The X server's own count (X Synchronization Extension, "System Counters"): unlike MIT-SCREEN-SAVER,
+// Xwayland has it too.
 std::chrono::milliseconds seat_idle() {
-    static XScreenSaverInfo* info = XScreenSaverAllocInfo();
-    if (info == nullptr || XScreenSaverQueryInfo(x_display(), DefaultRootWindow(x_display()), info) == 0)
+    static const XSyncCounter counter = [] {
+        int event = 0, error = 0, major = 0, minor = 0, count = 0;
+        if (XSyncQueryExtension(x_display(), &event, &error) == 0 ||
+            XSyncInitialize(x_display(), &major, &minor) == 0)
+            return XSyncCounter{None};
+        XSyncCounter found = None;
+        XSyncSystemCounter* all = XSyncListSystemCounters(x_display(), &count);
+        for (int i = 0; i < count; ++i)
+            if (std::strcmp(all[i].name, "IDLETIME") == 0)
+                found = all[i].counter;
+        XSyncFreeSystemCounterList(all);
+        return found;
+    }();
+    XSyncValue value;
+    if (counter == None || XSyncQueryCounter(x_display(), counter, &value) == 0)
         return {};
-    return std::chrono::milliseconds(info->idle);
+    return std::chrono::milliseconds((int64_t{XSyncValueHigh32(value)} << 32) | XSyncValueLow32(value));
+}
+
+bool on_wayland() {
+    const char* display = std::getenv("WAYLAND_DISPLAY");
+    return display != nullptr && *display != 0;
 }
 
 void take_window_from_manager(wxFrame& frame) {
@@ -158,13 +179,15 @@ void keep_on_top(wxFrame& frame) {
 
 wxBitmap snapshot(wxFrame& frame) {
     GdkWindow* window = gdk_window(frame);
-    GdkWindow* root = gdk_get_default_root_window();
     if (window == nullptr)
         return {};
     int x = 0, y = 0;
     gdk_window_get_origin(window, &x, &y);
-    GdkPixbuf* pixels =
-        gdk_pixbuf_get_from_window(root, x, y, gdk_window_get_width(window), gdk_window_get_height(window));
+    const int window_width = gdk_window_get_width(window), window_height = gdk_window_get_height(window);
+    // The guest's window lies in it, and is another process's. Wayland's root window shows nothing.
+    GdkPixbuf* pixels = on_wayland() ? gdk_pixbuf_get_from_window(window, 0, 0, window_width, window_height)
+                                     : gdk_pixbuf_get_from_window(gdk_get_default_root_window(), x, y,
+                                                                  window_width, window_height);
     if (pixels == nullptr)
         return {};
     const int width = gdk_pixbuf_get_width(pixels), height = gdk_pixbuf_get_height(pixels);

@@ -13,6 +13,10 @@ namespace kiosk {
 [[nodiscard]] bool display_there(); // before the toolkit starts, which would say it in its own words
 [[nodiscard]] std::chrono::milliseconds seat_idle(); // since the last key, click or movement of anyone
 
+// The X server is one inside a Wayland compositor: there, no X11 client keeps others' windows and keys away,
+// and a window that is not managed may not be shown at all. Locking is the compositor's business.
+[[nodiscard]] bool on_wayland();
+
 struct SeatKey {
     uint32_t code = 0; // X11's, of the key
     int key = 0;       // the toolkit's, for keys with a function; 0: others

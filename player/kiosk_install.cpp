@@ -63,13 +63,17 @@ std::string session_script(const KioskPlan& plan) {
         command += " " + shell_word(argument);
     return fmt::format(R"(#!/bin/sh
 # {}
-# The whole of an X session: no window manager, no desktop, nothing to get out to. Ends when staff leave the
-# kiosk; starts it again when it dies.
-#
-# Ctrl+Alt+F1 to F12 and Ctrl+Alt+Backspace are keys of the X server; this takes them out of the keyboard map.
-setxkbmap -option srvrkeys:none || echo "kiosk-session: the console keys stay on: setxkbmap (x11-xkb-utils) failed" >&2
-# Screens stay lit: the kiosk has its own show.
-xset s off s noblank -dpms || echo "kiosk-session: the screen may go dark: xset (x11-xserver-utils) failed" >&2
+# The whole of an X session, or of the Wayland compositor cage: no window manager, no desktop, nothing to get out
+# to. Ends when staff leave the kiosk; starts it again when it dies.
+
+if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked for them, and keeps the screen lit
+    # Ctrl+Alt+F1 to F12 and Ctrl+Alt+Backspace are keys of the X server; this takes them out of the keyboard map.
+    setxkbmap -option srvrkeys:none ||
+        echo "kiosk-session: the console keys stay on: setxkbmap (x11-xkb-utils) failed" >&2
+    # Screens stay lit: the kiosk has its own show.
+    xset s off s noblank -dpms ||
+        echo "kiosk-session: the screen may go dark: xset (x11-xserver-utils) failed" >&2
+fi
 
 quick=0
 while [ "$quick" -lt 5 ]; do
@@ -108,16 +112,20 @@ WantedBy=graphical-session.target
                        kMark, unit_word(script));
 }
 
-std::string desktop_entry(const std::string& script) {
+enum class LogIn : uint8_t { X11, Cage };
+
+std::string desktop_entry(const std::string& script, LogIn kind) {
+    const bool cage = kind == LogIn::Cage;
     return fmt::format(R"(# {}
 [Desktop Entry]
 Type=Application
-Name=Encore kiosk
+Name=Encore kiosk{}
 Comment=Demos to choose from, and nothing else
-Exec={}
-DesktopNames=Encore
+Exec={}{}
+{}DesktopNames=Encore
 )",
-                       kMark, desktop_word(script));
+                       kMark, cage ? " (Wayland)" : "", cage ? "cage -- " : "", desktop_word(script),
+                       cage ? "TryExec=cage\n" : "");
 }
 
 // xorg.conf(5), "SERVERFLAGS SECTION".
@@ -169,7 +177,9 @@ base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
         const std::string script = "/usr/local/lib/encore/kiosk-session";
         return std::vector<KioskFile>{
             {plan.root + script, session_script(plan), true},
-            {plan.root + "/usr/share/xsessions/encore-kiosk.desktop", desktop_entry(script)},
+            {plan.root + "/usr/share/xsessions/encore-kiosk.desktop", desktop_entry(script, LogIn::X11)},
+            {plan.root + "/usr/share/wayland-sessions/encore-kiosk-wayland.desktop",
+             desktop_entry(script, LogIn::Cage)},
             {plan.root + "/etc/X11/xorg.conf.d/90-encore-kiosk.conf", server_flags()},
         };
     }
@@ -185,13 +195,16 @@ base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
 std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>& files) {
     if (plan.system)
         return "Choose \"Encore kiosk\" at the log-in screen, or make it the session of an account that logs "
-               "in by "
-               "itself.\nThe X server's console keys are off for every session of this computer now.\n"
+               "in by itself.\n\"Encore kiosk (Wayland)\" is the same in the compositor cage (packages cage "
+               "and "
+               "xwayland).\nThe X server's console keys are off for every session of this computer now.\n"
                "Before that: encore pin set, as the account that runs it, or nobody gets out.\n";
-    return fmt::format("Locked, on a console without a desktop:  startx {} -- vt1 -keeptty -nolisten tcp\n"
-                       "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n"
-                       "Before either: encore pin set, or nobody gets out.\n",
-                       shell_word(files.front().path));
+    return fmt::format(
+        "Locked, on a console without a desktop:  startx {0} -- vt1 -keeptty -nolisten tcp\n"
+        "The same in a Wayland compositor:        cage -- {0}    (packages cage and xwayland)\n"
+        "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n"
+        "Before any of them: encore pin set, or nobody gets out.\n",
+        shell_word(files.front().path));
 }
 
 base::Result<void> install_kiosk(const std::vector<KioskFile>& files, bool force) {

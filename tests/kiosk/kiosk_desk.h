@@ -95,6 +95,11 @@ class Kiosk {
     Kiosk(KioskDesk& desk, XServer& x, std::vector<std::string> more = {}) : desk_(desk), x_(x) {
         pid = start(std::move(more));
     }
+    // As these words say: an executable and its arguments, those of the kiosk added.
+    Kiosk(KioskDesk& desk, XServer& x, std::vector<std::string> more, std::vector<std::string> program)
+        : desk_(desk), x_(x), program_(std::move(program)) {
+        pid = start(std::move(more));
+    }
     ~Kiosk() {
         if (pid > 0)
             Desk::finish(pid, SIGTERM);
@@ -102,8 +107,9 @@ class Kiosk {
     Kiosk(const Kiosk&) = delete;
 
     pid_t start(std::vector<std::string> more) {
-        std::vector<std::string> words = {KIOSK_BINARY,     "--catalog", desk_.path + "/catalog",
-                                          "--no-removable", "--theme",   "light"};
+        std::vector<std::string> words = program_;
+        words.insert(words.end(),
+                     {"--catalog", desk_.path + "/catalog", "--no-removable", "--theme", "light"});
         words.insert(words.end(), more.begin(), more.end());
         const pid_t child = ::fork();
         if (child == 0) {
@@ -115,7 +121,7 @@ class Kiosk {
             for (std::string& word : words)
                 argv.push_back(word.data());
             argv.push_back(nullptr);
-            ::execv(argv[0], argv.data());
+            ::execvp(argv[0], argv.data());
             ::_exit(127);
         }
         return child;
@@ -179,6 +185,7 @@ class Kiosk {
   private:
     KioskDesk& desk_;
     XServer& x_;
+    std::vector<std::string> program_ = {KIOSK_BINARY};
 };
 
 // A desk, a screen and a kiosk on it that shows its tiles: auto& [desk, x, kiosk] = room.

@@ -65,6 +65,10 @@ TEST_CASE("kiosk install: a computer's files are a choice at log-in and the X se
     REQUIRE(install_kiosk(*files, false));
     CHECK(stage.read(stage.path + "/usr/share/xsessions/encore-kiosk.desktop")
               .find("Exec=\"/usr/local/lib/encore/kiosk-session\"\n") != std::string::npos);
+    const std::string wayland =
+        stage.read(stage.path + "/usr/share/wayland-sessions/encore-kiosk-wayland.desktop");
+    CHECK(wayland.find("Exec=cage -- \"/usr/local/lib/encore/kiosk-session\"\n") != std::string::npos);
+    CHECK(wayland.find("TryExec=cage\n") != std::string::npos);
     CHECK(stage.read(stage.path + "/etc/X11/xorg.conf.d/90-encore-kiosk.conf").find("DontVTSwitch") !=
           std::string::npos);
 }
