@@ -103,6 +103,7 @@ base::Result<void> Machine::Impl::build() {
     engine_config.verify_containment = config.verify_containment;
     engine = TRY(Engine::create(state, *memory, platform->io, engine_config));
     engine->set_interrupt_source(platform->interrupts);
+    engine->set_math_error_wires(platform->math_errors);
     engine->set_boundary_hook([this] { boundary(); });
     platform->interrupt_line_changed = [this] { engine->interrupt_line_changed(); };
     platform->tsc_khz = [this] { return guest_tsc_khz(engine->cpu().state()); };
@@ -137,9 +138,11 @@ Machine::~Machine() {
     }
     // Their workers may be in the middle of a request, whose end kicks the engine.
     impl_->devices.clear();
+    impl_->engine.reset();
 }
 
 void Machine::Impl::kick() {
+    VERIFY(engine != nullptr); // who kicks goes before it
     kicks.fetch_add(1);
     engine->kick();
     { const std::lock_guard lock(mutex); }

@@ -1,59 +1,222 @@
 // The machine as one object: what its threads do to one another.
+#include "tests/guest/guest.h"
 #include "vmm/machine.h"
 
 #include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <fstream>
 #include <future>
+#include <string>
 #include <thread>
+#include <unistd.h>
 
 using namespace vmm;
 
 namespace {
 
-// A disk whose first read takes until it is told to go on.
-class SlowDisk final : public BlockPort {
+// A boot sector that asks the first drives of both IDE channels for their sector 8 and waits for neither.
+GUEST16(two_reads, R"(
+    mov dx, 0x1f2
+    call 1f
+    mov dx, 0x172
+    call 1f
+    cli
+2:  hlt
+    jmp 2b
+1:  mov al, 1                  # one sector
+    out dx, al
+    inc dx
+    mov al, 8                  # LBA 8
+    out dx, al
+    inc dx
+    xor al, al
+    out dx, al
+    inc dx
+    out dx, al
+    inc dx
+    mov al, 0xe0
+    out dx, al
+    inc dx
+    mov al, 0x20               # READ SECTORS
+    out dx, al
+    ret
+    .org 510
+    .byte 0x55, 0xaa
+)");
+
+// With the BIOS's CR0, which leaves NE clear: an x87 error reaches the BIOS's handler of IRQ 13, which writes
+// port F0h and calls interrupt 2. That one is ours: it says E on COM1 and clears the error; afterwards the
+// program says K.
+GUEST16(math_error, R"(
+    cli
+    xor ax, ax
+    mov ds, ax
+    mov ss, ax
+    mov sp, 0x7c00
+    mov word ptr [8], 0x7c60
+    mov word ptr [10], ax
+    fninit
+    fnstcw [0x600]
+    and word ptr [0x600], 0xfffb
+    fldcw [0x600]
+    sti
+    fldz
+    fld1
+    fdiv st(0), st(1)
+    fwait
+    mov dx, 0x3f8
+    mov al, 'K'
+    out dx, al
+1:  hlt
+    jmp 1b
+    .org 0x60
+    push ax
+    push dx
+    mov dx, 0x3f8
+    mov al, 'E'
+    out dx, al
+    fnclex
+    pop dx
+    pop ax
+    iret
+    .org 510
+    .byte 0x55, 0xaa
+)");
+
+void put_boot_sector(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
+    std::fill(to.begin(), to.end(), uint8_t{0});
+    if (offset == 0)
+        std::copy(code.first, std::min(code.last, code.first + to.size()), to.begin());
+}
+
+// A disk that begins with a boot sector.
+class BootDisk final : public BlockPort {
   public:
+    explicit BootDisk(const guest::Snippet& code) : code_(code) {}
     [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
-    [[nodiscard]] bool read_only() const override { return false; }
-    base::Result<void> read(uint64_t, std::span<uint8_t> to) override {
-        if (!asked_) {
-            asked_ = true;
-            reading.set_value();
-            go_on.get_future().wait();
-        }
-        std::fill(to.begin(), to.end(), uint8_t{0});
+    [[nodiscard]] bool read_only() const override { return true; }
+    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
+        put_boot_sector(code_, offset, to);
         return {};
     }
     base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
     base::Result<void> flush() override { return {}; }
 
-    std::promise<void> reading, go_on;
+  private:
+    const guest::Snippet& code_;
+};
+
+// What COM1 says, until it has said so many bytes.
+class Listener final : public CharPort {
+  public:
+    explicit Listener(size_t bytes) : bytes_(bytes) {}
+    void send(uint8_t byte) override {
+        said_ += static_cast<char>(byte);
+        if (said_.size() == bytes_)
+            heard.set_value(said_);
+    }
+    std::promise<std::string> heard;
 
   private:
-    bool asked_ = false;
+    size_t bytes_;
+    std::string said_;
 };
+
+// A disk with the boot sector `two_reads` whose reads of sector 8 take until it is told to go on.
+class SlowDisk final : public BlockPort {
+  public:
+    [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
+    [[nodiscard]] bool read_only() const override { return false; }
+    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
+        put_boot_sector(two_reads, offset, to);
+        if (offset == kSlowSector * 512) {
+            reading.set_value(::gettid());
+            go_on.get_future().wait();
+        }
+        return {};
+    }
+    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
+    base::Result<void> flush() override { return {}; }
+
+    std::promise<pid_t> reading; // the thread that reads
+    std::promise<void> go_on;
+
+  private:
+    static constexpr uint64_t kSlowSector = 8;
+};
+
+// Whether that thread of this process waits for something, and has for a while.
+bool rests(pid_t thread) {
+    constexpr int kLooks = 50;
+    for (int look = 0; look < kLooks; ++look) {
+        std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/stat");
+        const std::string line(std::istreambuf_iterator<char>(file), {});
+        const size_t name = line.rfind(") "); // the state follows the name
+        if (name == std::string::npos || line.at(name + 2) != 'S')
+            return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+}
+
+pid_t thread_in(SlowDisk& disk) {
+    auto reading = disk.reading.get_future();
+    REQUIRE(reading.wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+    return reading.get();
+}
 
 } // namespace
 
-TEST_CASE("machine: may go while a disk is in the middle of a request", "[machine]") {
-    // The request ends somewhere between the first and the last thing that is taken apart.
-    for (int i = 0; i < 40; ++i) {
-        const auto disk = std::make_shared<SlowDisk>();
-        MachineConfig config;
-        config.platform.ram_bytes = 16u << 20;
-        config.platform.media = {{MediumKind::Disk, disk}};
-        config.platform.boot_order = {BootDevice::Disk};
-        auto machine = Machine::create(config);
-        REQUIRE(machine);
-        (*machine)->start();
-        REQUIRE(disk->reading.get_future().wait_for(std::chrono::seconds(60)) == std::future_status::ready);
-        (*machine)->stop();
-        REQUIRE((*machine)->wait(60000) == ExitReason::Stopped);
-        std::thread finisher([&] {
-            std::this_thread::sleep_for(std::chrono::microseconds(50 * i));
-            disk->go_on.set_value();
-        });
+// While the secondary channel's disk holds up its taking apart, a request on the primary ends and wakes the
+// machine.
+TEST_CASE("machine: a disk request that ends while it is taken apart finds an engine", "[machine]") {
+    const auto first = std::make_shared<SlowDisk>(), third = std::make_shared<SlowDisk>();
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    for (const auto& disk : {first, std::make_shared<SlowDisk>(), third})
+        config.platform.media.push_back({MediumKind::Disk, disk});
+    config.platform.boot_order = {BootDevice::Disk};
+    auto machine = Machine::create(config);
+    REQUIRE(machine);
+    (*machine)->start();
+    const pid_t worker = thread_in(*first);
+    thread_in(*third);
+    (*machine)->stop();
+    REQUIRE((*machine)->wait(60000) == ExitReason::Stopped);
+    std::promise<pid_t> thread;
+    std::atomic<bool> gone{false};
+    std::thread undoing([&] {
+        thread.set_value(::gettid());
         machine->reset();
-        finisher.join();
+        gone = true;
+    });
+    const pid_t undoer = thread.get_future().get();
+    while (!gone && !rests(undoer)) {
     }
+    CHECK_FALSE(gone); // it waits for the third disk
+    first->go_on.set_value();
+    while (!rests(worker)) { // Machine::Impl::kick() VERIFYs that there is an engine
+    }
+    CHECK_FALSE(gone);
+    third->go_on.set_value();
+    undoing.join();
+    CHECK(gone);
+}
+
+TEST_CASE("machine: an x87 error is IRQ 13 while CR0.NE is clear, and the BIOS passes it on", "[machine]") {
+    const auto serial = std::make_shared<Listener>(2);
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(math_error)}};
+    config.platform.boot_order = {BootDevice::Disk};
+    config.platform.serial = serial;
+    auto machine = Machine::create(config);
+    REQUIRE(machine);
+    auto heard = serial->heard.get_future();
+    (*machine)->start();
+    REQUIRE(heard.wait_for(std::chrono::seconds(60)) == std::future_status::ready);
+    CHECK(heard.get() == "EK");
 }
