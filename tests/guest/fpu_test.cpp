@@ -1,6 +1,8 @@
 // x87 and SSE: who is allowed to run, what exceptions arrive as, and that nothing of the host shows.
 #include "tests/guest/guest.h"
 
+#include <cstring>
+
 using namespace vmm;
 using namespace vmm::guest;
 
@@ -60,6 +62,127 @@ GUEST32(divide, R"(
 GUEST_TEST("fpu: an unmasked x87 exception is #MF at the next waiting instruction", "[fpu]") {
     CHECK(g.run(divide) == "#16 at 10050");
     CHECK(g.ebx() == 1);
+}
+namespace {
+
+// What a PC makes of FERR#, with vector 75h for its IRQ 13.
+class PcWires final : public MathErrorWires, public IoHandler {
+  public:
+    explicit PcWires(Guest& g) : g_(g) {
+        g.io.add(0xF0, 1, this, "coprocessor error");
+        g.engine->set_math_error_wires(this);
+        g.state.cr0 &= ~cr0::kNe;
+        g.state.eflags |= eflags::kIf;
+        g.deliver_faults();
+    }
+    ~PcWires() override { g_.engine->set_math_error_wires(nullptr); }
+    void set_ferr(bool asserted) override {
+        if (asserted && !requested_)
+            g_.io_write(kPortIrq, 1, 0x75);
+        requested_ = requested_ || asserted;
+        ferr = asserted;
+        ignne_ = ignne_ && asserted;
+    }
+    [[nodiscard]] bool ignne() const override { return ignne_; }
+    uint32_t io_read(uint16_t, unsigned) override { return 0xFF; }
+    void io_write(uint16_t, unsigned, uint32_t) override {
+        requested_ = false;
+        ignne_ = ferr;
+    }
+    bool ferr = false;
+
+  private:
+    Guest& g_;
+    bool requested_ = false, ignne_ = false;
+};
+
+constexpr uint32_t kErrors = 0x84; // FSW: zero divide, error summary
+
+} // namespace
+
+GUEST32(clears, "mov esi, [esp]\n out 0xf0, al\n fnclex\n iretd");
+GUEST32(divide_twice, R"(
+    fnstcw [0x40000]
+    and word ptr [0x40000], 0xfffb
+    fldcw [0x40000]
+    fldz
+    fld1
+    fdiv st(0), st(1)
+    mov ebx, 1
+    .org 0x40, 0x90
+    fld1                       # reported here
+    fdiv st(0), st(2)
+    inc ebx
+    .org 0x60, 0x90
+    fwait                      # and here
+    inc ebx
+    fnstcw [0x40004]
+    fnstsw ax
+    hlt
+)");
+GUEST_TEST("fpu: with CR0.NE clear an x87 error is IRQ 13 before the next waiting instruction", "[fpu]") {
+    PcWires wires(g);
+    g.handler(0x75, clears);
+    CHECK(g.run(divide_twice) == "hlt");
+    CHECK(g.log == "!75!75");
+    CHECK(g.faults.empty());
+    CHECK(g.esi() == 0x10060);
+    CHECK(g.ebx() == 3);
+    CHECK((g.eax() & kErrors) == 0);
+    CHECK(g.get16(0x40004) == g.get16(0x40000));
+}
+GUEST32(looks, "out 0xf0, al\n fstsw ax\n fnclex\n fnstcw [0x40008]\n iretd");
+GUEST_TEST("fpu: waiting instructions run while IGNNE# is up, and the masks stay the guest's", "[fpu]") {
+    PcWires wires(g);
+    g.handler(0x75, looks);
+    g.load(divide);
+    CHECK(g.run() == "hlt");
+    CHECK(g.state.eip > kCode + 0x50);
+    CHECK(g.log == "!75");
+    CHECK((g.eax() & kErrors) == kErrors);
+    CHECK(g.get16(0x40008) == g.get16(0x40000));
+    CHECK_FALSE(wires.ferr);
+}
+GUEST32(answers, "out 0xf0, al\n iretd");
+GUEST_TEST("fpu: an error that the handler leaves is ignored until it is cleared", "[fpu]") {
+    PcWires wires(g);
+    g.handler(0x75, answers);
+    g.load(divide);
+    CHECK(g.run() == "hlt");
+    CHECK(g.log == "!75");
+    CHECK(g.state.eip == kCode + 0x53);
+    CHECK(wires.ferr);
+    uint16_t control = 0, status = 0;
+    std::memcpy(&control, g.state.fx.bytes.data(), 2);
+    std::memcpy(&status, g.state.fx.bytes.data() + 2, 2);
+    CHECK(control == g.get16(0x40000));
+    CHECK((status & kErrors) == kErrors);
+}
+GUEST_TEST("fpu: a control word loaded over an ignored error stays", "[fpu]") {
+    PcWires wires(g);
+    g.handler(0x75, answers);
+    g.put16(0x40010, 0x0F7F);
+    g.load(divide);
+    g.bytes(kCode + 0x50, {0xD9, 0x2D, 0x10, 0x00, 0x04, 0x00, // fldcw [0x40010]
+                           0xD9, 0x3D, 0x14, 0x00, 0x04, 0x00, // fnstcw [0x40014]
+                           0xF4});
+    CHECK(g.run() == "hlt");
+    CHECK(g.get16(0x40014) == 0x0F7F);
+}
+GUEST_TEST("fpu: without interrupts the processor stands before the waiting instruction", "[fpu]") {
+    PcWires wires(g);
+    g.state.eflags &= ~eflags::kIf;
+    CHECK(g.run(divide) == "hlt");
+    CHECK(g.state.eip == kCode + 0x50);
+    CHECK(wires.ferr);
+    CHECK(g.log.empty());
+}
+GUEST_TEST("fpu: with CR0.NE set the wires are not used", "[fpu]") {
+    PcWires wires(g);
+    g.state.cr0 |= cr0::kNe;
+    CHECK(g.run(divide) == "hlt"); // of the #MF handler
+    CHECK(g.in_handler(16));
+    CHECK_FALSE(wires.ferr);
 }
 GUEST32(environment, R"(
     .org 0x20, 0x90

@@ -23,4 +23,14 @@ class InterruptSource {
     virtual uint8_t acknowledge_interrupt() = 0;              // INTA cycle: the vector
 };
 
+// How x87 errors reach the processor of a PC while CR0.NE is 0 (SDM Vol. 1 8.7.2): the processor raises
+// FERR#, the chip set asks for IRQ 13 and, told through port F0h that somebody looks after the error, drives
+// IGNNE#. Both ends are on the vCPU thread.
+class MathErrorWires {
+  public:
+    virtual ~MathErrorWires() = default;
+    virtual void set_ferr(bool asserted) = 0;
+    [[nodiscard]] virtual bool ignne() const = 0;
+};
+
 } // namespace vmm

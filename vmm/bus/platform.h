@@ -92,6 +92,7 @@ struct Platform {
     IrqLines* irq = nullptr;                      // set by the 8259 pair
     InterruptSource* interrupts = nullptr;        // set by the 8259 pair
     std::function<void()> interrupt_line_changed; // set by the machine: INTR rose or fell
+    MathErrorWires* math_errors = nullptr;        // set by the PCI-to-ISA bridge
     IsaDma* dma = nullptr;                        // set by the 8237 pair
     // Set by the display: video memory in the memfd. While `apart` is true its content is no part of the
     // display's saved state.

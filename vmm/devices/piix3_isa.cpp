@@ -1,7 +1,9 @@
 // Intel 82371SB (PIIX3) PCI-to-ISA bridge at 00:01.0 (datasheet order number 290550): the router from the
 // four PCI interrupt wires PIRQA#-PIRQD# to ISA interrupt lines. Slots are wired to PIRQs in rotation, as on
 // every i440FX board: slot 1 INTA# is PIRQA#, slot 2 INTA# is PIRQB# and so on. The 8259 pair owns the ELCR;
-// firmware makes the lines it routes to level-triggered.
+// firmware makes the lines it routes to level-triggered. It also turns the processor's FERR# into IRQ 13 and
+// port F0h into IGNNE# (datasheet "Coprocessor Error Register"). DEVIATION: XBCS bit 5, which enables that,
+// is not asked: SeaBIOS leaves it clear and expects IRQ 13 all the same.
 #include "vmm/bus/device.h"
 #include "vmm/bus/platform.h"
 #include "vmm/devices/device_list.h"
@@ -24,7 +26,11 @@ constexpr uint8_t kRouteDisabled = 0x80, kRouteLine = 0x0F;
 // Lines 0, 1, 2, 8 and 13 are reserved in PIRQRC: nothing is routed there.
 constexpr uint16_t kRoutableLines = 0xDEF8;
 
-class Piix3Isa : public PciDevice, public PciBus::Router {
+constexpr uint16_t kCoprocessorError = 0xF0;
+constexpr unsigned kMathLine = 13;
+constexpr uint8_t kFerr = 1, kIgnne = 2, kRequest = 4; // kRequest: IRQ 13 is up
+
+class Piix3Isa : public PciDevice, public PciBus::Router, public IoHandler, public MathErrorWires {
   public:
     explicit Piix3Isa(Platform& platform) : platform_(platform) {
         set_id(0x8086, 0x7000, 0x060100, 0x00);
@@ -37,6 +43,8 @@ class Piix3Isa : public PciDevice, public PciBus::Router {
         writable_[kTopOfMemory] = 0xFE;
         platform.pci.attach(kSlot, 0, this);
         platform.pci.set_router(this);
+        platform.io.add(kCoprocessorError, 1, this, name());
+        platform.math_errors = this;
         reset();
     }
 
@@ -52,13 +60,33 @@ class Piix3Isa : public PciDevice, public PciBus::Router {
         std::fill_n(config_.begin() + kPirqRoute, kPirqs, kRouteDisabled);
         levels_.fill(0);
         drive();
+        request_math(false);
+        math_ = 0;
     }
+
+    // Write-only; a write says that the error is being looked after.
+    uint32_t io_read(uint16_t /*port*/, unsigned /*size*/) override { return 0xFF; }
+    void io_write(uint16_t /*port*/, unsigned /*size*/, uint32_t /*value*/) override {
+        request_math(false);
+        math_ = (math_ & kFerr) != 0 ? kFerr | kIgnne : 0;
+    }
+
+    void set_ferr(bool asserted) override {
+        if (asserted) {
+            math_ |= kFerr;
+            request_math(true);
+        } else {
+            math_ &= kRequest;
+        }
+    }
+    [[nodiscard]] bool ignne() const override { return (math_ & kIgnne) != 0; }
 
     void serialize(base::StateArchive& archive) override {
         archive.begin("piix3_isa", 1);
         serialize_config(archive);
         archive.field("levels", levels_);
         archive.field("driven", driven_); // the 8259 pair restores its own inputs
+        archive.field("math", math_);
         archive.end();
         if (archive.loading())
             for (uint8_t& pins : levels_)
@@ -83,6 +111,13 @@ class Piix3Isa : public PciDevice, public PciBus::Router {
     }
 
   private:
+    // Latched until port F0h is written.
+    void request_math(bool wanted) {
+        if (wanted != ((math_ & kRequest) != 0) && platform_.irq != nullptr)
+            platform_.irq->set_irq(kMathLine, wanted);
+        math_ = static_cast<uint8_t>(wanted ? math_ | kRequest : math_ & ~kRequest);
+    }
+
     // Recomputes the OR of all wires on each line, and tells the 8259 pair what changed.
     void drive() {
         uint16_t lines = 0;
@@ -110,6 +145,7 @@ class Piix3Isa : public PciDevice, public PciBus::Router {
     Platform& platform_;
     std::array<uint8_t, kSlots> levels_{}; // bit per asserted pin
     uint16_t driven_ = 0;                  // lines we hold high
+    uint8_t math_ = 0;                     // kFerr, kIgnne, kRequest
 };
 
 } // namespace

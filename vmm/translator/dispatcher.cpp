@@ -6,7 +6,9 @@
 #include "vmm/translator/fpu_state.h"
 #include "vmm/translator/host_window.h"
 
+#include <cstring>
 #include <optional>
+#include <utility>
 
 namespace vmm {
 
@@ -14,6 +16,44 @@ namespace {
 
 constexpr uint32_t kNoLink = ~0u;
 constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
+
+// The guest's control word with all exceptions masked, so that an instruction can run over a pending error.
+// What it does itself is masked, too; that is the DEVIATION from a processor with IGNNE# up, which would
+// leave its own errors pending. A control word that the instruction loads stays: the infinity bit, which no
+// operation looks at, is turned round meanwhile to tell.
+class MaskedMathErrors {
+  public:
+    MaskedMathErrors() {
+        FxArea image;
+        store_x87(image);
+        before_ = control(image);
+        during_ = static_cast<uint16_t>((before_ | kMasks) ^ kInfinity);
+        set_control(image, during_);
+    }
+    ~MaskedMathErrors() {
+        FxArea image;
+        store_x87(image);
+        if (control(image) == during_)
+            set_control(image, before_);
+    }
+    MaskedMathErrors(const MaskedMathErrors&) = delete;
+    MaskedMathErrors& operator=(const MaskedMathErrors&) = delete;
+
+  private:
+    static constexpr uint16_t kMasks = 0x3F, kInfinity = 1u << 12;
+    static uint16_t control(const FxArea& image) {
+        uint16_t word = 0;
+        std::memcpy(&word, image.bytes.data(), sizeof word);
+        return word;
+    }
+    // FLDCW would report the error; FXRSTOR does not.
+    static void set_control(FxArea& image, uint16_t word) {
+        std::memcpy(image.bytes.data(), &word, sizeof word);
+        load_x87(image);
+    }
+
+    uint16_t before_ = 0, during_ = 0;
+};
 
 class Dispatcher {
   public:
@@ -30,6 +70,8 @@ class Dispatcher {
     void patch_link(Block& block, const ModeKey& key);
     void execute(uint32_t code, const ModeKey& key);
     void deliver_fault();
+    void follow_math_error(ModeKey& key);
+    bool report_math_error();
     void end_instruction(const ModeKey& key);
 
     EngineCore& core_;
@@ -37,6 +79,7 @@ class Dispatcher {
     uint64_t window_ = 0;
     uint32_t link_from_ = kNoLink; // link of the last exit, to be patched once its target is known
     bool from_indirect_ = false, after_callout_ = false;
+    bool ignore_math_error_ = false; // in the next instruction
 };
 
 Engine::Stop Dispatcher::run() {
@@ -48,7 +91,10 @@ Engine::Stop Dispatcher::run() {
         if (cpu_.halted)
             return Engine::Stop::Halted;
         catch_up();
-        const ModeKey key = core_.running_key = compute_mode_key(cpu_);
+        ModeKey key = compute_mode_key(cpu_);
+        if (core_.ferr)
+            follow_math_error(key);
+        core_.running_key = key;
         follow_address_space();
         if (takes_instruction_breakpoint(key))
             continue;
@@ -186,7 +232,12 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
     cpu_.eflags &= ~eflags::kRf;
     cpu_.interrupt_shadow = 0;
     core_.rt->exit_reason = ~0u;
-    core_.enter(code);
+    if (std::exchange(ignore_math_error_, false)) {
+        const MaskedMathErrors masked;
+        core_.enter(code);
+    } else {
+        core_.enter(code);
+    }
     switch (static_cast<ExitReason32>(core_.rt->exit_reason)) {
     case ExitReason32::Link:
         ++core_.counters.links;
@@ -201,7 +252,10 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
         after_callout_ = true;
         break;
     case ExitReason32::Fault:
-        deliver_fault();
+        if (report_math_error())
+            cpu_.eflags |= resume_flag;
+        else
+            deliver_fault();
         return;
     case ExitReason32::Poll:
     case ExitReason32::Retry:
@@ -217,6 +271,37 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
         VERIFY(!"translated code left without a reason");
     }
     end_instruction(key);
+}
+
+// An x87 error while CR0.NE is 0, met by the instruction that reports it (SDM Vol. 1 8.7.2): the processor
+// raises FERR# and stands still until an interrupt comes, or goes on where IGNNE# says so.
+bool Dispatcher::report_math_error() {
+    if (core_.pending_fault.vector != Vector::MathFault || core_.math_errors == nullptr ||
+        (cpu_.cr0 & cr0::kNe) != 0)
+        return false;
+    ++core_.counters.faults;
+    if (core_.ferr && core_.math_errors->ignne()) {
+        ignore_math_error_ = true;
+        return true;
+    }
+    core_.ferr = true;
+    core_.math_errors->set_ferr(true);
+    cpu_.halted = 1;
+    return true;
+}
+
+// FERR# falls with the error summary, which translated code clears without telling (FNCLEX and others); while
+// IGNNE# is up, that is looked for after every instruction.
+void Dispatcher::follow_math_error(ModeKey& key) {
+    constexpr uint16_t kErrorSummary = 1u << 7;
+    uint16_t status = 0;
+    asm volatile("fnstsw %0" : "=m"(status));
+    if ((status & kErrorSummary) == 0 || (cpu_.cr0 & cr0::kNe) != 0) {
+        core_.ferr = false;
+        core_.math_errors->set_ferr(false);
+    } else if (core_.math_errors->ignne()) {
+        key.bits |= ModeKey::kOneInstruction;
+    }
 }
 
 void Dispatcher::deliver_fault() {

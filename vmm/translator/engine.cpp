@@ -47,6 +47,7 @@ void Engine::request_stop() {
 
 void Engine::set_boundary_hook(std::function<void()> hook) { impl_->core->boundary_hook = std::move(hook); }
 void Engine::set_interrupt_source(InterruptSource* source) { impl_->core->interrupts_ = source; }
+void Engine::set_math_error_wires(MathErrorWires* wires) { impl_->core->math_errors = wires; }
 void Engine::interrupt_line_changed() { impl_->core->interrupt_line_changed(); }
 void Engine::set_fault_intercept(std::function<bool(const Fault&)> intercept) {
     impl_->core->intercept = std::move(intercept);
@@ -56,6 +57,7 @@ Cpu& Engine::cpu() { return *impl_->core->cpu; }
 void Engine::state_replaced() {
     EngineCore& core = *impl_->core;
     core.rt->cpu = *impl_->outside;
+    core.ferr = core.math_errors != nullptr; // to be looked at
     core.linear->flush();
     core.windows->revoke_all();
     core.windows->paging_changed();
@@ -82,6 +84,7 @@ void Engine::state_reverted() {
         core.windows->revoke_all();
     core.refill_ = {};
     core.held_hits = 0;
+    core.ferr = core.math_errors != nullptr;
     core.apply_pending();
 }
 

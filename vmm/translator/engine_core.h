@@ -111,6 +111,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::function<void()> boundary_hook;
     std::function<bool(const Fault&)> intercept;
     InterruptSource* interrupts_ = nullptr;
+    MathErrorWires* math_errors = nullptr;
+    bool ferr = false; // FERR# may be up: look before each turn
     std::atomic<bool> stop_requested{false}, attention{false};
     std::atomic_flag poll_busy_; // keeps poll_armed_ and the page's protection in step
     std::atomic<bool> poll_armed_{false};

@@ -54,6 +54,41 @@ TEST_CASE("piix3: slots rotate over the four PIRQs", "[devices]") {
         }
 }
 
+TEST_CASE("piix3: FERR# asks for IRQ 13 until port F0h is written, which raises IGNNE# while FERR# is up",
+          "[devices]") {
+    constexpr uint16_t kPort = 0xF0;
+    SouthBridge pc;
+    MathErrorWires& wires = *pc.platform.math_errors;
+    pc.platform.io.write(kPort, 1, 0);
+    CHECK_FALSE(wires.ignne());
+    wires.set_ferr(true);
+    CHECK(pc.irq.level == 1u << 13);
+    CHECK_FALSE(wires.ignne());
+    pc.platform.io.write(kPort, 1, 0);
+    CHECK(pc.irq.level == 0);
+    CHECK(wires.ignne());
+    // Saved in the middle of it.
+    SouthBridge other;
+    base::StateArchive save;
+    pc.isa->serialize(save);
+    auto load = base::StateArchive::parse(save.bytes());
+    REQUIRE(load);
+    other.isa->serialize(*load);
+    CHECK(other.platform.math_errors->ignne());
+    wires.set_ferr(false);
+    CHECK_FALSE(wires.ignne());
+    // The request is latched: FERR# may fall before the handler comes.
+    wires.set_ferr(true);
+    wires.set_ferr(false);
+    CHECK(pc.irq.level == 1u << 13);
+    pc.platform.io.write(kPort, 1, 0);
+    CHECK(pc.irq.level == 0);
+    CHECK_FALSE(wires.ignne());
+    wires.set_ferr(true);
+    pc.isa->reset();
+    CHECK(pc.irq.level == 0);
+}
+
 TEST_CASE("piix3: a shared line stays high until its last wire falls", "[devices]") {
     SouthBridge pc;
     pc.route(1, 11);
