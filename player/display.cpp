@@ -1,14 +1,14 @@
 #include "player/display.h"
 
 #include "player/display_overlay.h"
+#include "player/guest_input.h"
 #include "player/lazy_libraries.h"
 #include "player/png_reader.h"
-#include "player/scan_codes.h"
 #include "player/window_embedding.h"
+#include "player/window_place.h"
 
 #include <SDL.h>
 #include <algorithm>
-#include <bitset>
 #include <clocale>
 #include <cmath>
 #include <cstdlib>
@@ -23,11 +23,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr auto kFrameTime = std::chrono::milliseconds(16);
-constexpr auto kMotionInterval = std::chrono::milliseconds(8); // mice report far more often than guests look
-constexpr auto kPointerCheckInterval = std::chrono::milliseconds(250);
+constexpr auto kSurroundingsInterval = std::chrono::milliseconds(250);
 constexpr auto kNoticeTime = std::chrono::seconds(10);
 constexpr int kFirstWidth = 720, kFirstHeight = 400; // VGA text, what a PC starts in
-constexpr uint16_t kPrint = 0xE037, kFakeShift = 0xE02A;
 
 struct DestroyWindow {
     void operator()(SDL_Window* window) const { SDL_DestroyWindow(window); }
@@ -38,19 +36,6 @@ struct DestroyRenderer {
 struct DestroyTexture {
     void operator()(SDL_Texture* texture) const { SDL_DestroyTexture(texture); }
 };
-
-uint8_t button_bit(uint8_t sdl_button) {
-    switch (sdl_button) {
-    case SDL_BUTTON_LEFT:
-        return 1;
-    case SDL_BUTTON_RIGHT:
-        return 2;
-    case SDL_BUTTON_MIDDLE:
-        return 4;
-    default:
-        return 0;
-    }
-}
 
 } // namespace
 
@@ -72,15 +57,11 @@ struct Display::Impl {
     std::weak_ptr<vmm::Machine> told_machine; // of the size given here
     int told_width = 0, told_height = 0;
     std::shared_ptr<const std::vector<uint8_t>> shown_preview;
-    bool redraw = true, closed = false, full_screen = false;
+    bool redraw = true, closed = false;
 
-    std::bitset<SDL_NUM_SCANCODES> held; // keys the guest believes are down
-    bool absolute = false, grabbed = false;
-    Clock::time_point pointer_checked{}, motion_sent{};
-    uint8_t buttons = 0;
-    int32_t dx = 0, dy = 0; // movement not yet sent
-    int mouse_x = 0, mouse_y = 0;
-    bool moved = false;
+    std::unique_ptr<WindowPlace> place; // not inside a shell
+    std::unique_ptr<GuestInput> input;
+    Clock::time_point surroundings_checked{};
 
     DisplayOverlay overlay;
     std::mutex notice_mutex;
@@ -91,26 +72,17 @@ struct Display::Impl {
     base::Result<void> open(const Options& options);
     void take(const SDL_Event& event);
     void take_window(const SDL_WindowEvent& event);
-    void take_key(const SDL_KeyboardEvent& event);
     bool take_chord(const SDL_Keysym& key);
-    void take_button(const SDL_MouseButtonEvent& event);
-    void send_key(SDL_Scancode scan_code, uint16_t modifiers, bool pressed);
-    void release_keys();
-    void send_motion();
-    void send_pointer(int32_t wheel);
-    void set_grab(bool grab);
     void set_full_screen(bool on);
-    void check_pointer();
+    void check_surroundings();
     void prefer_size();
     void update_picture();
     void show(const vmm::Picture& picture);
-    void follow_picture_size();
     void draw();
     void update_title();
     void show_notice(const std::string& text);
     [[nodiscard]] SDL_FRect picture_area() const;
-    // Inside a shell the pointer is never captured: its controls have to stay in reach.
-    [[nodiscard]] bool takes_pointer() const { return absolute || grabbed || embedded; }
+    [[nodiscard]] bool full_screen() const { return place && place->full_screen(); }
 };
 
 base::Result<void> Display::Impl::open(const Options& options) {
@@ -133,7 +105,8 @@ base::Result<void> Display::Impl::open(const Options& options) {
     const std::string_view driver = SDL_GetCurrentVideoDriver();
     if (std::getenv("SDL_VIDEODRIVER") == nullptr && (driver == "offscreen" || driver == "dummy"))
         return base::fail("no screen to show a window on; use --headless to run without one");
-    const uint32_t kind = embedded ? SDL_WINDOW_HIDDEN | SDL_WINDOW_BORDERLESS : SDL_WINDOW_RESIZABLE;
+    SDL_SetHint(SDL_HINT_TOUCH_MOUSE_EVENTS, "0"); // fingers are fingers here
+    const uint32_t kind = embedded ? SDL_WINDOW_BORDERLESS : SDL_WINDOW_RESIZABLE;
     int screen = options.screen;
     for (int i = 0; options.at && i < SDL_GetNumVideoDisplays(); ++i) {
         const SDL_Point point{options.at->first, options.at->second};
@@ -159,7 +132,7 @@ base::Result<void> Display::Impl::open(const Options& options) {
     const int left = options.at ? std::max(0, options.at->first - first_width / 2) : centred;
     const int top = options.at ? std::max(0, options.at->second - first_height / 2) : centred;
     window.reset(SDL_CreateWindow(session.title().c_str(), left, top, first_width, first_height,
-                                  kind | SDL_WINDOW_ALLOW_HIGHDPI));
+                                  kind | SDL_WINDOW_HIDDEN | SDL_WINDOW_ALLOW_HIGHDPI));
     if (!window)
         return base::fail(
             fmt::format("cannot open a window ({}); use --headless to run without one", SDL_GetError()));
@@ -169,10 +142,19 @@ base::Result<void> Display::Impl::open(const Options& options) {
         renderer.reset(SDL_CreateRenderer(window.get(), -1, SDL_RENDERER_SOFTWARE));
     if (!renderer)
         return base::fail(fmt::format("cannot draw in a window ({})", SDL_GetError()));
-    if (embedded)
+    input = std::make_unique<GuestInput>(session, window.get(), renderer.get(),
+                                         embedded ? GuestInput::Pointer::StaysFree
+                                                  : GuestInput::Pointer::MayBeCaptured);
+    input->on_chord = [this](const SDL_Keysym& key) { return take_chord(key); };
+    input->picture_area = [this] { return picture_area(); };
+    input->picture_size = [this] { return SDL_Point{static_cast<int>(width), static_cast<int>(height)}; };
+    if (embedded) {
         TRY(embedding.open(window.get(), options.embed));
-    else
+    } else {
         SDL_SetWindowMinimumSize(window.get(), 160, 100);
+        place = std::make_unique<WindowPlace>(window.get());
+        place->show();
+    }
     // Nothing of the host's comes in but keys and the pointer, and nothing goes out: no dropped files, no
     // clipboard (SDL touches it only when asked to, which nobody does).
     for (const uint32_t event : {SDL_DROPFILE, SDL_DROPTEXT, SDL_CLIPBOARDUPDATE})
@@ -211,7 +193,7 @@ SDL_FRect Display::Impl::picture_area() const {
 // screen. Otherwise the window follows the guest.
 void Display::Impl::prefer_size() {
     const bool given =
-        full_screen || embedded || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0;
+        full_screen() || embedded || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0;
     int out_width = 0, out_height = 0;
     if (given)
         SDL_GetRendererOutputSize(renderer.get(), &out_width, &out_height);
@@ -259,24 +241,11 @@ void Display::Impl::show(const vmm::Picture& picture) {
                                         static_cast<int>(picture.width), static_cast<int>(picture.height)));
         width = picture.width;
         height = picture.height;
-        follow_picture_size();
+        if (place)
+            place->fit(static_cast<int>(width), static_cast<int>(height));
     }
     if (texture)
         SDL_UpdateTexture(texture.get(), nullptr, picture.pixels.data(), static_cast<int>(picture.width * 4));
-}
-
-// The window takes the picture's size, unless the person gave it the whole screen or the picture is too
-// large.
-void Display::Impl::follow_picture_size() {
-    if (full_screen || embedded || (SDL_GetWindowFlags(window.get()) & SDL_WINDOW_MAXIMIZED) != 0)
-        return;
-    SDL_Rect usable{};
-    if (SDL_GetDisplayUsableBounds(std::max(SDL_GetWindowDisplayIndex(window.get()), 0), &usable) != 0)
-        return;
-    const double shrink =
-        std::min({1.0, static_cast<double>(usable.w) / width, static_cast<double>(usable.h) / height});
-    SDL_SetWindowSize(window.get(), std::max(1, static_cast<int>(width * shrink)),
-                      std::max(1, static_cast<int>(height * shrink)));
 }
 
 void Display::Impl::draw() {
@@ -306,10 +275,10 @@ void Display::Impl::update_title() {
     }
     if (!said.empty())
         title += " — " + said;
-    else if (grabbed)
+    else if (input->grabbed())
         title += " — Ctrl+Alt+G releases the mouse";
     // Over the whole screen there is no title bar; a shell says things itself.
-    const std::string banner = full_screen && !embedded ? said : std::string();
+    const std::string banner = full_screen() ? said : std::string();
     redraw |= banner != banner_shown;
     banner_shown = banner;
     overlay.set_banner(banner);
@@ -328,20 +297,22 @@ void Display::Impl::show_notice(const std::string& text) {
 // ------------------------------------------------------------------------------------------------ window
 
 void Display::Impl::set_full_screen(bool on) {
-    SDL_SetWindowFullscreen(window.get(), on ? SDL_WINDOW_FULLSCREEN_DESKTOP : 0);
-    // Over the whole screen the desktop's own shortcuts belong to the guest too.
-    SDL_SetWindowKeyboardGrab(window.get(), on || grabbed ? SDL_TRUE : SDL_FALSE);
-    full_screen = on;
+    if (!place)
+        return;
+    place->set_full_screen(on);
+    input->set_full_screen(on);
     redraw = true;
 }
 
-void Display::Impl::set_grab(bool grab) {
-    if (grab == grabbed)
+void Display::Impl::check_surroundings() {
+    const auto now = Clock::now();
+    if (now - surroundings_checked < kSurroundingsInterval)
         return;
-    grabbed = grab;
-    SDL_SetRelativeMouseMode(grab ? SDL_TRUE : SDL_FALSE);
-    SDL_SetWindowKeyboardGrab(window.get(), grab || full_screen ? SDL_TRUE : SDL_FALSE);
-    dx = dy = 0;
+    surroundings_checked = now;
+    if (embedded && !embedding.follow())
+        closed = true;
+    if (place)
+        place->follow_displays();
 }
 
 void Display::Impl::take_window(const SDL_WindowEvent& event) {
@@ -350,8 +321,8 @@ void Display::Impl::take_window(const SDL_WindowEvent& event) {
         closed = true;
         break;
     case SDL_WINDOWEVENT_FOCUS_LOST:
-        release_keys();
-        set_grab(false);
+        input->release_keys();
+        input->set_grab(false);
         break;
     case SDL_WINDOWEVENT_EXPOSED:
     case SDL_WINDOWEVENT_SIZE_CHANGED:
@@ -364,8 +335,6 @@ void Display::Impl::take_window(const SDL_WindowEvent& event) {
 }
 
 void Display::Impl::take(const SDL_Event& event) {
-    if (event.type >= SDL_KEYDOWN && event.type <= SDL_FINGERMOTION) // keys, mouse, pads, touch
-        session.note_activity();
     switch (event.type) {
     case SDL_QUIT:
         closed = true;
@@ -379,52 +348,10 @@ void Display::Impl::take(const SDL_Event& event) {
         overlay.forget_textures();
         shown_machine = nullptr;
         break;
-    case SDL_KEYDOWN:
-    case SDL_KEYUP:
-        take_key(event.key);
-        break;
-    case SDL_MOUSEMOTION:
-        mouse_x = event.motion.x;
-        mouse_y = event.motion.y;
-        dx += event.motion.xrel;
-        dy += event.motion.yrel;
-        moved = true;
-        break;
-    case SDL_MOUSEBUTTONDOWN:
-    case SDL_MOUSEBUTTONUP:
-        take_button(event.button);
-        break;
-    case SDL_MOUSEWHEEL:
-        send_motion();
-        if (takes_pointer())
-            send_pointer(event.wheel.direction == SDL_MOUSEWHEEL_FLIPPED ? event.wheel.y : -event.wheel.y);
-        break;
     default:
+        input->take(event);
         break;
     }
-}
-
-// ------------------------------------------------------------------------------------------------ keyboard
-
-void Display::Impl::send_key(SDL_Scancode scan_code, uint16_t modifiers, bool pressed) {
-    const uint16_t code = scan_code_with_modifiers(scan_code_for_usage(scan_code),
-                                                   (modifiers & KMOD_CTRL) != 0, (modifiers & KMOD_ALT) != 0);
-    if (code == 0)
-        return;
-    held.set(scan_code, pressed);
-    const auto machine = session.machine();
-    // Print comes with a shift of its own (IBM PS/2 Technical Reference, "Keyboard", key 124).
-    if (code == kPrint && pressed)
-        machine->key({kFakeShift, true});
-    machine->key({code, pressed});
-    if (code == kPrint && !pressed)
-        machine->key({kFakeShift, false});
-}
-
-void Display::Impl::release_keys() {
-    for (size_t i = 0; i < held.size(); ++i)
-        if (held.test(i))
-            send_key(static_cast<SDL_Scancode>(i), 0, false);
 }
 
 // The chords that are for the player; everything else is the guest's.
@@ -433,121 +360,43 @@ bool Display::Impl::take_chord(const SDL_Keysym& key) {
         return false;
     const SDL_Keycode letter = SDL_GetKeyFromScancode(key.scancode);
     if (state != nullptr && state->shell_takes_chords && letter >= 'a' && letter <= 'z') {
-        release_keys();
+        input->release_keys();
         state->note_chord(static_cast<char>(letter));
         return true;
     }
     switch (key.scancode) {
     case SDL_SCANCODE_F:
-        release_keys();
-        set_full_screen(!full_screen);
+        input->release_keys();
+        set_full_screen(!full_screen());
         return true;
     case SDL_SCANCODE_G:
-        release_keys();
-        if (!absolute)
-            set_grab(!grabbed);
+        input->release_keys();
+        input->toggle_grab();
         return true;
     case SDL_SCANCODE_R: // a session at a scene is where it began before the key is up again
-        release_keys();
+        input->release_keys();
         if (auto reverted = session.revert(); reverted)
             show_notice("back at the beginning");
         return true;
     case SDL_SCANCODE_S:
         if (!on_capture)
             return false;
-        release_keys();
+        input->release_keys();
         on_capture();
         return true;
     case SDL_SCANCODE_W:
         if (!on_save)
             return false;
-        release_keys();
+        input->release_keys();
         on_save();
         return true;
     case SDL_SCANCODE_Q:
-        release_keys();
+        input->release_keys();
         closed = true;
         return true;
     default:
         return false;
     }
-}
-
-void Display::Impl::take_key(const SDL_KeyboardEvent& event) {
-    const SDL_Scancode code = event.keysym.scancode;
-    if (code >= held.size())
-        return;
-    if (event.type == SDL_KEYDOWN) {
-        if (event.repeat == 0 ? take_chord(event.keysym) : !held.test(code))
-            return; // also the repeats of a key the guest was never told about
-        send_key(code, event.keysym.mod, true);
-    } else if (held.test(code)) {
-        send_key(code, event.keysym.mod, false);
-    }
-}
-
-// ------------------------------------------------------------------------------------------------ mouse
-
-void Display::Impl::check_pointer() {
-    const auto now = Clock::now();
-    if (now - pointer_checked < kPointerCheckInterval)
-        return;
-    pointer_checked = now;
-    if (embedded && !embedding.follow())
-        closed = true;
-    const bool before = std::exchange(absolute, session.machine()->pointer_is_absolute());
-    if (absolute && grabbed)
-        set_grab(false);
-    if (absolute != before)
-        SDL_ShowCursor(absolute || embedded ? SDL_DISABLE : SDL_ENABLE); // the guest draws its own
-}
-
-void Display::Impl::send_pointer(int32_t wheel) {
-    vmm::PointerEvent event;
-    event.absolute = absolute;
-    event.buttons = buttons;
-    event.wheel = wheel;
-    if (absolute) {
-        int points_w = 0, points_h = 0, pixels_w = 0, pixels_h = 0;
-        SDL_GetWindowSize(window.get(), &points_w, &points_h);
-        SDL_GetRendererOutputSize(renderer.get(), &pixels_w, &pixels_h);
-        const SDL_FRect area = picture_area();
-        const auto scale = [](int at, int points, int pixels, float from, float size) {
-            const double pixel = at * static_cast<double>(pixels) / std::max(points, 1);
-            return static_cast<int32_t>(std::clamp((pixel - from) / std::max(size - 1, 1.0f), 0.0, 1.0) *
-                                        65535);
-        };
-        event.x = scale(mouse_x, points_w, pixels_w, area.x, area.w);
-        event.y = scale(mouse_y, points_h, pixels_h, area.y, area.h);
-    } else {
-        event.x = std::exchange(dx, 0);
-        event.y = std::exchange(dy, 0);
-    }
-    session.machine()->pointer(event);
-}
-
-void Display::Impl::send_motion() {
-    if (!std::exchange(moved, false))
-        return;
-    motion_sent = Clock::now();
-    if (takes_pointer())
-        send_pointer(0);
-    dx = dy = 0;
-}
-
-void Display::Impl::take_button(const SDL_MouseButtonEvent& event) {
-    mouse_x = grabbed ? mouse_x : event.x;
-    mouse_y = grabbed ? mouse_y : event.y;
-    const bool pressed = event.type == SDL_MOUSEBUTTONDOWN;
-    if (!takes_pointer()) { // the click that gives the mouse to the guest is not the guest's
-        if (pressed)
-            set_grab(true);
-        return;
-    }
-    send_motion();
-    const uint8_t bit = button_bit(event.button);
-    buttons = static_cast<uint8_t>(pressed ? buttons | bit : buttons & ~bit);
-    send_pointer(0);
 }
 
 // ------------------------------------------------------------------------------------------------ outside
@@ -575,12 +424,11 @@ bool Display::frame() {
         SDL_Event event;
         if (SDL_WaitEventTimeout(&event, static_cast<int>(std::max<int64_t>(left, 1))) != 0)
             impl_->take(event);
-        if (Clock::now() - impl_->motion_sent >= kMotionInterval)
-            impl_->send_motion();
+        impl_->input->tick();
         if (impl_->closed || left <= 1)
             break;
     }
-    impl_->check_pointer();
+    impl_->check_surroundings();
     if (impl_->state != nullptr && impl_->state->black != impl_->black) {
         impl_->black = !impl_->black;
         impl_->redraw = true;

@@ -30,8 +30,10 @@
     X(SDL_GetNumAudioDevices) \
     X(SDL_GetNumVideoDisplays) \
     X(SDL_GetRendererOutputSize) \
-    X(SDL_GetWindowDisplayIndex) \
+    X(SDL_GetTouchDeviceType) \
+    X(SDL_GetWindowBordersSize) \
     X(SDL_GetWindowFlags) \
+    X(SDL_GetWindowPosition) \
     X(SDL_GetWindowSize) \
     X(SDL_GetWindowWMInfo) \
     X(SDL_Init) \
@@ -51,6 +53,7 @@
     X(SDL_SetWindowFullscreen) \
     X(SDL_SetWindowKeyboardGrab) \
     X(SDL_SetWindowMinimumSize) \
+    X(SDL_SetWindowPosition) \
     X(SDL_SetWindowSize) \
     X(SDL_SetWindowTitle) \
     X(SDL_ShowCursor) \
@@ -60,10 +63,16 @@
     X(SDL_WaitEventTimeout)
 
 #define ENCORE_X11_FUNCTIONS(X) \
+    X(XChangeWindowAttributes) \
     X(XGetWindowAttributes) \
+    X(XMapRaised) \
     X(XMoveWindow) \
     X(XReparentWindow) \
     X(XSetErrorHandler)
+
+#define ENCORE_XRANDR_FUNCTIONS(X) \
+    X(XRRFreeMonitors) \
+    X(XRRGetMonitors)
 
 #define ENCORE_CAIRO_FUNCTIONS(X) \
     X(cairo_arc) \
@@ -129,6 +138,7 @@ static void not_loaded() { VERIFY(!"load_sdl() comes before any other call"); }
 
 ENCORE_SDL_FUNCTIONS(ENCORE_JUMP)
 ENCORE_X11_FUNCTIONS(ENCORE_JUMP)
+ENCORE_XRANDR_FUNCTIONS(ENCORE_JUMP)
 ENCORE_CAIRO_FUNCTIONS(ENCORE_JUMP)
 ENCORE_PANGO_FUNCTIONS(ENCORE_JUMP)
 ENCORE_PANGO_CAIRO_FUNCTIONS(ENCORE_JUMP)
@@ -145,6 +155,7 @@ struct Function {
 #define ENCORE_ENTRY(name) {#name, &encore_lazy_##name},
 constexpr Function kSdl[] = {ENCORE_SDL_FUNCTIONS(ENCORE_ENTRY)};
 constexpr Function kX11[] = {ENCORE_X11_FUNCTIONS(ENCORE_ENTRY)};
+constexpr Function kXrandr[] = {ENCORE_XRANDR_FUNCTIONS(ENCORE_ENTRY)};
 constexpr Function kCairo[] = {ENCORE_CAIRO_FUNCTIONS(ENCORE_ENTRY)};
 constexpr Function kPango[] = {ENCORE_PANGO_FUNCTIONS(ENCORE_ENTRY)};
 constexpr Function kPangoCairo[] = {ENCORE_PANGO_CAIRO_FUNCTIONS(ENCORE_ENTRY)};
@@ -174,6 +185,7 @@ base::Result<void> load(const char* library, const char* package, const Function
 base::Result<void> load_sdl() {
     static const base::Result<void> loaded = []() -> base::Result<void> {
         TRY(load("libX11.so.6", "libx11-6", kX11));
+        TRY(load("libXrandr.so.2", "libxrandr2", kXrandr));
         return load("libSDL2-2.0.so.0", "libsdl2-2.0-0", kSdl);
     }();
     return loaded;
