@@ -162,11 +162,13 @@ void WindowPlace::move_to(int x, int y, bool full_screen) {
 }
 
 void WindowPlace::fit(int width, int height) {
-    if (full_screen_ || (SDL_GetWindowFlags(window_) & SDL_WINDOW_MAXIMIZED) != 0)
+    fitted_width_ = width;
+    fitted_height_ = height;
+    if (full_screen_ || width <= 0 || height <= 0 ||
+        (SDL_GetWindowFlags(window_) & SDL_WINDOW_MAXIMIZED) != 0)
         return;
     const Box was = place();
-    const int middle_x = was.x + was.width / 2, middle_y = was.y + was.height / 2;
-    const Box free = usable(display_at(middle_x, middle_y));
+    const Box free = usable(display_at(was.x + was.width / 2, was.y + was.height / 2));
     if (free.width <= 0 || free.height <= 0)
         return;
     const double shrink =
@@ -174,12 +176,13 @@ void WindowPlace::fit(int width, int height) {
     Box box;
     box.width = std::max(1, static_cast<int>(width * shrink));
     box.height = std::max(1, static_cast<int>(height * shrink));
-    // A title bar stays where the person has put it; a window that nobody can move stays in the middle.
-    const bool keeps_corner = managed();
-    box.x =
-        std::clamp(keeps_corner ? was.x : middle_x - box.width / 2, free.x, free.x + free.width - box.width);
-    box.y = std::clamp(keeps_corner ? was.y : middle_y - box.height / 2, free.y,
-                       free.y + free.height - box.height);
+    if (managed()) { // the title bar stays where the person has put it, if it can
+        box.x = std::clamp(was.x, free.x, free.x + free.width - box.width);
+        box.y = std::clamp(was.y, free.y, free.y + free.height - box.height);
+    } else { // nobody can move it
+        box.x = free.x + (free.width - box.width) / 2;
+        box.y = free.y + (free.height - box.height) / 2;
+    }
     if (!(box == was))
         put(box);
 }
@@ -201,13 +204,11 @@ void WindowPlace::follow_displays() {
             put(display);
         return;
     }
-    Box box = was;
-    box.width = std::min(box.width, display.width);
-    box.height = std::min(box.height, display.height);
-    box.x = std::clamp(box.x, display.x, display.x + display.width - box.width);
-    box.y = std::clamp(box.y, display.y, display.y + display.height - box.height);
-    if (!(box == was))
-        put(box);
+    const bool within = was.x >= display.x && was.y >= display.y &&
+                        was.x + was.width <= display.x + display.width &&
+                        was.y + was.height <= display.y + display.height;
+    if (!within)
+        fit(fitted_width_, fitted_height_);
 }
 
 } // namespace player

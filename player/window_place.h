@@ -55,6 +55,7 @@ class WindowPlace {
     bool full_screen_ = false;
     bool by_manager_ = false; // it is over the whole display because a window manager made it so
     std::optional<Box> before_full_screen_;
+    int fitted_width_ = 0, fitted_height_ = 0; // the picture's
 };
 
 } // namespace player

@@ -110,7 +110,8 @@ class XorgServer : public XServer {
 
     // Connects an output (DUMMY0 to DUMMY15), or gives one another place or size.
     void plug(const std::string& output, const Place& box, bool primary = false) {
-        const std::string mode = fmt::format("{}x{}", box.width, box.height);
+        const std::string mode =
+            fmt::format("encore-{}x{}", box.width, box.height); // not one of the driver's
         // Blanking as short as can be; nothing is ever lit.
         const int across = box.width + 160, down = box.height + 40;
         xrandr(fmt::format("--newmode {0} {1:.2f} {2} {3} {4} {5} {6} {7} {8} {9}", mode,
