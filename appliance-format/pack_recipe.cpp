@@ -1,5 +1,7 @@
 #include "appliance-format/pack_recipe.h"
 
+#include "appliance-format/disk_image.h"
+
 #include <array>
 #include <fmt/format.h>
 
@@ -11,18 +13,25 @@ constexpr uint64_t kSector = 512, kCdSector = 2048;
 
 struct Part {
     std::string blob;
-    std::unique_ptr<FileSource> source;
+    std::unique_ptr<BlobSource> source;
 };
 
-base::Result<Part> open_part(const Recipe::File& file, std::string blob, const std::string& recipe_path) {
-    auto source = FileSource::open(file.path);
+std::string at_line(const std::string& recipe_path, const Recipe::File& file) {
+    return file.line == 0 ? recipe_path + ": " : fmt::format("{}:{}: ", recipe_path, file.line);
+}
+
+using Source = base::Result<std::unique_ptr<BlobSource>>;
+
+base::Result<Part> make_part(Source source, const Recipe::File& file, std::string blob,
+                             const std::string& recipe_path) {
     if (!source)
-        return base::fail(fmt::format("{}:{}: {}", recipe_path, file.line, source.error().message),
-                          kBadRecipe);
+        return base::fail(at_line(recipe_path, file) + source.error().message, kBadRecipe);
     if ((*source)->size() == 0)
-        return base::fail(fmt::format("{}:{}: {} is empty", recipe_path, file.line, file.path), kBadRecipe);
+        return base::fail(at_line(recipe_path, file) + file.path + " is empty", kBadRecipe);
     return Part{std::move(blob), std::move(*source)};
 }
+
+Source open_file(const std::string& path) { return std::unique_ptr<BlobSource>(TRY(FileSource::open(path))); }
 
 } // namespace
 
@@ -40,7 +49,7 @@ base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path,
     manifest.boot.cmdline = recipe.cmdline;
     manifest.boot.order = recipe.order;
     auto add = [&](const Recipe::File& file, std::string blob) -> base::Result<std::string> {
-        parts.push_back(TRY(open_part(file, blob, recipe_path)));
+        parts.push_back(TRY(make_part(open_file(file.path), file, blob, recipe_path)));
         return blob;
     };
     if (!recipe.picture.path.empty())
@@ -53,13 +62,17 @@ base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path,
     for (const Recipe::MediumFile& medium : recipe.media) {
         std::string blob =
             fmt::format("{}{}", to_string(medium.kind), counts[static_cast<size_t>(medium.kind)]++);
-        manifest.media.push_back({medium.kind, TRY(add(medium.image, blob))});
+        auto source = medium.kind == MediaKind::Disk ? open_disk_image({medium.image.path, medium.member})
+                                                     : open_file(medium.image.path);
+        parts.push_back(TRY(make_part(std::move(source), medium.image, blob, recipe_path)));
+        manifest.media.push_back({medium.kind, blob});
         const uint64_t sector = medium.kind == MediaKind::Cdrom ? kCdSector : kSector;
         if (parts.back().source->size() % sector)
-            return base::fail(
-                fmt::format("{}:{}: {} is not a raw image: its size is not a multiple of {} bytes",
-                            recipe_path, medium.image.line, medium.image.path, sector),
-                kBadRecipe);
+            return base::fail(at_line(recipe_path, medium.image) +
+                                  fmt::format("{} is not a raw image, nor one of a known format: its size is "
+                                              "not a multiple of {} bytes",
+                                              medium.image.path, sector),
+                              kBadRecipe);
     }
     options.total_input = 0;
     for (const Part& part : parts)

@@ -101,8 +101,12 @@ class RecipeReader : TomlReader {
             const toml::table* table = item.as_table();
             if (!table)
                 return bad(line_of(item), fmt::format("write [[{}]] in double brackets", key));
-            TRY(only(*table, fmt::format("[[{}]]", key), {"image"}));
-            recipe_.media.push_back({kind, TRY(file(*table, "image", Need::Required))});
+            if (kind == MediaKind::Disk)
+                TRY(only(*table, "[[disk]]", {"image", "member"}));
+            else
+                TRY(only(*table, fmt::format("[[{}]]", key), {"image"}));
+            recipe_.media.push_back({kind, TRY(file(*table, "image", Need::Required)),
+                                     TRY(text(*table, "member", Need::Optional))});
         }
         size_t ide = std::count_if(recipe_.media.begin(), recipe_.media.end(),
                                    [](const auto& medium) { return medium.kind != MediaKind::Floppy; });

@@ -17,6 +17,7 @@ struct Recipe {
     struct MediumFile {
         MediaKind kind = MediaKind::Disk;
         File image;
+        std::string member{}; // of the OVA that `image` is; disks only
     };
 
     ApplianceInfo appliance; // picture left empty; see below

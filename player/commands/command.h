@@ -24,6 +24,7 @@ struct Command {
 
 // One a file under commands/, listed in main.cpp. Options live in a structure the returned function shares.
 Command doctor_command(CLI::App& root);
+Command import_command(CLI::App& root);
 Command inspect_command(CLI::App& root);
 Command keygen_command(CLI::App& root);
 Command kiosk_command(CLI::App& root);

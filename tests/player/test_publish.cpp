@@ -1,4 +1,5 @@
-// A publisher's other verbs, by the real executable: signing what is there already.
+// A publisher's other verbs, by the real executable: signing what is there already, and machines made
+// elsewhere.
 #include "signing/keys.h"
 #include "tests/player/cli_desk.h"
 
@@ -80,4 +81,134 @@ TEST_CASE("sign: an expired certificate is renewed, a changed byte or a key that
     CHECK(desk.output.find("blobs/chunks.0") != std::string::npos);
     CHECK(desk.read("x.encore") == bytes);
     CHECK(desk.run("sign r.toml --key k.key --cert k.crt") == 8);
+}
+
+namespace {
+
+// The root of the first disk, and its size, as `inspect` shows them.
+std::string first_disk(Desk& desk, const std::string& bundle) {
+    REQUIRE(desk.run("inspect --json " + bundle) == 0);
+    const size_t blob = desk.output.find("\"name\": \"disk0\"");
+    REQUIRE(blob != std::string::npos);
+    const size_t hash = desk.output.find("\"sha256\"", blob), size = desk.output.find("\"size\"", blob);
+    return desk.output.substr(hash, desk.output.find('\n', hash) - hash) +
+           desk.output.substr(size, desk.output.find('\n', size) - size);
+}
+
+constexpr const char* kSigned = " --key k.key --cert k.crt";
+
+// As virtual machines are described: DSP0243 with the prefixes that programs choose.
+std::string ovf(const std::string& memory, const std::string& system,
+                const std::string& href = "my disk.vmdk") {
+    return "<?xml version=\"1.0\"?>\n<ovf:Envelope xmlns:ovf=\"http://schemas.dmtf.org/ovf/envelope/1\">\n"
+           "<ovf:References><ovf:File ovf:id=\"file1\" ovf:href=\"" +
+           href +
+           "\"/></ovf:References>\n"
+           "<ovf:DiskSection><ovf:Info/><ovf:Disk ovf:diskId=\"vmdisk1\" "
+           "ovf:fileRef=\"file1\"/></ovf:DiskSection>\n"
+           "<ovf:VirtualSystem ovf:id=\"vm\"><ovf:Name>Acme &amp; Co (2)</ovf:Name>\n"
+           "<ovf:OperatingSystemSection><Description>" +
+           system +
+           "</Description></ovf:OperatingSystemSection>\n"
+           "<ovf:VirtualHardwareSection>\n"
+           "<ovf:Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits>"
+           "<rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>" +
+           memory +
+           "</rasd:VirtualQuantity>"
+           "</ovf:Item>\n<ovf:Item><rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource>"
+           "<rasd:ResourceType>17</rasd:ResourceType></ovf:Item>\n"
+           "</ovf:VirtualHardwareSection></ovf:VirtualSystem></ovf:Envelope>\n";
+}
+
+} // namespace
+
+TEST_CASE("import: a disk is the same from every format, read where it is", "[cli]") {
+    Desk desk;
+    REQUIRE(
+        desk.shell(
+            "truncate -s 4M disk.img && qemu-img convert -O vdi disk.img d.vdi && "
+            "qemu-img convert -c -O qcow2 disk.img d.qcow2 && qemu-img convert -O vhdx disk.img d.vhdx && "
+            "qemu-img convert -O vmdk disk.img m.vmdk && "
+            "qemu-img convert -O vmdk -o subformat=streamOptimized disk.img 'with, comma.vmdk'") == 0);
+    REQUIRE(desk.run(std::string("import disk.img -o raw.encore") + kSigned) == 0);
+    CHECK(desk.output == "raw.encore: imported and signed\n");
+    REQUIRE(desk.run("trust add k.crt") == 0);
+    const std::string expected = first_disk(desk, "raw.encore");
+    const size_t files = std::distance(fs::directory_iterator(desk.path), {});
+    for (const char* image : {"d.vdi", "d.qcow2", "d.vhdx", "m.vmdk", "'with, comma.vmdk'"}) {
+        CAPTURE(image);
+        REQUIRE(desk.run(fmt::format("import {} -o x.encore{}", image, kSigned)) == 0);
+        CHECK(first_disk(desk, "x.encore") == expected);
+        CHECK(desk.run("verify x.encore") == 0);
+    }
+    CHECK(static_cast<size_t>(std::distance(fs::directory_iterator(desk.path), {})) ==
+          files + 1); // the bundle
+    // VHD rounds the size up to a geometry.
+    REQUIRE(desk.shell("qemu-img convert -O vpc disk.img d.vhd && qemu-img convert -O raw d.vhd v.img") == 0);
+    REQUIRE(desk.run(std::string("import v.img -o v.encore") + kSigned) == 0);
+    REQUIRE(desk.run(std::string("import d.vhd -o x.encore") + kSigned) == 0);
+    CHECK(first_disk(desk, "x.encore") == first_disk(desk, "v.encore"));
+}
+
+TEST_CASE("import: an OVA's disk is read inside it, its name and memory are kept, a recipe can be had",
+          "[cli]") {
+    Desk desk;
+    REQUIRE(desk.shell("qemu-img convert -O vmdk -o subformat=streamOptimized disk.img 'my disk.vmdk'") == 0);
+    desk.write("m.ovf", ovf("8192", "Debian_64"));
+    REQUIRE(desk.shell("tar cf m.ova --format=ustar m.ovf 'my disk.vmdk'") == 0);
+    REQUIRE(desk.run(std::string("import disk.img -o raw.encore") + kSigned) == 0);
+    REQUIRE(desk.run(std::string("import m.ova -o x.encore") + kSigned) == 0);
+    CHECK(desk.output.find("3072 MB of memory here, 8192 there") != std::string::npos);
+    CHECK(desk.output.find("64-bit") != std::string::npos);
+    CHECK(first_disk(desk, "x.encore") == first_disk(desk, "raw.encore"));
+    REQUIRE(desk.run("inspect x.encore") == 0);
+    CHECK(desk.output.find("Acme & Co (2)") != std::string::npos);
+    desk.write("m.ovf", ovf("256", "Debian"));
+    REQUIRE(desk.shell("mkdir sub && mv 'my disk.vmdk' m.ovf sub") == 0);
+    REQUIRE(desk.run("import sub/m.ovf --recipe m.toml") == 0);
+    CHECK(desk.one_line());
+    CHECK(desk.read("m.toml") == "[appliance]\nname = \"acme-co-2\"\ntitle = \"Acme & Co (2)\"\n\n[machine]\n"
+                                 "memory = \"256M\"\n\n[[disk]]\nimage = \"sub/my disk.vmdk\"\n");
+    REQUIRE(desk.run(std::string("pack m.toml -o y.encore") + kSigned) == 0);
+    CHECK(first_disk(desk, "y.encore") == first_disk(desk, "raw.encore"));
+}
+
+TEST_CASE("import: images and descriptions that name other files are refused, and so is rubbish", "[cli]") {
+    Desk desk;
+    const auto refuses = [&](const std::string& source, const std::string& why, int status) {
+        CAPTURE(source);
+        CHECK(desk.run("import " + source + " -o x.encore --unsigned") == status);
+        CHECK(desk.output.find(why) != std::string::npos);
+        CHECK(desk.one_line());
+        CHECK_FALSE(fs::exists(desk.path + "/x.encore"));
+    };
+    REQUIRE(desk.shell("qemu-img convert -O qcow2 disk.img base.qcow2 && "
+                       "qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2 && "
+                       "qemu-img convert -O vmdk disk.img base.vmdk && "
+                       "qemu-img create -q -f vmdk -b base.vmdk -F vmdk over.vmdk && "
+                       "qemu-img convert -O vmdk -o subformat=monolithicFlat disk.img flat.vmdk && "
+                       "qemu-img create -q -f qcow2 -o data_file=d.raw,data_file_raw=on data.qcow2 1M") == 0);
+    refuses("over.qcow2", "needs another file", 9);
+    refuses("data.qcow2", "needs another file", 9);
+    refuses("flat.vmdk", "in other files", 9);
+    refuses("over.vmdk", "needs another file", 9);
+    const std::string cut = desk.read("base.qcow2");
+    desk.write("cut.qcow2", cut.substr(0, 200));
+    refuses("cut.qcow2", "qcow2", 9);
+    desk.write("odd.img", "not a disk");
+    refuses("odd.img", "not a raw image", 9);
+    refuses("missing.ova", "missing.ova", 1);
+    desk.write("m.ovf", ovf("256", "x", "../../etc/passwd"));
+    refuses("m.ovf", "not beside it", 1);
+    desk.write("m.ovf", ovf("256", "x", "gone.vmdk"));
+    REQUIRE(desk.shell("tar cf m.ova m.ovf") == 0);
+    refuses("m.ova", "there is no gone.vmdk in it", 9);
+    desk.write("m.ovf", ovf("256", "x").substr(0, 300));
+    refuses("m.ovf", "not an OVF description", 1);
+    REQUIRE(desk.shell("tar cf t.ova r.toml") == 0);
+    refuses("t.ova", "without a description", 1);
+    CHECK(desk.run("import disk.img") == 2);
+    CHECK(desk.run("import disk.img -o x.encore") == 2);
+    CHECK(desk.run("import disk.img -o x.encore --unsigned --memory 5T") == 9);
+    CHECK(desk.one_line());
 }
