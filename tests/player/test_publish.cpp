@@ -193,8 +193,10 @@ TEST_CASE("import: images and descriptions that name other files are refused, an
     refuses("flat.vmdk", "in other files", 9);
     refuses("over.vmdk", "needs another file", 9);
     const std::string cut = desk.read("base.qcow2");
-    desk.write("cut.qcow2", cut.substr(0, 200));
-    refuses("cut.qcow2", "qcow2", 9);
+    for (const size_t bytes : {size_t{200}, size_t{70000}, cut.size() - 100'000}) {
+        desk.write("cut.qcow2", cut.substr(0, bytes));
+        refuses("cut.qcow2", "cut short", 9);
+    }
     desk.write("odd.img", "not a disk");
     refuses("odd.img", "not a raw image", 9);
     refuses("missing.ova", "missing.ova", 1);
