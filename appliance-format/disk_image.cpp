@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <libnbd.h>
@@ -16,6 +17,7 @@
 #include <spawn.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <type_traits>
 #include <unistd.h>
 
 namespace appliance_format {
@@ -29,8 +31,49 @@ constexpr uint64_t kMapAhead = 1u << 30; // how far one question about holes loo
 struct ArchiveDeleter {
     void operator()(archive* a) const { archive_read_free(a); }
 };
+
+// libnbd brings TLS and XML along, 10 ms of every start of a program linked to it: loaded when an image wants
+// it.
+struct Nbd {
+    decltype(&nbd_create) create = nullptr;
+    decltype(&nbd_close) close = nullptr;
+    decltype(&nbd_get_error) get_error = nullptr;
+    decltype(&nbd_add_meta_context) add_meta_context = nullptr;
+    decltype(&nbd_connect_systemd_socket_activation) connect_systemd_socket_activation = nullptr;
+    decltype(&nbd_get_size) get_size = nullptr;
+    decltype(&nbd_can_meta_context) can_meta_context = nullptr;
+    decltype(&nbd_pread) pread = nullptr;
+    decltype(&nbd_block_status) block_status = nullptr;
+    bool loaded = false;
+
+    Nbd() {
+        void* library = ::dlopen("libnbd.so.0", RTLD_NOW | RTLD_NODELETE);
+        if (library == nullptr)
+            return;
+        loaded = true;
+        const auto find = [&](auto& function, const char* name) {
+            function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(library, name));
+            loaded = loaded && function != nullptr;
+        };
+        find(create, "nbd_create");
+        find(close, "nbd_close");
+        find(get_error, "nbd_get_error");
+        find(add_meta_context, "nbd_add_meta_context");
+        find(connect_systemd_socket_activation, "nbd_connect_systemd_socket_activation");
+        find(get_size, "nbd_get_size");
+        find(can_meta_context, "nbd_can_meta_context");
+        find(pread, "nbd_pread");
+        find(block_status, "nbd_block_status");
+    }
+};
+
+const Nbd& nbd() {
+    static const Nbd library;
+    return library;
+}
+
 struct HandleDeleter {
-    void operator()(nbd_handle* handle) const { nbd_close(handle); }
+    void operator()(nbd_handle* handle) const { nbd().close(handle); }
 };
 
 // A part of a file, for looking at what it is.
@@ -112,11 +155,13 @@ base::Result<std::string> format_of(const Part& image) {
 class NbdSource final : public BlobSource {
   public:
     static base::Result<std::unique_ptr<BlobSource>> start(const std::string& options) {
+        if (!nbd().loaded)
+            return base::fail("libnbd, which reads it, is missing; install the package libnbd0", kIo);
         auto source = std::make_unique<NbdSource>();
-        source->handle_.reset(nbd_create());
-        nbd_handle* nbd = source->handle_.get();
-        if (nbd == nullptr)
-            return base::fail(nbd_get_error(), kIo);
+        source->handle_.reset(nbd().create());
+        nbd_handle* handle = source->handle_.get();
+        if (handle == nullptr)
+            return base::fail(nbd().get_error(), kIo);
         // What qemu-nbd has to say is about its own options; errors here are one line.
         std::array<const char*, 8> command{"sh",           "-c",           "exec \"$@\" 2>/dev/null",
                                            "sh",           "qemu-nbd",     "--read-only",
@@ -124,22 +169,22 @@ class NbdSource final : public BlobSource {
         std::array<char*, 9> words{};
         std::transform(command.begin(), command.end(), words.begin(),
                        [](const char* word) { return const_cast<char*>(word); });
-        if (nbd_add_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
-            nbd_connect_systemd_socket_activation(nbd, words.data()) != 0)
+        if (nbd().add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) != 0 ||
+            nbd().connect_systemd_socket_activation(handle, words.data()) != 0)
             return base::fail("qemu-nbd cannot read it (is qemu-utils installed? what says: qemu-img check)",
                               kIo);
-        const int64_t size = nbd_get_size(nbd);
+        const int64_t size = nbd().get_size(handle);
         if (size < 0)
-            return base::fail(nbd_get_error(), kIo);
+            return base::fail(nbd().get_error(), kIo);
         source->size_ = static_cast<uint64_t>(size);
-        source->holes_ = nbd_can_meta_context(nbd, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
+        source->holes_ = nbd().can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION) == 1;
         return source;
     }
     [[nodiscard]] uint64_t size() const override { return size_; }
     base::Result<> read(uint64_t offset, std::span<uint8_t> out) override {
-        if (nbd_pread(handle_.get(), out.data(), out.size(), offset, 0) != 0)
+        if (nbd().pread(handle_.get(), out.data(), out.size(), offset, 0) != 0)
             return base::fail(
-                fmt::format("the disk image cannot be read at byte {}: {}", offset, nbd_get_error()), kIo);
+                fmt::format("the disk image cannot be read at byte {}: {}", offset, nbd().get_error()), kIo);
         return {};
     }
     uint64_t next_data(uint64_t offset) override {
@@ -173,7 +218,8 @@ class NbdSource final : public BlobSource {
             }
             return 0;
         };
-        if (nbd_block_status(handle_.get(), std::min(kMapAhead, size_ - offset), offset, callback, 0) != 0 ||
+        if (nbd().block_status(handle_.get(), std::min(kMapAhead, size_ - offset), offset, callback, 0) !=
+                0 ||
             answer.length == 0) {
             holes_ = false; // read everything
             return false;
