@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <ctime>
 #include <fmt/format.h>
 #include <unordered_set>
 
@@ -14,23 +13,17 @@ namespace {
 constexpr auto kScreenInterval = std::chrono::milliseconds(100);
 // A finished picture: more colours than a text console has, and still while the guest has nothing to do. A
 // guest at work may be between two steps of building its screen, for seconds where the host is busy; but some
-// never rest, so a picture that stands for long is taken as well.
-constexpr auto kPictureInterval = std::chrono::milliseconds(500),
-               kPictureStill = std::chrono::milliseconds(2500),
-               kPictureStillAtWork = std::chrono::milliseconds(20000);
-constexpr int kRestShare = 10; // at rest the process uses less than a 10th of a processor
+// never rest, so a picture that stands for long is taken as well. Rest is what the guest says of itself, by
+// HLT and in its own time: of a host that is busy with other things, little processor time says nothing.
+constexpr auto kPictureInterval = std::chrono::milliseconds(500);
+constexpr uint64_t kPictureStillNs = 2'500'000'000, kPictureStillAtWorkNs = 20'000'000'000;
+constexpr uint64_t kWorkShare = 10; // at rest it works less than a 10th of the time
 constexpr size_t kManyColours = 64;
 constexpr size_t kMaxUnmatched = 64u << 10; // serial text a match may reach back
 
 bool is_expectation(ScriptStep::Kind kind) {
     return kind == ScriptStep::Kind::ExpectSerial || kind == ScriptStep::Kind::ExpectScreen ||
            kind == ScriptStep::Kind::ExpectPicture;
-}
-
-std::chrono::nanoseconds processor_time() {
-    timespec time{};
-    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-    return std::chrono::seconds(time.tv_sec) + std::chrono::nanoseconds(time.tv_nsec);
 }
 
 bool has_many_colours(const std::vector<uint32_t>& pixels) {
@@ -124,15 +117,17 @@ bool RunScript::picture_stands(Session& session, const Step& step) {
     vmm::Picture picture = machine->picture();
     if (picture.width < step.width || picture.height < step.height)
         return false;
-    if (picture.pixels != picture_) {
+    const vmm::Activity activity = machine->activity();
+    if (picture.pixels != picture_ || session.revert_count() != picture_reverts_) {
         picture_ = std::move(picture.pixels);
-        picture_since_ = now;
-        processor_since_ = processor_time();
+        picture_since_ = activity;
+        picture_reverts_ = session.revert_count();
         return false;
     }
-    const auto still = now - picture_since_;
-    const bool at_rest = processor_time() - processor_since_ < still / kRestShare;
-    return still >= (at_rest ? kPictureStill : kPictureStillAtWork) && has_many_colours(picture_);
+    const uint64_t still = activity.time_ns - picture_since_.time_ns;
+    const uint64_t halted = activity.halted_ns - picture_since_.halted_ns;
+    const bool at_rest = still - std::min(still, halted) < still / kWorkShare;
+    return still >= (at_rest ? kPictureStillNs : kPictureStillAtWorkNs) && has_many_colours(picture_);
 }
 
 bool RunScript::step_done(Session& session, const Step& step) {

@@ -60,9 +60,9 @@ class RunScript {
     uint64_t serial_position_ = 0;
     std::string serial_; // what no step has consumed
     bool serial_changed_ = true;
-    std::vector<uint32_t> picture_; // the last one looked at, and since when it has not changed
-    std::chrono::steady_clock::time_point picture_since_{};
-    std::chrono::nanoseconds processor_since_{}; // the process's processor time then
+    std::vector<uint32_t> picture_; // the last one looked at
+    vmm::Activity picture_since_;   // since when it has not changed
+    uint64_t picture_reverts_ = 0;  // the session's reverts then: each sets the guest's time
 };
 
 } // namespace player

@@ -50,6 +50,7 @@ struct Machine::Impl final : SystemControl {
     std::atomic<uint64_t> kicks{0}; // lets a halted vCPU see that something happened
     std::atomic<uint64_t> resets{0};
     bool reset_requested = false, power_off_requested = false; // vCPU thread only
+    uint64_t halted_ns = 0;                                    // of virtual time; never goes back
     uint64_t tsc_at_rest = 0; // the guest's time-stamp counter stands while the machine is paused
     std::unique_ptr<SavedMoment> moment;
 
@@ -242,9 +243,12 @@ void Machine::Impl::loop() {
         }
         boundary();
         switch (engine->run()) {
-        case Engine::Stop::Halted:
+        case Engine::Stop::Halted: {
+            const uint64_t since = platform->clock.now();
             sleep_halted();
+            halted_ns += platform->clock.now() - since;
             break;
+        }
         case Engine::Stop::Shutdown: // a PC resets on the shutdown cycle
             base::log(base::LogLevel::Info, "triple fault at {:04x}:{:08x}",
                       state.segment(SegReg::Cs).selector, state.eip);
@@ -535,6 +539,12 @@ base::Result<std::string> Machine::state_difference() {
 Platform::VideoMemory Machine::video_memory() const { return impl_->platform->video; }
 
 GuestMemory& Machine::memory() { return *impl_->memory; }
+
+Activity Machine::activity() const {
+    return impl_->ask<Activity>([impl = impl_.get()] {
+        return Activity{impl->platform->clock.now(), impl->halted_ns};
+    });
+}
 
 CodeUse Machine::code_use() const {
     return impl_->ask<CodeUse>([impl = impl_.get()] { return impl->engine->code_use(); });

@@ -35,6 +35,11 @@ struct Arrival {
         time_of_day; // for the clock chip, ns since 1970; not given: it goes on as it was saved
 };
 
+// The guest's own time, which a loaded state sets, and for how much of it in all its processor was halted.
+struct Activity {
+    uint64_t time_ns = 0, halted_ns = 0;
+};
+
 class Machine {
   public:
     static base::Result<std::unique_ptr<Machine>> create(MachineConfig config);
@@ -88,6 +93,7 @@ class Machine {
 
     [[nodiscard]] std::string statistics() const; // human-readable counters
     [[nodiscard]] CodeUse code_use() const;
+    [[nodiscard]] Activity activity() const;
 
   private:
     Machine();

@@ -68,7 +68,12 @@ class Desk {
     }
     // Starts `encore run x.encore ARGUMENTS` and comes back at once.
     pid_t start(std::vector<std::string> arguments, const std::string& display = {}) {
-        arguments.insert(arguments.begin(), {ENCORE_BINARY, "run", "x.encore"});
+        arguments.insert(arguments.begin(), {"run", bundle});
+        return spawn(std::move(arguments), display);
+    }
+    // The same with any verb.
+    pid_t spawn(std::vector<std::string> arguments, const std::string& display = {}) {
+        arguments.insert(arguments.begin(), ENCORE_BINARY);
         const pid_t child = ::fork();
         if (child == 0) {
             ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
@@ -117,6 +122,7 @@ class Desk {
     }
 
     std::string path, output;
+    std::string bundle = "x.encore"; // what start() plays
 
   private:
     std::string bundle_;

@@ -1,7 +1,7 @@
 // Sessions that are written to a file and go on elsewhere, and sessions whose host runs out of disk: the real
 // executable, and sessions in this process where a test looks inside.
 #include "player/session.h"
-#include "tests/player/session_client.h"
+#include "tests/player/running_session.h"
 
 #include <sys/resource.h>
 
@@ -51,32 +51,10 @@ std::vector<uint8_t> ram_of(Session& session) {
     return bytes;
 }
 
-// `encore run ARGUMENTS`, with its control socket at "c".
-struct Running {
-    Running(Desk& the_desk, std::vector<std::string> arguments) : desk(the_desk) {
-        arguments.insert(arguments.end(), {"--headless", "--serial", "serial.txt", "--control", "c"});
-        fs::remove(desk.path + "/serial.txt");
-        child = desk.start(std::move(arguments));
-        client = std::make_unique<Client>(desk.path + "/c");
-    }
-    ~Running() {
-        if (child > 0)
-            Desk::finish(child, SIGKILL);
-    }
-    bool says(const std::string& text) {
-        return eventually([&] { return desk.says(text); });
-    }
-    std::string state() { return client->ask(R"({"do":"status"})").at("state"); }
-    int finish() { return Desk::finish(std::exchange(child, -1)); }
-    void limit_files(rlim_t bytes) const {
-        const rlimit limit{bytes, RLIM_INFINITY};
-        REQUIRE(::prlimit(child, RLIMIT_FSIZE, &limit, nullptr) == 0);
-    }
-
-    Desk& desk;
-    pid_t child = -1;
-    std::unique_ptr<Client> client;
-};
+void limit_files(const Running& run, rlim_t bytes) {
+    const rlimit limit{bytes, RLIM_INFINITY};
+    REQUIRE(::prlimit(run.child, RLIMIT_FSIZE, &limit, nullptr) == 0);
+}
 
 } // namespace
 
@@ -253,7 +231,7 @@ TEST_CASE("saved session: the wrong bundle, none, and a damaged file are clear e
 TEST_CASE("full disk: the guest is paused, says why, and goes on by itself when there is room", "[full]") {
     SceneDesk desk;
     Running run(desk, {});
-    run.limit_files(4096); // nothing of the overlay fits
+    limit_files(run, 4096); // nothing of the overlay fits
     REQUIRE(run.client->ok(R"({"do":"type","text":"w"})"));
     REQUIRE(eventually([&] { return run.state().starts_with("paused: disk full (File too large)"); }));
     CHECK(eventually([&] { return desk.says("the disk is full; free some space", "out.txt"); }));
@@ -267,13 +245,13 @@ TEST_CASE("full disk: the guest is paused, says why, and goes on by itself when 
     CHECK(run.client->ok(R"({"do":"screen-text"})"));
     CHECK_FALSE(desk.says("wri"));
     CHECK(run.state().starts_with("paused"));
-    run.limit_files(RLIM_INFINITY);
+    limit_files(run, RLIM_INFINITY);
     CHECK(run.says("written\r\nkey 1e"));
     CHECK(eventually([&] { return run.state() == "running"; }));
     CHECK_FALSE(desk.says("write error"));
     // Again, and this time a revert is the way out.
     REQUIRE(run.client->ok(R"({"do":"revert"})"));
-    run.limit_files(4096);
+    limit_files(run, 4096);
     REQUIRE(run.client->ok(R"({"do":"type","text":"w"})"));
     REQUIRE(eventually([&] { return run.state().starts_with("paused"); }));
     REQUIRE(run.client->ok(R"({"do":"revert","receipt":true})"));
@@ -294,14 +272,14 @@ TEST_CASE("full disk: a capture or a save says so, the bundle stays, the guest g
     Running run(desk, {"--author", "--key", "k.key", "--cert", "k.crt"});
     REQUIRE(run.client->ok(R"({"do":"type","text":"a"})"));
     REQUIRE(run.says("key 1e"));
-    run.limit_files(1024);
+    limit_files(run, 1024);
     for (const char* request :
          {R"({"do":"capture","scene":"full"})", R"({"do":"save","file":"full.session"})"}) {
         const auto answer = run.client->ask(request);
         CHECK(answer.at("ok") == false);
         CHECK(answer.at("error").get<std::string>().find("File too large") != std::string::npos);
     }
-    run.limit_files(RLIM_INFINITY);
+    limit_files(run, RLIM_INFINITY);
     CHECK(run.client->ok(R"({"do":"type","text":"b"})"));
     CHECK(run.says("key 30"));
     CHECK_FALSE(fs::exists(desk.path + "/full.session"));

@@ -167,7 +167,7 @@ void EngineCore::wrong_arrival(ucontext_t& uc, Block& block) {
     const auto host = static_cast<uint32_t>(gregs[REG_RIP]);
     const uint32_t made_for = cache->guest_eip(block, host);
     gregs[REG_RIP] = host < block.body ? stubs.indirect_miss : stubs.return_miss;
-    if (missed_arrivals.too_many(host)) {
+    if (missed_arrivals.too_many(host, std::chrono::steady_clock::now())) {
         cache->mark_arrival(block.backing,
                             static_cast<uint16_t>((block.offset + made_for - block.eip) % kPageSize));
         cache->invalidate(block);
