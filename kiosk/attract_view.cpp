@@ -1,5 +1,7 @@
 #include "kiosk/attract_view.h"
 
+#include "kiosk/control.h"
+
 #include <algorithm>
 #include <cmath>
 #include <wx/dcbuffer.h>
@@ -17,6 +19,7 @@ wxString utf8(const std::string& text) { return wxString::FromUTF8(text); }
 AttractView::AttractView(wxWindow* parent) {
     SetBackgroundStyle(wxBG_STYLE_PAINT);
     Create(parent, wxID_ANY, wxDefaultPosition, wxDefaultSize, wxBORDER_NONE | wxWANTS_CHARS);
+    name_screen(*this, _("Touch to begin"));
     Bind(wxEVT_PAINT, [this](wxPaintEvent&) { paint(); });
 }
 

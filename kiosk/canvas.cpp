@@ -6,6 +6,11 @@
 #include <wx/mstream.h>
 
 namespace kiosk {
+namespace {
+
+constexpr size_t kLongestLine = 400; // characters that are looked at for one line
+
+} // namespace
 
 Canvas::Canvas(wxGraphicsContext& context, wxSize size) : gc_(context), size_(size) {
     gc_.SetAntialiasMode(wxANTIALIAS_DEFAULT);
@@ -109,46 +114,61 @@ void Canvas::text(const wxString& text, const wxRect& box, const wxFont& font, c
     gc_.DrawText(line, std::floor(x), std::floor(at.y + (at.height - height) / 2));
 }
 
-int Canvas::paragraph(const wxString& text, const wxRect& box, const wxFont& font, const wxColour& colour,
-                      int lines, Align align) {
-    gc_.SetFont(font, colour);
-    double line_height = 0, width = 0;
-    gc_.GetTextExtent("Ag", &width, &line_height);
-    const int step = static_cast<int>(std::ceil(line_height * 1.15));
-    int y = box.y, used = 0;
+int Canvas::line_height(const wxFont& font) {
+    return static_cast<int>(std::ceil(measure("Ag", font).y * 1.15));
+}
+
+std::vector<wxString> Canvas::wrap(const wxString& text, int width, const wxFont& font, size_t most) {
+    gc_.SetFont(font, *wxBLACK);
+    const auto fits = [&](const wxString& part) {
+        double extent = 0;
+        gc_.GetTextExtent(part, &extent, nullptr);
+        return extent <= width;
+    };
+    std::vector<wxString> lines;
     wxString rest = text;
     rest.Trim().Trim(false);
-    while (!rest.empty() && used < lines) {
-        wxString line = rest.BeforeFirst('\n');
-        const bool last = used + 1 == lines;
-        double extent = 0;
-        gc_.GetTextExtent(line, &extent, nullptr);
-        size_t taken = line.length();
-        if (extent > box.width && !last) { // back to the last blank that fits
-            size_t fits = 0;
-            for (size_t i = 0; i < line.length() && i < 400; ++i) {
-                if (line[i] != ' ')
-                    continue;
-                gc_.GetTextExtent(line.Left(i), &extent, nullptr);
-                if (extent > box.width)
-                    break;
-                fits = i;
-            }
-            if (fits > 0) {
-                taken = fits;
-                line = line.Left(fits);
-            }
-        } else if (last && line.length() < rest.length()) {
-            line += L" \u2026";
+    while (!rest.empty() && lines.size() < most) {
+        wxString line = rest.BeforeFirst('\n').Left(kLongestLine);
+        if (!fits(line)) {
+            size_t taken = 0;
+            for (size_t blank = line.find(' '); blank != wxString::npos && fits(line.Left(blank));
+                 blank = line.find(' ', blank + 1))
+                taken = blank;
+            if (taken == 0) // one word: as much of it as fits
+                for (taken = 1; taken < line.length() && fits(line.Left(taken + 1));)
+                    ++taken;
+            line = line.Left(taken);
         }
+        rest = rest.Mid(line.length());
+        if (rest.StartsWith("\n"))
+            rest = rest.Mid(1); // one: an empty line stays one
+        else
+            rest.Trim(false);
+        lines.push_back(line.Trim());
+    }
+    if (!rest.empty() && !lines.empty())
+        lines.back() = cut(lines.back() + L" \u2026", width);
+    return lines;
+}
+
+int Canvas::paragraph(const wxString& text, const wxRect& box, const wxFont& font, const wxColour& colour,
+                      int lines, Align align) {
+    const int step = line_height(font);
+    int y = box.y;
+    for (const wxString& line : wrap(text, box.width, font, static_cast<size_t>(lines))) {
         this->text(line, {box.x, y, box.width, step}, font, colour, align);
-        gc_.SetFont(font, colour);
-        rest = rest.Mid(taken);
-        rest.Trim(false);
         y += step;
-        ++used;
     }
     return y - box.y;
+}
+
+void Canvas::scroll_mark(const wxRect& box, double from, double to) {
+    const int top = static_cast<int>(box.height * std::clamp(from, 0.0, 1.0));
+    const int height = std::max(24, static_cast<int>(box.height * std::clamp(to - from, 0.0, 1.0)));
+    fill(box, palette().raised, box.width / 2.0);
+    fill({box.x, box.y + std::min(top, box.height - height), box.width, height}, palette().faint,
+         box.width / 2.0);
 }
 
 void Canvas::glyph(Glyph glyph, const wxRect& box, const wxColour& colour, double pen) {
@@ -230,6 +250,20 @@ void Canvas::glyph(Glyph glyph, const wxRect& box, const wxColour& colour, doubl
         line({{9, 6}, {20, 6}, {20, 18}, {9, 18}, {3.5, 12}, {9, 6}});
         line({{11.5, 9.5}, {16.5, 14.5}});
         line({{16.5, 9.5}, {11.5, 14.5}});
+        break;
+    case Glyph::Tray:
+        line({{4, 13},
+              {7, 5},
+              {17, 5},
+              {20, 13},
+              {20, 19},
+              {4, 19},
+              {4, 13},
+              {9, 13},
+              {10, 15.5},
+              {14, 15.5},
+              {15, 13},
+              {20, 13}});
         break;
     }
     gc_.StrokePath(path);

@@ -31,7 +31,8 @@ enum class Glyph : uint8_t {
     Warning,
     Next,
     Moon,
-    Delete
+    Delete,
+    Tray
 };
 
 class Canvas {
@@ -52,6 +53,13 @@ class Canvas {
     int paragraph(const wxString& text, const wxRect& box, const wxFont& font, const wxColour& colour,
                   int lines, Align align = Align::Start);
     void glyph(Glyph glyph, const wxRect& box, const wxColour& colour, double width = 2);
+    // The lines that a text takes: broken at blanks, or anywhere where there are none. Where it goes on after
+    // the last of them, that one ends in an ellipsis.
+    [[nodiscard]] std::vector<wxString> wrap(const wxString& text, int width, const wxFont& font,
+                                             size_t most);
+    [[nodiscard]] int line_height(const wxFont& font);
+    // How far one has read in something longer than its box: the part that is seen, of all.
+    void scroll_mark(const wxRect& box, double from, double to);
     [[nodiscard]] wxSize measure(const wxString& text, const wxFont& font);
     [[nodiscard]] wxGraphicsContext& context() { return gc_; }
     [[nodiscard]] wxRect mirrored(const wxRect& box) const;

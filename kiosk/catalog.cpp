@@ -8,6 +8,7 @@
 #include "signing/outcome.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
@@ -23,11 +24,13 @@ namespace kiosk {
 namespace {
 
 namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
 namespace format = appliance_format;
 
 constexpr size_t kMaxBundles = 500;
 constexpr size_t kMaxPicture = 16u << 20, kMaxPictures = 64u << 20; // bytes of PNG: each, and of one bundle
 constexpr size_t kMaxScenes = 64;
+constexpr auto kShowEvery = std::chrono::milliseconds(400);
 constexpr int kLookEveryMs = 2000; // network folders and new mounts tell nobody
 
 Refusal refusal_of(int code) {
@@ -227,6 +230,7 @@ std::vector<std::pair<std::string, bool>> Catalog::folders() const {
 void Catalog::look_round() {
     std::map<std::string, Entry> now;
     bool changed = false;
+    auto shown = Clock::now();
     const uint64_t trust = outside_stamp();
     for (const auto& [folder, removable] : folders()) {
         if (inotify_.valid())
@@ -252,17 +256,21 @@ void Catalog::look_round() {
             appliance.removable = removable;
             now[path] = {stamp, std::make_shared<const Appliance>(std::move(appliance)), false};
             changed = true;
+            if (const auto time = Clock::now(); !ready_ && time - shown >= kShowEvery) {
+                shown = time; // the first round may take a while: what is there already can be played
+                publish(now);
+            }
         }
     }
     changed = changed || now.size() != entries_.size();
     entries_ = std::move(now);
-    if (changed || !ready_)
-        publish();
+    if (!ready_.exchange(true) || changed)
+        publish(entries_);
 }
 
-void Catalog::publish() {
+void Catalog::publish(const std::map<std::string, Entry>& entries) {
     ApplianceList list;
-    for (const auto& [path, entry] : entries_)
+    for (const auto& [path, entry] : entries)
         list.push_back(entry.appliance);
     std::ranges::stable_sort(list, {}, [](const auto& appliance) {
         return std::pair(appliance->refusal != Refusal::None, title_order(appliance->title));
@@ -271,7 +279,6 @@ void Catalog::publish() {
         const std::lock_guard lock(mutex_);
         list_ = std::move(list);
     }
-    ready_ = true;
     if (options_.changed && !stop_)
         options_.changed();
 }
@@ -294,7 +301,7 @@ void Catalog::check_contents() {
             refused.refusal = refusal_of(whole.error().code);
             refused.details = whole.error().message;
             entry.appliance = std::make_shared<const Appliance>(std::move(refused));
-            publish();
+            publish(entries_);
         }
         return;
     }

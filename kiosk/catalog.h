@@ -85,7 +85,7 @@ class Catalog {
     void check_contents();
     bool wait();
     [[nodiscard]] std::vector<std::pair<std::string, bool>> folders() const; // and whether removable
-    void publish();
+    void publish(const std::map<std::string, Entry>& entries);
 
     Options options_;
     base::UniqueFd inotify_, wake_;

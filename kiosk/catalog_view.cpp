@@ -8,7 +8,8 @@
 namespace kiosk {
 namespace {
 
-constexpr int kHeader = 128, kTileWidth = 336;
+constexpr int kHeader = 120, kTileWidth = 276, kWidestTile = 560, kOnlyTile = 720; // the least, and the most
+constexpr int kScrollMark = 24;   // the margin's part that says how far one has scrolled
 constexpr size_t kSearchFrom = 9; // tiles that do not need a search
 
 wxString utf8(const std::string& text) { return wxString::FromUTF8(text); }
@@ -25,6 +26,8 @@ CatalogView::CatalogView(wxWindow* parent, wxString headline) : headline_(std::m
     viewport_ =
         new wxWindow(this, wxID_ANY, wxDefaultPosition, wxDefaultSize, wxBORDER_NONE | wxCLIP_CHILDREN);
     viewport_->SetBackgroundColour(palette().background);
+    name_screen(*this, headline_);
+    name_screen(*viewport_, headline_);
     Bind(wxEVT_PAINT, [this](wxPaintEvent&) { paint(); });
     Bind(wxEVT_SIZE, [this](wxSizeEvent& event) { lay_out(), event.Skip(); });
     const auto wheel = [this](wxMouseEvent& event) {
@@ -41,7 +44,9 @@ CatalogView::CatalogView(wxWindow* parent, wxString headline) : headline_(std::m
     viewport_->Bind(wxEVT_MOUSEWHEEL, wheel);
 }
 
-void CatalogView::show(const ApplianceList& list) {
+void CatalogView::show(const ApplianceList& list, bool complete) {
+    if (std::exchange(complete_, complete) != complete)
+        Refresh();
     if (list_ == list && !all_.empty())
         return;
     list_ = list;
@@ -88,11 +93,13 @@ void CatalogView::show(const ApplianceList& list) {
 
 void CatalogView::filter() {
     tiles_.clear();
-    const wxString wanted = query_.Lower();
+    const wxArrayString wanted = wxSplit(query_.Lower(), ' ', 0);
     for (Tile* tile : all_) {
         const Appliance& a = tile->appliance();
         const wxString all = (utf8(a.title) + "\n" + utf8(a.description) + "\n" + utf8(a.publisher)).Lower();
-        const bool match = wanted.empty() || all.Contains(wanted);
+        // In any order, as long as all of them are there.
+        const bool match =
+            std::ranges::all_of(wanted, [&](const wxString& word) { return all.Contains(word); });
         tile->Show(match);
         if (match)
             tiles_.push_back(tile);
@@ -102,29 +109,40 @@ void CatalogView::filter() {
     Refresh();
 }
 
+// Tiles as large as all of them can be seen at once, else as small as they can be read.
+void CatalogView::choose_grid(const wxSize& size) {
+    // Those that a search leaves over stay as they are.
+    const int count = std::max<int>(1, static_cast<int>(query_.empty() ? tiles_.size() : all_.size()));
+    const int room = size.x - 2 * kMargin + kGap, height = size.y - kHeader;
+    const int most = std::clamp(room / (kTileWidth + kGap), 1, 8);
+    int width = 0, rows = 0;
+    for (columns_ = std::min({2, most, count});; ++columns_) {
+        width = std::min(room / columns_ - kGap, count == 1 ? kOnlyTile : kWidestTile);
+        rows = (count + columns_ - 1) / columns_;
+        row_height_ = Tile::height_for(width) + kGap;
+        if (columns_ >= most || rows * row_height_ <= height)
+            break;
+    }
+    left_ = tiles_.empty() && query_.empty() ? kMargin : (size.x - columns_ * (width + kGap) + kGap) / 2;
+    top_ = rows == 1 && query_.empty() && !tiles_.empty() ? std::max(0, (height - row_height_) / 3) : 0;
+}
+
 void CatalogView::lay_out() {
     const wxSize size = GetClientSize();
     if (size.x < 200 || size.y < 200)
         return;
-    viewport_->SetSize(0, kHeader, size.x, size.y - kHeader);
-    const int room = size.x - 2 * kMargin + kGap;
-    // As large as all of them can be seen at once, else as small as they can be read.
-    const int most = std::clamp(room / (kTileWidth + kGap), 1, 8);
-    int columns = std::min(2, most), width = 0, height = 0, rows = 0;
-    for (;; ++columns) {
-        width = std::min(room / columns - kGap, 560);
-        height = Tile::height_for(width);
-        rows = (static_cast<int>(tiles_.size()) + columns - 1) / columns;
-        if (columns == most || rows * (height + kGap) + 8 <= size.y - kHeader)
-            break;
-    }
-    content_height_ = rows * (height + kGap) + kMargin - kGap;
-    scroll_ = std::clamp(scroll_, 0, std::max(0, content_height_ - (size.y - kHeader)));
+    choose_grid(size);
+    const int width = (size.x - 2 * left_ + kGap) / columns_ - kGap;
+    const int rows = (static_cast<int>(tiles_.size()) + columns_ - 1) / columns_;
+    place(viewport_, {0, top_ + kHeader, size.x - kScrollMark, size.y - kHeader - top_});
+    content_height_ = rows * row_height_ + kMargin - 2 * kGap;
+    scroll_ = std::clamp(scroll_, 0, std::max(0, content_height_ - viewport_->GetSize().y));
     for (size_t i = 0; i < tiles_.size(); ++i) {
-        const int column = static_cast<int>(i) % columns, row = static_cast<int>(i) / columns;
+        const int column = static_cast<int>(i) % columns_, row = static_cast<int>(i) / columns_;
         place(tiles_[i],
-              {kMargin + column * (width + kGap), 4 + row * (height + kGap) - scroll_, width, height});
+              {left_ + column * (width + kGap), row * row_height_ - scroll_, width, row_height_ - kGap});
     }
+    Refresh();
 }
 
 void CatalogView::scroll_to(int offset) {
@@ -138,8 +156,8 @@ void CatalogView::show_focused() {
         if (!tile->focused() || !keyboard_in_use())
             continue;
         const int top = tile->GetPosition().y, height = tile->GetSize().y, view = viewport_->GetSize().y;
-        if (top < 4)
-            scroll_to(scroll_ + top - 4);
+        if (top < 0)
+            scroll_to(scroll_ + top);
         else if (top + height > view - 16)
             scroll_to(scroll_ + top + height - view + 16);
     }
@@ -169,7 +187,12 @@ bool CatalogView::handle_key(int key, bool shift) {
     }
     if (key == WXK_SPACE && !query_.empty())
         return false; // part of what is searched for
-    return navigate(std::vector<Control*>(tiles_.begin(), tiles_.end()), key, shift);
+    const std::vector<Control*> controls(tiles_.begin(), tiles_.end());
+    if (key != WXK_PAGEDOWN && key != WXK_PAGEUP)
+        return navigate(controls, key, shift);
+    for (int rows = std::max(1, viewport_->GetSize().y / row_height_); rows > 0; --rows)
+        navigate(controls, key == WXK_PAGEDOWN ? WXK_DOWN : WXK_UP, false);
+    return true;
 }
 
 bool CatalogView::handle_character(wxChar character) {
@@ -200,7 +223,7 @@ void CatalogView::begin_anew() {
 wxRect CatalogView::search_field() const {
     const wxSize size = GetClientSize();
     const int width = std::min(360, size.x / 3);
-    return all_.size() < kSearchFrom ? wxRect() : wxRect(size.x - kMargin - width, 40, width, kTouch + 4);
+    return all_.size() < kSearchFrom ? wxRect() : wxRect(size.x - left_ - width, 36, width, kTouch + 4);
 }
 
 void CatalogView::paint() {
@@ -213,7 +236,7 @@ void CatalogView::paint() {
     Canvas canvas(*gc, size);
     const wxRect search = search_field();
     const int field = search.width;
-    canvas.text(headline_, {kMargin, 40, size.x - 2 * kMargin - field - (field > 0 ? kGap : 0), 52},
+    canvas.text(headline_, {left_, 36 + top_, size.x - 2 * left_ - field - (field > 0 ? kGap : 0), 52},
                 font(Type::Display, true), p.ink);
     if (field > 0) {
         canvas.fill(search, p.surface, kRadius);
@@ -225,10 +248,10 @@ void CatalogView::paint() {
         if (!query_.empty())
             canvas.glyph(Glyph::Cross, {search.GetRight() - 34, search.y + 16, 20, 20}, p.muted);
     }
-    if (tiles_.empty()) {
+    if (tiles_.empty() && (complete_ || !query_.empty())) {
         const wxRect box = padded(wxRect(0, kHeader, size.x, size.y - kHeader), kMargin);
         const int middle = box.y + box.height / 2 - 80;
-        canvas.glyph(query_.empty() ? Glyph::Moon : Glyph::Search, {(size.x - 72) / 2, middle - 40, 72, 72},
+        canvas.glyph(query_.empty() ? Glyph::Tray : Glyph::Search, {(size.x - 72) / 2, middle - 40, 72, 72},
                      p.faint, 1.5);
         canvas.text(query_.empty() ? _("No demos here yet") : _("Nothing found"),
                     {box.x, middle + 50, box.width, 36}, font(Type::Title, true), p.ink, Align::Middle);
@@ -238,6 +261,10 @@ void CatalogView::paint() {
                     {box.x, middle + 92, box.width, 28}, font(Type::Body), p.muted, Align::Middle);
     }
     viewport_->Show(!tiles_.empty());
+    const int view = viewport_->GetSize().y;
+    if (const double all = content_height_; !tiles_.empty() && all > view)
+        canvas.scroll_mark({size.x - kScrollMark + 6, kHeader, 6, view - kMargin / 2}, scroll_ / all,
+                           (scroll_ + view) / all);
 }
 
 } // namespace kiosk

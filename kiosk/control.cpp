@@ -71,7 +71,9 @@ void Control::take_focus() {
     if (focused_control != nullptr && focused_control != this)
         focused_control->Refresh();
     focused_control = this;
-    SetFocus(); // what screen readers follow
+    SetFocus();
+    // What screen readers follow; the toolkit says it of active windows only.
+    atk_object_notify_state_change(gtk_widget_get_accessible(GetHandle()), ATK_STATE_FOCUSED, TRUE);
     Refresh();
     if (on_focus)
         on_focus();
@@ -141,6 +143,11 @@ bool navigate(std::span<Control* const> controls, int key, bool shift) {
     }
     if (key == WXK_NUMPAD_LEFT || key == WXK_NUMPAD_RIGHT || key == WXK_NUMPAD_UP || key == WXK_NUMPAD_DOWN)
         key = key - WXK_NUMPAD_LEFT + WXK_LEFT;
+    if ((key == WXK_HOME || key == WXK_END) && !there.empty()) {
+        set_keyboard_in_use(true);
+        (key == WXK_HOME ? there.front() : there.back())->take_focus();
+        return true;
+    }
     const bool arrow = key == WXK_LEFT || key == WXK_RIGHT || key == WXK_UP || key == WXK_DOWN;
     if ((!arrow && key != WXK_TAB) || there.empty())
         return false;
@@ -197,12 +204,10 @@ void Button::set_label(const wxString& label) {
 }
 
 int Button::wanted_width() {
-    const int text = label_.empty() ? 0 : GetTextExtent(label_).x;
     wxClientDC dc(this);
-    dc.SetFont(font(Type::Body, true));
-    const int exact = label_.empty() ? 0 : dc.GetTextExtent(label_).x;
-    return std::max(kTouch, std::max(exact, std::min(text, exact)) + (label_.empty() ? 0 : 40) +
-                                (glyph_ ? (label_.empty() ? kTouch : 28) : 0));
+    dc.SetFont(font(type_, true));
+    const int text = label_.empty() ? 0 : dc.GetTextExtent(label_).x + 40;
+    return std::max(kTouch, text + (glyph_ ? (label_.empty() ? kTouch : 28) : 0));
 }
 
 void Button::draw(Canvas& canvas, wxSize size) {
@@ -236,7 +241,7 @@ void Button::draw(Canvas& canvas, wxSize size) {
     if (focus_visible())
         canvas.outline(all, style_ == ButtonStyle::Primary ? p.ink : p.accent, 3, kRadius - 2);
     int x = 0;
-    const int text = label_.empty() ? 0 : canvas.measure(label_, font(Type::Body, true)).x;
+    const int text = label_.empty() ? 0 : canvas.measure(label_, font(type_, true)).x;
     const int width = text + (glyph_ ? 20 + (label_.empty() ? 0 : 8) : 0);
     x = (size.x - std::min(width, size.x - 16)) / 2;
     if (glyph_) {
@@ -244,7 +249,14 @@ void Button::draw(Canvas& canvas, wxSize size) {
         x += 28;
     }
     if (!label_.empty())
-        canvas.text(label_, {x, 0, size.x - x - 8, size.y}, font(Type::Body, true), ink);
+        canvas.text(label_, {x, 0, size.x - x - 8, size.y}, font(type_, true), ink);
+}
+
+void name_screen(wxWindow& window, const wxString& name) {
+    gtk_widget_set_can_focus(window.GetHandle(), FALSE);
+    AtkObject* accessible = gtk_widget_get_accessible(window.GetHandle());
+    atk_object_set_role(accessible, ATK_ROLE_PANEL);
+    atk_object_set_name(accessible, name.utf8_str());
 }
 
 void place(wxWindow* window, const wxRect& box) {

@@ -70,6 +70,7 @@ class Button final : public Control {
     void set_label(const wxString& label);
     void set_colours(const wxColour& background, const wxColour& ink) { over_ = background, ink_ = ink; }
     void set_behind(const wxColour& colour) { behind_ = colour; }
+    void set_type(Type type) { type_ = type; }
     [[nodiscard]] int wanted_width();
 
   protected:
@@ -79,9 +80,13 @@ class Button final : public Control {
   private:
     wxString label_;
     ButtonStyle style_;
+    Type type_ = Type::Body;
     std::optional<Glyph> glyph_;
     wxColour over_, ink_, behind_;
 };
+
+// What a window is called that only holds controls: the focus is never its own.
+void name_screen(wxWindow& window, const wxString& name);
 
 // Places a child window in left-to-right terms.
 void place(wxWindow* window, const wxRect& box);

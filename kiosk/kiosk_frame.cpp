@@ -1,5 +1,7 @@
 #include "kiosk/kiosk_frame.h"
 
+#include "kiosk/scene_picker.h"
+
 #include <algorithm>
 #include <wx/intl.h>
 
@@ -41,10 +43,9 @@ KioskFrame::KioskFrame(Settings settings, std::function<bool()> asked_to_stop)
     if (locked() && on_wayland())
         ShowFullScreen(true);
     lay_out();
+    const auto changed = [this] { CallAfter([this] { tiles_->show(catalog_->list(), catalog_->ready()); }); };
     catalog_ =
-        std::make_unique<Catalog>(Catalog::Options{settings_.folders, settings_.removable_media, [this] {
-                                                       CallAfter([this] { tiles_->show(catalog_->list()); });
-                                                   }});
+        std::make_unique<Catalog>(Catalog::Options{settings_.folders, settings_.removable_media, changed});
     timer_.Start(kTickMs);
     log_.note("kiosk-start");
 }

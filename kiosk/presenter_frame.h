@@ -4,8 +4,8 @@
 #include "kiosk/catalog.h"
 #include "kiosk/control.h"
 #include "kiosk/guest_process.h"
+#include "kiosk/scene_picker.h"
 #include "kiosk/settings.h"
-#include "kiosk/sheet.h"
 
 #include <wx/frame.h>
 #include <wx/timer.h>

@@ -42,9 +42,17 @@ int function_key(guint symbol) {
     case GDK_KEY_Down:
     case GDK_KEY_KP_Down:
         return WXK_DOWN;
+    case GDK_KEY_Home:
+    case GDK_KEY_KP_Home:
+        return WXK_HOME;
+    case GDK_KEY_End:
+    case GDK_KEY_KP_End:
+        return WXK_END;
     case GDK_KEY_Page_Up:
+    case GDK_KEY_KP_Page_Up:
         return WXK_PAGEUP;
     case GDK_KEY_Page_Down:
+    case GDK_KEY_KP_Page_Down:
         return WXK_PAGEDOWN;
     default:
         return 0;

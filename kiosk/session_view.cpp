@@ -14,6 +14,7 @@ constexpr int kPictureSide = 1600;
 SessionView::SessionView(wxWindow* parent) {
     SetBackgroundStyle(wxBG_STYLE_PAINT);
     Create(parent, wxID_ANY, wxDefaultPosition, wxDefaultSize, wxBORDER_NONE | wxWANTS_CHARS);
+    name_screen(*this, {});
     const auto make = [this](const wxString& label, ButtonStyle style, Glyph glyph,
                              std::function<void()> SessionView::*act) {
         auto* button = new Button(this, label, style, glyph);
@@ -36,6 +37,7 @@ SessionView::SessionView(wxWindow* parent) {
 void SessionView::begin(const Appliance& appliance, const std::optional<std::string>& scene) {
     title_ = wxString::FromUTF8(appliance.title);
     publisher_ = wxString::FromUTF8(appliance.publisher);
+    name_screen(*this, title_);
     picture_ = wxBitmap();
     const std::string name = scene ? *scene : appliance.start;
     for (const SceneCard& card : appliance.scenes)

@@ -2,7 +2,7 @@
 // is out of reach meanwhile, for fingers, keys and screen readers.
 #pragma once
 #include "kiosk/guest_process.h"
-#include "kiosk/sheet.h"
+#include "kiosk/message_sheet.h"
 
 #include <wx/frame.h>
 

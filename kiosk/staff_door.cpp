@@ -1,5 +1,6 @@
 #include "kiosk/staff_door.h"
 
+#include "kiosk/pin_sheet.h"
 #include "player/staff_pin.h"
 
 #include <wx/intl.h>

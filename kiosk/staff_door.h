@@ -5,6 +5,8 @@
 
 namespace kiosk {
 
+class PinSheet;
+
 class StaffDoor {
   public:
     StaffDoor(SheetHost& sheets, const KioskLog& log) : sheets_(sheets), log_(log) {}

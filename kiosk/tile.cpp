@@ -17,9 +17,9 @@ wxString refusal_sentence(Refusal refusal) {
     case Refusal::None:
         return {};
     case Refusal::Unsigned:
-        return _("Not signed by a publisher, so it will not be played.");
+        return _("Not signed by a publisher.");
     case Refusal::Changed:
-        return _("Changed or damaged since it was signed, so it will not be played.");
+        return _("Changed or damaged since it was signed.");
     case Refusal::Untrusted:
         return _("This computer does not trust its publisher yet.");
     case Refusal::Expired:
@@ -29,11 +29,11 @@ wxString refusal_sentence(Refusal refusal) {
     case Refusal::Unreadable:
         return _("This file cannot be read as a demo.");
     case Refusal::Over:
-        return _("Its publisher offered it until a day that has passed.");
+        return _("Its publisher's offer has ended.");
     case Refusal::Forbidden:
         return _("The rules of this computer do not allow it.");
     case Refusal::Rules:
-        return _("The rules of this computer cannot be read: staff have to look at them.");
+        return _("The rules of this computer cannot be read. Please tell staff.");
     }
     return {};
 }
@@ -86,18 +86,22 @@ void Tile::draw(Canvas& canvas, wxSize size) {
 
     const int left = 20, width = size.x - 40;
     int y = picture_height + 14;
-    canvas.text(utf8(appliance_->title), {left, y, width, 28}, font(Type::Heading, true),
-                refused ? p.muted : p.ink);
-    y += 32;
+    // A title that takes two lines leaves one to the description.
+    const auto title = canvas.wrap(utf8(appliance_->title), width, font(Type::Heading, true), 2);
+    for (const wxString& line : title) {
+        canvas.text(line, {left, y, width, 28}, font(Type::Heading, true), refused ? p.muted : p.ink);
+        y += 32;
+    }
+    const int lines = title.size() > 1 ? 1 : 2;
     const int foot = size.y - 36;
     if (refused) {
         canvas.paragraph(refusal_sentence(appliance_->refusal), {left, y, width, foot - y}, font(Type::Body),
-                         p.bad, 3);
+                         p.bad, lines);
         canvas.glyph(Glyph::Lock, {left - 2, foot, 20, 20}, p.faint);
         canvas.text(_("Not available"), {left + 24, foot - 2, width - 24, 24}, font(Type::Small), p.muted);
         return;
     }
-    canvas.paragraph(utf8(appliance_->line), {left, y, width, foot - y}, font(Type::Body), p.muted, 2);
+    canvas.paragraph(utf8(appliance_->line), {left, y, width, foot - y}, font(Type::Body), p.muted, lines);
     int right = 0;
     if (const auto minutes = appliance_->duration ? appliance_->duration : appliance_->minutes) {
         const wxString text = duration_text(*minutes);

@@ -75,19 +75,33 @@ if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked fo
         echo "kiosk-session: the screen may go dark: xset (x11-xserver-utils) failed" >&2
 fi
 
+# Asked to stop, it lets the kiosk end first: a session that somebody plays is put away, and nothing stays behind.
+kiosk= stopping=
+trap 'stopping=1; [ -z "$kiosk" ] || kill -TERM "$kiosk"' HUP INT TERM
+
 quick=0
-while [ "$quick" -lt 5 ]; do
+while [ "$quick" -lt 5 ] && [ -z "$stopping" ]; do
     began=$(date +%s)
-    {}
+    {} &
+    kiosk=$!
+    [ -z "$stopping" ] || kill -TERM "$kiosk"
+    wait "$kiosk"
     status=$?
+    while kill -0 "$kiosk" 2>/dev/null; do # only the waiting was interrupted
+        wait "$kiosk"
+        status=$?
+    done
+    kiosk=
     case $status in
-        0) exit 0 ;; # staff left
+        0) exit 0 ;; # staff left, or it was asked to stop
         2) exit 2 ;; # wrong arguments: another try would be no better
     esac
+    [ -z "$stopping" ] || exit 1
     echo "kiosk-session: the kiosk ended with status $status; starting it again" >&2
     if [ $(($(date +%s) - began)) -lt 10 ]; then quick=$((quick + 1)); else quick=0; fi
     sleep 1
 done
+[ -z "$stopping" ] || exit 0
 echo "kiosk-session: the kiosk does not stay up" >&2
 exit 1
 )",

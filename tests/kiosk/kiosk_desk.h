@@ -54,6 +54,8 @@ struct KioskDesk : Desk {
         REQUIRE(run("pin set < pin.txt") == 0);
     }
 
+    std::string bus; // the D-Bus that kiosks are on; empty: none
+
     // Everything the kiosk and its sessions noted.
     [[nodiscard]] std::vector<json> events(const std::string& kind = {}) const {
         std::vector<json> found;
@@ -92,8 +94,10 @@ inline void enter(const std::string& path, const std::string& display) {
 
 class Kiosk {
   public:
-    Kiosk(KioskDesk& desk, XServer& x, std::vector<std::string> more = {}) : desk_(desk), x_(x) {
-        pid = start(std::move(more));
+    enum class Start : uint8_t { Kiosk, Command }; // encore-kiosk with these arguments, or what they say
+    Kiosk(KioskDesk& desk, XServer& x, std::vector<std::string> more = {}, Start what = Start::Kiosk)
+        : desk_(desk), x_(x) {
+        pid = what == Start::Kiosk ? start(std::move(more)) : launch(std::move(more));
     }
     // As these words say: an executable and its arguments, those of the kiosk added.
     Kiosk(KioskDesk& desk, XServer& x, std::vector<std::string> more, std::vector<std::string> program)
@@ -111,9 +115,16 @@ class Kiosk {
         words.insert(words.end(),
                      {"--catalog", desk_.path + "/catalog", "--no-removable", "--theme", "light"});
         words.insert(words.end(), more.begin(), more.end());
+        return launch(std::move(words));
+    }
+    pid_t launch(std::vector<std::string> words) {
         const pid_t child = ::fork();
         if (child == 0) {
             enter(desk_.path, x_.name);
+            if (!desk_.bus.empty()) { // screen readers find what is on it
+                ::setenv("DBUS_SESSION_BUS_ADDRESS", desk_.bus.c_str(), 1);
+                ::unsetenv("NO_AT_BRIDGE");
+            }
             const int out = ::open((desk_.path + "/kiosk.txt").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
             ::dup2(out, 1);
             ::dup2(out, 2);

@@ -203,8 +203,8 @@ TEST_CASE("kiosk: the catalog's folder may go and come back; what is refused sta
     });
     auto& [desk, x, kiosk] = room;
     CHECK_FALSE(kiosk.sees(0x3344CC)); // nothing of what an untrusted bundle claims is shown
-    const Place alpha = kiosk.place_of(kAlpha);
-    CHECK(kiosk.click(alpha.x + 100, alpha.y + 460)); // the tile in the second row
+    const Place alpha = kiosk.place_of(kAlpha), beta = kiosk.place_of(kBeta);
+    CHECK(kiosk.click(alpha.x + 3 * (beta.x - alpha.x) + 100, alpha.y + 60)); // the last tile in the row
     CHECK(eventually([&] { return kiosk.shows_sheet(); }, 5));
     CHECK(kiosk.guests().empty());
     CHECK(kiosk.key("Escape"));
