@@ -119,10 +119,12 @@ void CatalogView::choose_grid(const wxSize& size) {
     for (columns_ = std::min({2, most, count});; ++columns_) {
         width = std::min(room / columns_ - kGap, count == 1 ? kOnlyTile : kWidestTile);
         rows = (count + columns_ - 1) / columns_;
-        row_height_ = Tile::height_for(width) + kGap;
-        if (columns_ >= most || rows * row_height_ <= height)
+        if (columns_ >= most || rows * (Tile::least_height(width) + kGap) <= height)
             break;
     }
+    row_height_ = Tile::height_for(width) + kGap;
+    if (rows * row_height_ > height && rows * (Tile::least_height(width) + kGap) <= height)
+        row_height_ = height / rows;
     left_ = tiles_.empty() && query_.empty() ? kMargin : (size.x - columns_ * (width + kGap) + kGap) / 2;
     top_ = rows == 1 && query_.empty() && !tiles_.empty() ? std::max(0, (height - row_height_) / 3) : 0;
 }

@@ -2,6 +2,7 @@
 #include "kiosk/kiosk_frame.h"
 #include "kiosk/presenter_frame.h"
 #include "kiosk/runtime_folder.h"
+#include "kiosk/seat.h"
 #include "player/installed_files.h"
 #include "player/operator_settings.h"
 #include "player/stop_signals.h"
@@ -67,6 +68,7 @@ class App final : public wxApp {
         wxImage::AddHandler(new wxPNGHandler);
         choose_language();
         set_theme(settings.theme);
+        choose_scale();
         if (presented)
             new PresenterFrame(settings, *presented, player::StopSignals::asked);
         else

@@ -1,5 +1,6 @@
 #include "kiosk/seat.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <gdk/gdkkeysyms.h>
@@ -11,6 +12,8 @@
 
 namespace kiosk {
 namespace {
+
+constexpr int kDenseFrom = 1800; // rows of pixels on which one size would be too small to touch
 
 Display* x_display() { return GDK_DISPLAY_XDISPLAY(gdk_display_get_default()); }
 GdkWindow* gdk_window(wxFrame& frame) { return gtk_widget_get_window(frame.GetHandle()); }
@@ -112,6 +115,16 @@ wxRect screen_rect() {
     GdkRectangle box{};
     gdk_monitor_get_geometry(monitor, &box);
     return {box.x, box.y, box.width, box.height};
+}
+
+void choose_scale() {
+    // A desktop's settings daemon owns this selection (XSETTINGS 0.5) and knows better.
+    const Atom settings = XInternAtom(x_display(), "_XSETTINGS_S0", False);
+    if (std::getenv("GDK_SCALE") != nullptr || XGetSelectionOwner(x_display(), settings) != None)
+        return;
+    const wxRect screen = screen_rect();
+    if (std::min(screen.width, screen.height) >= kDenseFrom)
+        gdk_x11_display_set_window_scale(gdk_display_get_default(), 2);
 }
 
 std::optional<wxPoint> other_display(wxFrame& frame) {

@@ -11,6 +11,9 @@
 namespace kiosk {
 
 [[nodiscard]] bool display_there(); // before the toolkit starts, which would say it in its own words
+// Before the first window: twice the size on a screen that is made for it and where nobody has said so, which
+// in a session of the kiosk's own nobody does.
+void choose_scale();
 [[nodiscard]] std::chrono::milliseconds seat_idle(); // since the last key, click or movement of anyone
 
 // The X server is one inside a Wayland compositor: there, no X11 client keeps others' windows and keys away,

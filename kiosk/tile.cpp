@@ -55,6 +55,7 @@ Tile::Tile(wxWindow* parent, std::shared_ptr<const Appliance> appliance)
 }
 
 int Tile::height_for(int width) { return width * 9 / 16 + kTextHeight; }
+int Tile::least_height(int width) { return width * 47 / 100 + kTextHeight; }
 
 void Tile::draw(Canvas& canvas, wxSize size) {
     const Palette& p = palette();

@@ -14,7 +14,8 @@ class Tile final : public Control {
     Tile(wxWindow* parent, std::shared_ptr<const Appliance> appliance);
     [[nodiscard]] const Appliance& appliance() const { return *appliance_; }
     [[nodiscard]] bool is(const std::shared_ptr<const Appliance>& other) const { return appliance_ == other; }
-    static int height_for(int width);
+    static int height_for(int width);   // with all of a picture 16 to 9
+    static int least_height(int width); // with the lower part of it cut off
 
   protected:
     void draw(Canvas& canvas, wxSize size) override;
