@@ -13,6 +13,7 @@ namespace {
 
 constexpr int kTickMs = 20;
 constexpr auto kFailureShownFor = 20s;
+constexpr auto kTimeUpShownFor = 10s;
 constexpr auto kSheetLeftFor = 60s;  // without a touch: nobody is in front of it
 constexpr auto kWakingLasts = 500ms; // the touch that ends the show, until it is over
 
@@ -249,8 +250,10 @@ void KioskFrame::watch_clock() {
         end_session("idle");
         break;
     case Phase::TimeOver:
-        if (!sheets_.is_staffs()) // who give it more time just now
+        if (!sheets_.is_staffs()) { // who give it more time just now
             end_session("time");
+            tell_time_is_up();
+        }
         break;
     case Phase::IdleWarning:
         if (sheets_.kind() != Kind::Idle && !sheets_.is_staffs())
@@ -274,6 +277,22 @@ void KioskFrame::watch_clock() {
             sheets_.close();
         break;
     }
+}
+
+// Whoever played until now is told why the tiles are back; whoever comes next need not be.
+void KioskFrame::tell_time_is_up() {
+    tiles_->Update(); // they are what the message lies on
+    auto* sheet =
+        new MessageSheet(this, sheets_.backdrop(),
+                         {Glyph::Clock,
+                          false,
+                          _("Time is up"),
+                          _("The demo is as it was, for the next visitor. Thank you for trying it."),
+                          {},
+                          {sheets_.closing(_("Show all demos"))}});
+    sheet->on_cancel = [this] { sheets_.close(); };
+    sheets_.open(SheetHost::Kind::Message, sheet);
+    sheets_.close_after(kTimeUpShownFor);
 }
 
 void KioskFrame::jump(const std::string& scene) {

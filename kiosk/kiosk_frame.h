@@ -33,6 +33,7 @@ class KioskFrame final : public wxFrame {
     void end_session(const char* why);
     void mourn(const Sessions::Loss& loss);
     void watch_clock();
+    void tell_time_is_up();
     void jump(const std::string& scene);
     void restart();
     void open_scenes();

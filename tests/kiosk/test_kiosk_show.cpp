@@ -109,6 +109,21 @@ TEST_CASE("kiosk: staff add the operator's minutes to a session by PIN, and the 
     CHECK(kiosk.end() == 0);
 }
 
+TEST_CASE("kiosk: when its time is up a session ends with a word to who played it", "[kiosk]") {
+    Room room("[policy]\nmax_minutes = 1\n");
+    auto& [desk, x, kiosk] = room;
+    REQUIRE(kiosk.starts(kAlpha));
+    CHECK(kiosk.key("w"));
+    // The ribbon warns for the last seconds, and nothing covers the guest.
+    REQUIRE(eventually([&] { return desk.noted("kiosk-session-end"); }, 70));
+    CHECK(desk.last("kiosk-session-end", "why") == "time");
+    CHECK(eventually([&] { return kiosk.shows_sheet(); }, 3));
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 15)); // by itself
+    CHECK(eventually([&] { return desk.noted("kiosk-receipt"); }, 15));
+    CHECK(desk.last("kiosk-receipt", "pristine").size() == 64);
+    CHECK(kiosk.end() == 0);
+}
+
 TEST_CASE("kiosk: a drive that comes brings its tiles, and takes them along when it goes", "[kiosk]") {
     KioskDesk desk;
     desk.rules("");
