@@ -273,6 +273,7 @@ base::Result<Manifest> from_json(const json& root) {
     const json* machine = TRY(member(root, "machine"));
     m.machine.memory = TRY(number<uint64_t>(*machine, "memory"));
     m.machine.sound = TRY(optional_flag(*machine, "sound")).value_or(false);
+    m.machine.network = TRY(optional_flag(*machine, "network")).value_or(false);
     m.boot = TRY(boot_from_json(*TRY(member(root, "boot"))));
     for (const json& item : *TRY(list(root, "media", kMaxMedia))) {
         std::string kind = TRY(text(item, "kind"));
@@ -340,6 +341,8 @@ std::string write_manifest(const Manifest& m) {
     root["machine"] = {{"memory", m.machine.memory}};
     if (m.machine.sound)
         root["machine"]["sound"] = true;
+    if (m.machine.network)
+        root["machine"]["network"] = true;
     json& boot = root["boot"];
     boot["order"] = json::array();
     for (MediaKind kind : m.boot.order)

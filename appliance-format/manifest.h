@@ -35,8 +35,9 @@ struct ApplianceInfo {
 };
 
 struct MachineInfo {
-    uint64_t memory = 0; // bytes, whole MiB
-    bool sound = false;  // an AC'97 controller; machines and their scenes from before it have none
+    uint64_t memory = 0;  // bytes, whole MiB
+    bool sound = false;   // an AC'97 controller; machines and their scenes from before it have none
+    bool network = false; // an RTL8139 network card; likewise
     bool operator==(const MachineInfo&) const = default;
 };
 
@@ -106,8 +107,9 @@ struct Manifest {
     [[nodiscard]] const Scene* find_scene(std::string_view name) const;
 };
 
-// Critical features beyond the session's rules: the machine has a sound device.
+// Critical features beyond the session's rules: the machine has a sound device, a network card.
 inline constexpr const char* kSoundDevice = "sound";
+inline constexpr const char* kNetworkCard = "network";
 
 // Canonical JSON.
 [[nodiscard]] std::string write_manifest(const Manifest& manifest);

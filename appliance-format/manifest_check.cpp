@@ -14,7 +14,9 @@ namespace appliance_format {
 namespace {
 
 // Critical features this reader understands beyond version 1, which has scenes and shared packs in it.
-bool is_known(std::string_view feature) { return feature == kSessionRules || feature == kSoundDevice; }
+bool is_known(std::string_view feature) {
+    return feature == kSessionRules || feature == kSoundDevice || feature == kNetworkCard;
+}
 
 constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kMinMemory = 16 * kMiB, kMaxMemory = 3072 * kMiB;

@@ -46,6 +46,8 @@ base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path,
         manifest.critical_features.emplace_back(kSessionRules);
     if (recipe.machine.sound)
         manifest.critical_features.emplace_back(kSoundDevice);
+    if (recipe.machine.network)
+        manifest.critical_features.emplace_back(kNetworkCard);
     manifest.boot.cmdline = recipe.cmdline;
     manifest.boot.order = recipe.order;
     auto add = [&](const Recipe::File& file, std::string blob) -> base::Result<std::string> {

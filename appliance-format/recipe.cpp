@@ -71,8 +71,9 @@ class RecipeReader : TomlReader {
     }
 
     base::Result<> read_machine(const toml::table* table) {
-        TRY(only(*table, "[machine]", {"memory", "sound"}));
+        TRY(only(*table, "[machine]", {"memory", "sound", "network"}));
         recipe_.machine.sound = TRY(flag(*table, "sound", false));
+        recipe_.machine.network = TRY(flag(*table, "network", false));
         std::string size = TRY(text(*table, "memory", Need::Required));
         uint64_t number = 0;
         auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);

@@ -21,6 +21,7 @@ struct MachineChanges {
     // Not a wish of the person's: what the session's policy says.
     bool reset_ends_machine = false;
     std::shared_ptr<vmm::AudioPort> audio{}; // who hears the machine; null: nobody
+    bool network = false;                    // whether its network card, if it has one, is connected
 };
 
 // A machine's configuration, and what the session keeps a hand on.
@@ -52,7 +53,7 @@ class BundleMachine {
 
     const appliance_format::Bundle& bundle_;
     uint64_t memory_bytes_ = 0;
-    bool changed_ = false, reset_ends_machine_ = false;
+    bool changed_ = false, reset_ends_machine_ = false, network_ = false;
     std::shared_ptr<vmm::AudioPort> audio_;
     std::shared_ptr<vmm::BlockPort> extra_cdrom_;
     std::shared_ptr<vmm::KernelBoot> kernel_;

@@ -31,6 +31,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
+    session->options_.changes.network = session->policy_.network();
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
     session->budget_ = std::make_shared<OverlayBudget>(
@@ -112,6 +113,7 @@ base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_
         [this](std::string_view name) { return open_blob(name); }));
     configured.config.platform.serial = serial_;
     configured.config.platform.identity = identity_->machine();
+    network_ = configured.config.platform.network;
     std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
     if (moment() != nullptr)
         saved =

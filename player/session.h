@@ -185,6 +185,7 @@ class Session {
     std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
     std::chrono::seconds played_before_{0};                // by the sessions that were saved
     std::vector<std::shared_ptr<OverlayPort>> overlays_;
+    std::shared_ptr<vmm::NetworkPort> network_; // the machine's; null: none, or not allowed
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left

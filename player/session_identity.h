@@ -22,7 +22,7 @@ class SessionIdentity {
     [[nodiscard]] std::array<uint8_t, 6> mac() const; // locally administered, unicast
     [[nodiscard]] std::array<uint8_t, 16> generation_id() const;
     [[nodiscard]] std::array<uint8_t, 32> seed() const;
-    [[nodiscard]] vmm::MachineIdentity machine() const { return {generation_id(), seed()}; }
+    [[nodiscard]] vmm::MachineIdentity machine() const { return {generation_id(), seed(), mac()}; }
     [[nodiscard]] std::string generation_text() const; // hexadecimal, in the order of the bytes in memory
 
     // The machine begins again: from now on a fresh identity has another generation ID and seed.

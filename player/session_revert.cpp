@@ -49,6 +49,8 @@ base::Result<void> Session::replace_machine() {
     budget_->room().abandon();
     old->stop();
     old->wait(-1);
+    if (network_) // others may hold the old machine for a while
+        network_->disconnect();
     identity_->renew();
     auto fresh = TRY(build(old->time_of_day()));
     const std::lock_guard lock(mutex_);

@@ -22,6 +22,11 @@ constexpr std::chrono::seconds kIdleWarning(30); // at most half of the idle tim
 base::Result<void> Session::check_policy() {
     if (options_.purpose == SessionOptions::Purpose::Author) {
         appliance_format::Policy own;
+        if (manifest().policy.network.value_or(false)) { // the operator's word on that holds for everybody
+            if (!options_.operator_files)
+                options_.operator_files = TRY(load_operator_files());
+            own.network = effective_policy(manifest(), *options_.operator_files).network();
+        }
         own.clock = manifest().policy.clock;
         own.identity = manifest().policy.identity;
         own.power_off_ends_session = manifest().policy.power_off_ends_session;

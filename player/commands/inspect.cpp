@@ -37,6 +37,11 @@ void print_human(const format::Bundle& bundle, const std::string& signature) {
     row("signature", signature);
     row("size", human_size(bundle.file_size()));
     row("memory", human_size(m.machine.memory));
+    if (m.machine.sound)
+        row("sound", "an AC'97 device");
+    if (m.machine.network)
+        row("network",
+            m.policy.network.value_or(false) ? "an RTL8139 card" : "an RTL8139 card, not connected");
     if (!m.boot.kernel.empty())
         row("kernel", m.boot.cmdline.empty() ? "yes" : "with: " + m.boot.cmdline);
     for (const format::Medium& medium : m.media)

@@ -58,9 +58,12 @@ ordered_json value_json(const format::EffectivePolicy& effective, format::Rule r
 }
 
 // What this version of Encore does whatever the rule says.
-const char* remark(format::Rule rule) {
+const char* remark(format::Rule rule, const format::EffectivePolicy& effective,
+                   const format::Manifest& manifest) {
     if (rule == format::Rule::Clipboard)
         return "this version shares no clipboard in any case";
+    if (rule == format::Rule::Network && effective.network() && !manifest.machine.network)
+        return "but the machine has no network card";
     return "";
 }
 
@@ -118,7 +121,7 @@ base::Result<> explain(const Options& options) {
     }
     for (size_t i = 0; i < format::kRules; ++i) {
         const auto rule = static_cast<format::Rule>(i);
-        const std::string note = remark(rule);
+        const std::string note = remark(rule, effective, bundle->manifest());
         fmt::print("{:<23} {:<24} {}{}{}\n", format::to_string(rule), effective.value_text(rule),
                    effective.source_text(rule), note.empty() ? "" : "; ", note);
     }

@@ -188,6 +188,23 @@ def benchmark_guest():
     return kernel, cached("benchmark.cpio", sorted(kit.SOURCES.iterdir()), build)
 
 
+def network_guest():
+    """The installer's kernel, drivers and tools, with an /init of ours over its own."""
+    kernel, initrd = installer_files()
+    script = Path(__file__).resolve().parent / "network" / "init"
+
+    def build(target):
+        archive = kit.Initramfs()
+        archive.add("init", kit.Initramfs.FILE, script.read_bytes())
+        over = target.with_suffix(".over")
+        archive.write(over)
+        base = initrd.read_bytes()  # archives follow each other at multiples of four bytes
+        target.write_bytes(base + bytes(-len(base) % 4) + over.read_bytes())
+        over.unlink()
+
+    return kernel, cached("network.cpio", [script, initrd], build)
+
+
 # Drivers of that kernel for guests that need them, in the order of loading.
 SOUND_MODULES = ["soundcore", "snd", "snd-timer", "snd-pcm", "ac97_bus", "snd-ac97-codec", "snd-intel8x0"]
 DISPLAY_MODULES = ["drm", "drm_kms_helper", "ttm", "drm_ttm_helper", "drm_vram_helper", "bochs"]

@@ -35,8 +35,9 @@ struct KernelBoot {
 
 // What tells this machine from others that began at the same moment.
 struct MachineIdentity {
-    std::array<uint8_t, 16> generation_id{}; // see devices/generation_id.cpp
-    std::array<uint8_t, 32> seed{};          // for guests' random number generators
+    std::array<uint8_t, 16> generation_id{};            // see devices/generation_id.cpp
+    std::array<uint8_t, 32> seed{};                     // for guests' random number generators
+    std::array<uint8_t, 6> mac{0x02, 0, 0, 0, 0, 0x01}; // of the network card
 };
 
 struct PlatformConfig {
@@ -46,10 +47,12 @@ struct PlatformConfig {
     std::vector<Medium> media; // order within a kind is the drive order; at most 4 IDE, 2 floppy
     std::vector<BootDevice> boot_order{BootDevice::Disk, BootDevice::Cdrom, BootDevice::Floppy};
     std::shared_ptr<KernelBoot> kernel;
-    std::shared_ptr<CharPort> serial; // COM1; may be null
-    bool sound = false;               // the machine has a sound device
-    std::shared_ptr<AudioPort> audio; // who hears it; null: nobody
-    uint64_t rtc_start_seconds = 0;   // Unix time at power-on; 0 = host time
+    std::shared_ptr<CharPort> serial;     // COM1; may be null
+    bool sound = false;                   // the machine has a sound device
+    std::shared_ptr<AudioPort> audio;     // who hears it; null: nobody
+    bool network_card = false;            // the machine has a network card
+    std::shared_ptr<NetworkPort> network; // what its cable leads to; null: it is not plugged in
+    uint64_t rtc_start_seconds = 0;       // Unix time at power-on; 0 = host time
     uint32_t vram_bytes = 16u << 20;
     MachineIdentity identity; // of the present session: arrive() changes it
 };

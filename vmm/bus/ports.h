@@ -42,6 +42,23 @@ class AudioPort {
     virtual void silence() = 0;
 };
 
+// The far end of a network card's cable. send() and receive() are called on the vCPU thread (the session's
+// while that is at rest) and must not block; both ends keep bounded queues.
+class NetworkPort {
+  public:
+    static constexpr size_t kMaxFrame = 1514; // Ethernet header and 1500 bytes; no frame check sequence
+    virtual ~NetworkPort() = default;
+    // A frame of the guest's. False: there is no room now; `ready` is called when there is.
+    virtual bool send(std::span<const uint8_t> frame) = 0;
+    // The next frame for the guest; returns its length, 0 when there is none.
+    virtual size_t receive(std::span<uint8_t, kMaxFrame> frame) = 0;
+    // Called from any thread when frames wait where none did, or when there is room again. When this returns
+    // the one set before is not running and will not be called any more.
+    virtual void set_ready(std::function<void()> ready) = 0;
+    // The machine is elsewhere in time: every connection is closed, frames on their way are dropped.
+    virtual void disconnect() = 0;
+};
+
 // What is on screen. 32-bit XRGB pixels, rows tightly packed.
 struct Picture {
     uint32_t width = 0, height = 0;

@@ -9,7 +9,8 @@
 #include <vector>
 
 // clang-format off
-// The interrupt controller first: the others' lines end there. The backdoor follows the PS/2 mouse it uses.
+// The interrupt controller first: the others' lines end there. The backdoor follows the PS/2 mouse it uses,
+// the network card what else is told of another identity.
 #define VMM_DEVICES(X) \
     X(pic8259) \
     X(pit8254) \
@@ -29,6 +30,7 @@
     X(piix4_pm) \
     X(ich_ac97) \
     X(generation_id) \
+    X(rtl8139) \
     X(fw_cfg) \
     X(kernel_boot)
 
