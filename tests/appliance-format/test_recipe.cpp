@@ -41,6 +41,24 @@ TEST_CASE("recipe: the documented recipe is read", "[recipe]") {
     CHECK(recipe->policy.identity == IdentityPolicy::Same);
 }
 
+TEST_CASE("recipe: a network card is there when asked for, and players must know it", "[recipe]") {
+    CHECK_FALSE(parse_recipe(kHead, "r.toml")->machine.network);
+    Folder folder;
+    for (const bool wanted : {false, true}) {
+        auto recipe = parse_recipe(kHead + (wanted ? "network = true\n" : ""), folder / "r.toml");
+        REQUIRE(recipe);
+        CHECK(recipe->machine.network == wanted);
+        REQUIRE(pack_recipe(*recipe, "r.toml", folder / "x.encore", nullptr, {.progress = {}}));
+        const auto bundle = Bundle::open(folder / "x.encore");
+        REQUIRE(bundle);
+        CHECK((*bundle)->manifest().machine.network == wanted);
+        CHECK((*bundle)->manifest().critical_features.size() == (wanted ? 1u : 0u));
+        // Without one the manifest is what it was before there were any.
+        CHECK(((*bundle)->manifest_json().find("network") != std::string::npos) == wanted);
+    }
+    CHECK(at_line(kHead + "network = 1\n", 5, "true or false"));
+}
+
 TEST_CASE("recipe: the boot order defaults to the media there are", "[recipe]") {
     auto recipe = parse_recipe(kHead + "[[cdrom]]\nimage = \"a\"\n[[disk]]\nimage = \"b\"\n", "r.toml");
     REQUIRE(recipe);

@@ -5,17 +5,20 @@
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
 
+#include <array>
 #include <chrono>
+#include <string_view>
 #include <thread>
 
 using namespace vmm;
 
 namespace {
 
-std::unique_ptr<Machine> make_machine() {
+std::unique_ptr<Machine> make_machine(bool network_card) {
     MachineConfig config;
     config.platform.ram_bytes = 16u << 20;
     config.platform.vram_bytes = 1u << 20;
+    config.platform.network_card = network_card;
     auto machine = Machine::create(config);
     VERIFY(machine);
     return std::move(*machine);
@@ -24,9 +27,13 @@ std::unique_ptr<Machine> make_machine() {
 } // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-    static std::unique_ptr<Machine> machine = make_machine();
-    if (machine->exit_reason() != ExitReason::None) // the last one turned itself off
-        machine = make_machine();
+    // A state of a card needs a machine that has it, and the other way round.
+    static std::array<std::unique_ptr<Machine>, 2> machines;
+    const bool card =
+        std::string_view(reinterpret_cast<const char*>(data), size).find("rtl8139") != std::string_view::npos;
+    std::unique_ptr<Machine>& machine = machines[card ? 1 : 0];
+    if (machine == nullptr || machine->exit_reason() != ExitReason::None) // the last one turned itself off
+        machine = make_machine(card);
     auto loaded = machine->load_state({data, size});
     VERIFY(loaded || !loaded.error().message.empty());
     if (!loaded)

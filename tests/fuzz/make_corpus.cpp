@@ -161,6 +161,15 @@ int main(int argc, char** argv) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     machine->pause();
     put(out + "/device_state/firmware", *machine->save_state());
+    config.platform.network_card = true;
+    put(out + "/device_state/network", *(*vmm::Machine::create(config))->save_state());
+    // A question by ARP, and a packet to the name server.
+    put(out + "/network_frame/name",
+        Bytes{42,   0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2,    0,  0,    0,    0,    1,    0x08, 0x06, 0, 1,
+              0x08, 0, 6,    4,    0,    1,    2,    0,    0,    0,  0,    1,    10,   0,    2,    15,   0, 0,
+              0,    0, 0,    0,    10,   0,    2,    2,    42,   0,  0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2, 0,
+              0,    0, 0,    1,    0x08, 0,    0x45, 0,    0,    28, 0,    0,    0x40, 0,    64,   17,   0, 0,
+              10,   0, 2,    15,   10,   0,    2,    3,    0x10, 0,  0,    53,   0,    8,    0,    0});
     put(out + "/safe_path/plain", "blobs/chunks.0");
     put(out + "/safe_path/escape", "a/../../b");
 }

@@ -92,6 +92,26 @@ TEST_CASE("policy explain: every rule with its origin; what would loosen is list
     }
 }
 
+TEST_CASE("policy explain: a network that is allowed to a machine without a card is pointed out",
+          "[policy]") {
+    Desk desk("[policy]\nnetwork = true\n");
+    REQUIRE(desk.run("policy explain x.encore") == 0);
+    CHECK(desk.output.find("but the machine has no network card") != std::string::npos);
+    std::string recipe = desk.read("r.toml");
+    recipe.replace(recipe.find("memory"), 0, "network = true\n");
+    desk.write("r.toml", recipe);
+    REQUIRE(desk.run("pack r.toml -o card.encore --key k.key --cert k.crt") == 0);
+    REQUIRE(desk.run("policy explain card.encore") == 0);
+    CHECK(desk.output.find("no network card") == std::string::npos);
+    REQUIRE(desk.run("inspect card.encore") == 0);
+    CHECK(desk.output.find("RTL8139") != std::string::npos);
+    operator_says(desk, "[policy]\nnetwork = false\n");
+    REQUIRE(desk.run("policy explain card.encore --json") == 0);
+    const json network = json::parse(desk.output)["rules"]["network"];
+    CHECK(network["value"] == false);
+    CHECK(network["from"] == "operator");
+}
+
 TEST_CASE("session: ends when nobody touches it, says so before, and goes on when somebody does",
           "[session]") {
     Desk desk("[policy]\nidle_seconds = 120\n");
