@@ -42,10 +42,12 @@ TEST_CASE("recipe: the documented recipe is read", "[recipe]") {
 }
 
 TEST_CASE("recipe: a network card is there when asked for, and players must know it", "[recipe]") {
-    CHECK_FALSE(parse_recipe(kHead, "r.toml")->machine.network);
     Folder folder;
+    std::ofstream(folder / "disk.img", std::ios::binary) << std::string(512, 'x');
     for (const bool wanted : {false, true}) {
-        auto recipe = parse_recipe(kHead + (wanted ? "network = true\n" : ""), folder / "r.toml");
+        auto recipe =
+            parse_recipe(kHead + (wanted ? "network = true\n" : "") + "[[disk]]\nimage = \"disk.img\"\n",
+                         folder / "r.toml");
         REQUIRE(recipe);
         CHECK(recipe->machine.network == wanted);
         REQUIRE(pack_recipe(*recipe, "r.toml", folder / "x.encore", nullptr, {.progress = {}}));
