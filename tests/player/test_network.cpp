@@ -89,6 +89,8 @@ Frame make(const Packet& packet) {
         put16(frame, 38, static_cast<uint32_t>(length)); // no checksum (RFC 768)
         return frame;
     }
+    if (packet.protocol != kTcp)
+        return frame;
     frame[46] = 5 << 4;
     frame[47] = packet.flags;
     put16(frame, 48, 0x2000);
