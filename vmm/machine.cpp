@@ -425,6 +425,8 @@ void Machine::prefer_picture_size(uint32_t width, uint32_t height) {
 }
 
 base::Result<std::vector<uint8_t>> Machine::Impl::save() {
+    platform->events
+        .run_all(); // a key let go just before belongs to the moment; elsewhere it would stay down
     for (auto& device : devices)
         device->quiesce();
     base::StateArchive archive;

@@ -226,6 +226,21 @@ TEST_CASE("saved session: the wrong bundle, none, and a damaged file are clear e
     CHECK(desk.leftovers() == 0);
 }
 
+TEST_CASE("saved session: a key that was on its way when the machine was saved is in the file", "[saved]") {
+    SceneDesk desk;
+    {
+        auto session = desk.open();
+        session->start();
+        session->machine()->pause();
+        session->machine()->key({0x1E, true}); // nobody at rest takes it
+        REQUIRE(session->save(desk.path + "/kept.session", Session::AfterSave::End));
+    }
+    auto session = desk.open("kept.session");
+    session->start();
+    uint64_t heard = 0;
+    CHECK(hears(*session, heard, "key 1e"));
+}
+
 // ------------------------------------------------------------------------------------------------ full disks
 
 TEST_CASE("full disk: the guest is paused, says why, and goes on by itself when there is room", "[full]") {
