@@ -62,6 +62,7 @@ struct Machine::Impl final : SystemControl {
     void loop();
     void sleep_halted();
     void end(ExitReason reason, base::Error why = {});
+    void settle();
     base::Result<std::vector<uint8_t>> save();
     base::Result<std::vector<uint8_t>> save_apart(); // without video memory
     void promise_tsc();
@@ -424,9 +425,14 @@ void Machine::prefer_picture_size(uint32_t width, uint32_t height) {
     });
 }
 
+// What was asked of the machine so far belongs to the moment that is saved or dropped.
+void Machine::Impl::settle() {
+    for (auto& device : devices)
+        device->quiesce();
+    platform->events.run_all();
+}
+
 base::Result<std::vector<uint8_t>> Machine::Impl::save() {
-    platform->events
-        .run_all(); // a key let go just before belongs to the moment; elsewhere it would stay down
     for (auto& device : devices)
         device->quiesce();
     base::StateArchive archive;
@@ -476,11 +482,13 @@ void Machine::Impl::promise_tsc() { promise_tsc_khz(state, guest_tsc_khz(state))
 
 base::Result<std::vector<uint8_t>> Machine::save_state() {
     impl_->promise_tsc();
+    impl_->settle(); // a key let go just before: where this goes on, nobody would let it go
     return impl_->save();
 }
 
 base::Result<std::vector<uint8_t>> Machine::save_scene_state() {
     impl_->promise_tsc();
+    impl_->settle();
     return impl_->save_apart();
 }
 
@@ -502,9 +510,7 @@ base::Result<void> Machine::open_at(SavedMachine saved) {
 base::Result<PageUndo::Report> Machine::revert() {
     if (impl_->moment == nullptr || exit_reason() != ExitReason::None)
         return base::fail("this machine cannot go back");
-    for (auto& device : impl_->devices)
-        device->quiesce();
-    impl_->platform->events.run_all(); // what was asked of the machine is asked of what is dropped
+    impl_->settle();
     const PageUndo::Report report = impl_->moment->put_back();
     TRY(impl_->load(impl_->moment->state()));
     impl_->engine->state_reverted();
