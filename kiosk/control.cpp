@@ -52,8 +52,19 @@ Control::Control(wxWindow* parent, const wxString& name) {
         if (dragging_)
             on_drag(moved, false);
     });
-    Bind(wxEVT_LEFT_UP,
-         [this](wxMouseEvent& event) { release(GetClientRect().Contains(event.GetPosition())); });
+    Bind(wxEVT_LEFT_UP, [this](wxMouseEvent& event) {
+        // A flick may be over before its movement is told.
+        const int moved = ClientToScreen(event.GetPosition()).y - drag_from_;
+        if (on_drag && HasCapture()) {
+            if (!dragging_ && std::abs(moved) > kDragDistance) {
+                dragging_ = true;
+                on_drag(0, true);
+            }
+            if (dragging_)
+                on_drag(moved, false);
+        }
+        release(GetClientRect().Contains(event.GetPosition()));
+    });
     Bind(wxEVT_MOUSE_CAPTURE_LOST,
          [this](wxMouseCaptureLostEvent&) { pressed_ = dragging_ = false, Refresh(); });
     Bind(wxEVT_MOUSEWHEEL,
