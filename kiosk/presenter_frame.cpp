@@ -81,9 +81,10 @@ void PresenterFrame::start(const std::optional<std::string>& scene) {
     options.folder = settings_.folder;
     // The display that this window is not on is the projector. A point names it: the toolkits number displays
     // each in its own way.
-    if (const auto projector = other_display(*this)) {
+    projector_ = other_display(*this);
+    if (projector_) {
         options.full_screen = true;
-        options.at = fmt::format("{},{}", projector->x, projector->y);
+        options.at = fmt::format("{},{}", projector_->x, projector_->y);
     }
     auto guest = GuestProcess::start(options);
     if (!guest) {
@@ -99,6 +100,23 @@ void PresenterFrame::start(const std::optional<std::string>& scene) {
     for (size_t i = 0; i < tiles_.size(); ++i)
         tiles_[i]->set_current(i == current_);
     page_->Refresh();
+}
+
+// The cable is pulled, or put in, in the middle of the show: without a projector the guest is a window beside
+// the notes, which stay in sight.
+void PresenterFrame::follow_displays() {
+    const wxPoint here = own_display(*this);
+    if (const wxRect frame = GetRect(); wxDisplay::GetFromWindow(this) == wxNOT_FOUND && !frame.IsEmpty())
+        SetPosition(screen_rect().GetTopLeft()); // its display is gone, and no window manager moved it
+    const auto projector = other_display(*this);
+    if (projector == projector_)
+        return;
+    projector_ = projector;
+    const wxPoint to = projector.value_or(here);
+    if (guest_)
+        guest_->ask({{"do", "place"}, {"x", to.x}, {"y", to.y}, {"full_screen", projector.has_value()}});
+    if (!projector)
+        Raise();
 }
 
 void PresenterFrame::tick() {
@@ -136,6 +154,8 @@ void PresenterFrame::tick() {
     }
     if (Clock::now() - shown_second_ > 500ms) {
         shown_second_ = Clock::now();
+        if (!closing_)
+            follow_displays();
         page_->RefreshRect({0, 0, page_->GetClientSize().x, kTop});
     }
 }

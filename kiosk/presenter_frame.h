@@ -19,6 +19,7 @@ class PresenterFrame final : public wxFrame {
 
   private:
     void tick();
+    void follow_displays();
     void paint();
     void lay_out();
     void start(const std::optional<std::string>& scene);
@@ -35,6 +36,7 @@ class PresenterFrame final : public wxFrame {
     Appliance appliance_;
     std::function<bool()> asked_to_stop_;
     std::unique_ptr<GuestProcess> guest_;
+    std::optional<wxPoint> projector_; // a point on it, while there is one
     std::vector<std::unique_ptr<GuestProcess>> leaving_;
     wxWindow* page_;
     std::vector<SceneTile*> tiles_;

@@ -127,6 +127,24 @@ void choose_scale() {
         gdk_x11_display_set_window_scale(gdk_display_get_default(), 2);
 }
 
+namespace {
+
+wxPoint middle_of(GdkMonitor* monitor) {
+    GdkRectangle box{};
+    gdk_monitor_get_geometry(monitor, &box);
+    const int scale = gdk_monitor_get_scale_factor(monitor);
+    return {(box.x + box.width / 2) * scale, (box.y + box.height / 2) * scale};
+}
+
+} // namespace
+
+wxPoint own_display(wxFrame& frame) {
+    GdkDisplay* display = gdk_display_get_default();
+    GdkWindow* window = gdk_window(frame);
+    return middle_of(window != nullptr ? gdk_display_get_monitor_at_window(display, window)
+                                       : gdk_display_get_monitor(display, 0));
+}
+
 std::optional<wxPoint> other_display(wxFrame& frame) {
     GdkDisplay* display = gdk_display_get_default();
     GdkWindow* window = gdk_window(frame);
@@ -140,8 +158,7 @@ std::optional<wxPoint> other_display(wxFrame& frame) {
         gdk_monitor_get_geometry(monitor, &box);
         if (gdk_rectangle_intersect(&here, &box, nullptr) != FALSE)
             continue; // it mirrors this one
-        const int scale = gdk_monitor_get_scale_factor(monitor);
-        return wxPoint((box.x + box.width / 2) * scale, (box.y + box.height / 2) * scale);
+        return middle_of(monitor);
     }
     return {};
 }

@@ -34,6 +34,7 @@ void watch_keys(wxFrame& frame, std::function<bool(const SeatKey&)> take);
 [[nodiscard]] wxRect screen_rect(); // of the first display
 // The middle of a display that shows something else than the frame's, in the X server's pixels.
 [[nodiscard]] std::optional<wxPoint> other_display(wxFrame& frame);
+[[nodiscard]] wxPoint own_display(wxFrame& frame); // the middle of the frame's, or of the nearest one
 
 // Before the frame is shown: no window manager decorates, moves, covers or closes it.
 void take_window_from_manager(wxFrame& frame);

@@ -244,6 +244,17 @@ struct ControlProtocol::Verbs {
     }
     Answer black() { return set(&DisplayState::black); }
     Answer chords() { return set(&DisplayState::shell_takes_chords); }
+    Answer place() {
+        if (self.display_ == nullptr)
+            return base::fail("this session has no window");
+        const auto full = request.find("full_screen");
+        if (!request.contains("x") || !request.contains("y") ||
+            (full != request.end() && !full->is_boolean()))
+            return base::fail("\"x\" and \"y\" are a point of a display, \"full_screen\" true or false");
+        self.display_->want_place({TRY(number_of(request, "x", 0)), TRY(number_of(request, "y", 0)),
+                                   full != request.end() && full->get<bool>()});
+        return json::object();
+    }
     // The person touched something outside the guest: the idle time starts anew.
     Answer activity() {
         session.note_activity();
@@ -283,6 +294,7 @@ struct ControlProtocol::Verbs {
             {"scenes", &Verbs::scenes},
             {"black", &Verbs::black},
             {"chords", &Verbs::chords},
+            {"place", &Verbs::place},
             {"activity", &Verbs::activity},
             {"extend", &Verbs::extend},
             {"quit", &Verbs::quit},

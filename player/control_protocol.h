@@ -23,6 +23,7 @@
 //   {"do":"chords","on":true}                        the window leaves Ctrl+Alt+letter to whoever asks:
 //   "status"
 //                                                    counts them
+//   {"do":"place","x":1792,"y":384,"full_screen":true}  the window goes to the display that shows this point
 // Every answer has "ok"; when it is false, "error" says why in one line.
 #pragma once
 #include "player/display_state.h"

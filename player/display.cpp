@@ -433,6 +433,12 @@ bool Display::frame() {
         impl_->black = !impl_->black;
         impl_->redraw = true;
     }
+    if (impl_->state != nullptr && impl_->place)
+        if (const auto wanted = impl_->state->take_place()) {
+            impl_->place->move_to(wanted->x, wanted->y, wanted->full_screen);
+            impl_->input->set_full_screen(wanted->full_screen);
+            impl_->redraw = true;
+        }
     impl_->prefer_size();
     impl_->update_picture();
     impl_->draw();

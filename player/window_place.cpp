@@ -152,9 +152,14 @@ void WindowPlace::move_to(int x, int y, bool full_screen) {
         return;
     set_full_screen(false);
     const Box free = usable(display);
+    // Not the size that it has now: a window manager may still be busy with the whole of the display.
     Box box = place();
-    box.width = std::min(box.width, free.width);
-    box.height = std::min(box.height, free.height);
+    if (fitted_width_ > 0 && fitted_height_ > 0)
+        box = {0, 0, fitted_width_, fitted_height_};
+    const double shrink = std::min({1.0, static_cast<double>(free.width) / std::max(box.width, 1),
+                                    static_cast<double>(free.height) / std::max(box.height, 1)});
+    box.width = std::max(1, static_cast<int>(box.width * shrink));
+    box.height = std::max(1, static_cast<int>(box.height * shrink));
     box.x = free.x + (free.width - box.width) / 2;
     box.y = free.y + (free.height - box.height) / 2;
     put(box);

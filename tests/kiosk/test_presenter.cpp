@@ -1,5 +1,6 @@
 // encore present, from end to end: scenes by keys, a black screen, and a receipt at the end.
 #include "tests/kiosk/kiosk_desk.h"
+#include "tests/player/xorg_server.h"
 
 #include <X11/extensions/Xrandr.h>
 
@@ -50,6 +51,48 @@ TEST_CASE("present: the demo fills the display that shows the point it is opened
     CHECK(eventually([&] { return x.share(kGuest, 1280, 120, 1024, 520) > 0.99; }, 20));
     CHECK(x.share(kGuest, 0, 0, 1280, 800) == 0);
     CHECK(Desk::finish(child, SIGTERM) == 130);
+}
+
+TEST_CASE("present: the guest is on the projector, beside the notes while it is unplugged, and back on it",
+          "[kiosk]") {
+    if (XorgServer::missing())
+        return;
+    const auto manager = GENERATE(XServer::Manager::Openbox, XServer::Manager::Absent);
+    KioskDesk desk;
+    desk.rules("");
+    XorgServer x(desk.path, XServer::Manager::Absent, 1280, 800);
+    x.plug("DUMMY1", {1280, 0, 1024, 768});
+    if (manager == XServer::Manager::Openbox)
+        x.start_manager();
+    const pid_t child = present(desk, x);
+    const auto notes_there = [&] { return x.share(kPage, 0, 0, 1280, 800) > 0.2; };
+    // 1024 by 569 of it, in the middle.
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 110, 1024, 548) > 0.97; }, 30));
+    CHECK(x.share(0, 1280, 0, 1024, 90) == 1.0);
+    CHECK(eventually(notes_there, 10));
+    CHECK(x.share(kGuest, 0, 0, 380, 96) == 0);
+    x.unplug("DUMMY1");
+    // 720 by 400 at most, on the display that is left.
+    CHECK(eventually(
+        [&] {
+            XWindowAttributes at{};
+            int left = 0, top = 0;
+            Window guest = window_of(x, "^encore$"), unused = 0;
+            return guest != 0 && ::XGetWindowAttributes(x.display, guest, &at) != 0 &&
+                   ::XTranslateCoordinates(x.display, guest, DefaultRootWindow(x.display), 0, 0, &left, &top,
+                                           &unused) != 0 &&
+                   left >= 0 && left + at.width <= 1280 && at.width <= 720 && at.height <= 400;
+        },
+        10));
+    CHECK(eventually(notes_there, 10));
+    x.plug("DUMMY1", {1280, 0, 800, 600}); // another projector
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 85, 800, 425) > 0.97; }, 10));
+    CHECK(eventually([&] { return x.share(0, 1280, 0, 800, 70) == 1.0; }, 5));
+    CHECK(eventually(notes_there, 10));
+    x.plug("DUMMY1", {1280, 0, 1280, 720}); // and another mode of it
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 1280, 700) > 0.97; }, 10));
+    CHECK(Desk::finish(child, SIGTERM) == 0);
+    CHECK(desk.read("present.txt").starts_with("pristine "));
 }
 
 TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at the end", "[kiosk]") {

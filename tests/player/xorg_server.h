@@ -120,12 +120,14 @@ class XorgServer : public XServer {
         xrandr(fmt::format("--addmode {} {}", output, mode));
         REQUIRE(xrandr(fmt::format("--output {} --mode {} --pos {}x{}{}", output, mode, box.x, box.y,
                                    primary ? " --primary" : "")));
+        REQUIRE(xrandr("--query")); // looks again what is connected, as a plugged cable makes it do
         sizes_.insert_or_assign(output, mode);
     }
     // Goes dark and is no longer connected, as when a desktop has dealt with a pulled cable.
     void unplug(const std::string& output) {
         REQUIRE(xrandr("--output " + output + " --off"));
         REQUIRE(xrandr("--delmode " + output + " " + sizes_.at(output)));
+        REQUIRE(xrandr("--query"));
     }
     bool xrandr(const std::string& arguments) const {
         return std::system(("xrandr -d " + name + " " + arguments + " > /dev/null 2>&1").c_str()) == 0;
