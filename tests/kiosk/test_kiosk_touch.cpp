@@ -168,3 +168,32 @@ TEST_CASE("touch: the warning goes by a touch, the show ends by one, staff get i
     CHECK(desk.events("kiosk-staff-pin").back()["right"] == true);
     CHECK(kiosk.end() == 0);
 }
+
+TEST_CASE("kiosk: in the middle of a session the display gets another size, and all of it fits", "[kiosk]") {
+    if (XorgServer::missing())
+        return;
+    TouchDesk desk;
+    XorgServer x(desk.path, XServer::Manager::Absent, kWidth, kHeight);
+    Kiosk kiosk(desk, x);
+    REQUIRE(eventually([&] { return kiosk.sees(kAlpha); }));
+    REQUIRE(Finger{x, kiosk}.tap(kAlpha));
+    REQUIRE(kiosk.live(1));
+    for (const auto& [width, height] : {std::pair{1024, 768}, {1920, 1080}, {800, 600}, {kWidth, kHeight}}) {
+        INFO(width << "x" << height);
+        x.plug("DUMMY0", {0, 0, width, height}, true);
+        const int room = height - kRibbon;
+        const double scale = std::min(width / 720.0, room / 400.0);
+        const int guest_width = static_cast<int>(720 * scale), guest_height = static_cast<int>(400 * scale);
+        const int left = (width - guest_width) / 2, top = kRibbon + (room - guest_height) / 2;
+        CHECK(eventually(
+            [&] {
+                return x.share(kGuest, left + 2, top + 2, guest_width - 4, guest_height - 4) > 0.95 &&
+                       x.share(0xFFFFFF, 0, 0, width, kRibbon - 4) > 0.4 &&
+                       x.share(kAccent, width - 26, kRibbon / 2 - 10, 8, 20) == 1.0; // its last button
+            },
+            10));
+    }
+    x.tap(kWidth - 60, kRibbon / 2);
+    CHECK(eventually([&] { return kiosk.shows_tiles(); }, 5));
+    CHECK(kiosk.end() == 0);
+}
