@@ -59,9 +59,9 @@ TEST_CASE("touch: tiles scroll below a finger and open by a tap, the ribbon star
     };
     const int edge = lower_edge();
     finger.slide(before.x + 100, before.y + 160, before.x + 110, before.y + 100);
-    CHECK(eventually([&] { return lower_edge() == edge - 60; }, 5));
+    CHECK(eventually([&] { return std::abs(lower_edge() - edge + 60) <= 2; }, 5));
     finger.slide(before.x + 100, before.y + 100, before.x + 100, before.y + 220); // back, and not further
-    CHECK(eventually([&] { return lower_edge() == edge; }, 5));
+    CHECK(eventually([&] { return std::abs(lower_edge() - edge) <= 2; }, 5));
     CHECK(desk.events("kiosk-session").empty());
     REQUIRE(finger.tap(kAlpha));
     REQUIRE(kiosk.live(1));
