@@ -5,6 +5,7 @@
 #include <limits>
 #include <wx/dcbuffer.h>
 #include <wx/dcclient.h>
+#include <wx/utils.h>
 
 namespace kiosk {
 namespace {
@@ -39,10 +40,11 @@ Control::Control(wxWindow* parent, const wxString& name) {
     };
     Bind(wxEVT_LEFT_DOWN, press);
     Bind(wxEVT_LEFT_DCLICK, press);
-    Bind(wxEVT_MOTION, [this](wxMouseEvent& event) {
+    Bind(wxEVT_MOTION, [this](wxMouseEvent&) {
         if (!HasCapture() || !on_drag)
             return;
-        const int moved = ClientToScreen(event.GetPosition()).y - drag_from_;
+        // Not by the event: it counts from where this control was when it was sent, and the drag moves it.
+        const int moved = wxGetMousePosition().y - drag_from_;
         if (!dragging_ && std::abs(moved) > kDragDistance) {
             dragging_ = true;
             pressed_ = false;
@@ -54,7 +56,7 @@ Control::Control(wxWindow* parent, const wxString& name) {
     });
     Bind(wxEVT_LEFT_UP, [this](wxMouseEvent& event) {
         // A flick may be over before its movement is told.
-        const int moved = ClientToScreen(event.GetPosition()).y - drag_from_;
+        const int moved = wxGetMousePosition().y - drag_from_;
         if (on_drag && HasCapture()) {
             if (!dragging_ && std::abs(moved) > kDragDistance) {
                 dragging_ = true;
