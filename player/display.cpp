@@ -412,6 +412,15 @@ base::Result<std::unique_ptr<Display>> Display::open(Session& session, Options o
 
 Display::~Display() {
     const bool initialised = impl_ && impl_->initialised;
+    if (impl_ && impl_->embedded) {
+        // The shell's window, and this one with it, may be gone already or any moment now, and SDL would wait
+        // without an end to be told that it is hidden. The X server takes what is left when the process ends.
+        static_cast<void>(impl_->texture.release());
+        static_cast<void>(impl_->renderer.release());
+        static_cast<void>(impl_->window.release());
+        impl_.reset();
+        return;
+    }
     impl_.reset();
     if (initialised)
         SDL_QuitSubSystem(SDL_INIT_VIDEO); // sound has its own
