@@ -35,8 +35,8 @@ base::Result<void> Typist::add(const std::vector<std::vector<uint16_t>>& chords)
         for (const auto& chord : chords) {
             for (const uint16_t key : chord)
                 queue_.push_back({key, true});
-            for (const uint16_t key : std::views::reverse(chord))
-                queue_.push_back({key, false});
+            for (auto key = chord.rbegin(); key != chord.rend(); ++key)
+                queue_.push_back({*key, false});
         }
     }
     changed_.notify_all();
