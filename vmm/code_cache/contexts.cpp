@@ -1,5 +1,7 @@
 #include "vmm/code_cache/contexts.h"
 
+#include "vmm/base/verify.h"
+
 #include <algorithm>
 #include <cstring>
 #include <sys/mman.h>
@@ -14,17 +16,17 @@ base::Result<void> Contexts::create() {
     if (tables == MAP_FAILED)
         return base::fail("cannot reserve memory for jump tables");
     tables_ = static_cast<uint8_t*>(tables);
-    void* shadows = mmap(nullptr, (kShadowBytes + kGuardBytes) * kCount, PROT_NONE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* shadows =
+        mmap(nullptr, kStride * kCount, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (shadows == MAP_FAILED)
         return base::fail("cannot reserve memory for return stacks");
     shadows_ = static_cast<uint8_t*>(shadows);
     for (unsigned i = 0; i < kCount; ++i) {
-        uint8_t* stack = shadows_ + i * (kShadowBytes + kGuardBytes) + kGuardBytes;
+        uint8_t* stack = shadows_ + i * kStride + kGuardBytes;
         if (mprotect(stack, kShadowBytes, PROT_READ | PROT_WRITE) != 0)
             return base::fail("cannot set up return stacks");
         contexts_[i].table = reinterpret_cast<uint32_t*>(tables_ + i * kTableBytes);
-        contexts_[i].shadow_top = reinterpret_cast<uint64_t>(stack + kShadowBytes - 64);
+        contexts_[i].shadow_top = reinterpret_cast<uint64_t>(stack + kShadowBytes);
     }
     return {};
 }
@@ -33,21 +35,31 @@ Contexts::~Contexts() {
     if (tables_ != nullptr)
         munmap(tables_, kTableBytes * kCount);
     if (shadows_ != nullptr)
-        munmap(shadows_, (kShadowBytes + kGuardBytes) * kCount);
+        munmap(shadows_, kStride * kCount);
 }
 
 void Contexts::set_miss_stubs(uint32_t indirect_miss, uint32_t return_empty) {
     indirect_miss_ = indirect_miss;
-    return_empty_ = return_empty;
+    for (Context& context : contexts_) {
+        auto* top = reinterpret_cast<uint64_t*>(context.shadow_top);
+        VERIFY(mprotect(top, kSentinelBytes, PROT_READ | PROT_WRITE) == 0);
+        std::fill_n(top, kSentinelBytes / sizeof *top, return_empty);
+        VERIFY(mprotect(top, kSentinelBytes, PROT_READ) == 0);
+    }
 }
 
 void Contexts::reset(Context& context) {
     std::fill_n(context.table, kEntries, indirect_miss_);
-    auto* top = reinterpret_cast<uint64_t*>(context.shadow_top);
-    for (int i = 0; i < 8; ++i)
-        top[i] = return_empty_;
-    context.shadow_rsp = context.shadow_top;
+    context.returns_stale = true;
     context.pages.fill(0);
+}
+
+Context& Contexts::take(Context& context) {
+    if (context.returns_stale) {
+        context.returns_stale = false;
+        context.shadow_rsp = context.shadow_top;
+    }
+    return *(current_ = &context);
 }
 
 Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base) {
@@ -55,7 +67,7 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
         return c.live && c.window == window && c.cs_base == cs_base && c.key == key;
     };
     if (current_ != nullptr && matches(*current_))
-        return *current_;
+        return take(*current_);
     ++tick_;
     // A system call and its return alternate between two contexts: remember where each was.
     constexpr uint64_t kMix = 0x9E3779B97F4A7C15;
@@ -63,13 +75,13 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
     static_assert(std::tuple_size_v<decltype(recent_)> == 16);
     if (recent != nullptr && matches(*recent)) {
         recent->last_used = tick_;
-        return *(current_ = recent);
+        return take(*recent);
     }
     Context* oldest = &contexts_[0];
     for (Context& context : contexts_) {
         if (matches(context)) {
             context.last_used = tick_;
-            return *(current_ = recent = &context);
+            return take(*(recent = &context));
         }
         if (!context.live || (oldest->live && context.last_used < oldest->last_used))
             oldest = &context;
@@ -80,7 +92,7 @@ Context& Contexts::select(uint64_t window, const ModeKey& key, uint32_t cs_base)
     oldest->last_used = tick_;
     oldest->live = true;
     reset(*oldest);
-    return *(current_ = recent = oldest);
+    return take(*(recent = oldest));
 }
 
 void Contexts::drop_pages(uint64_t window, uint32_t first, uint32_t count) {
@@ -100,7 +112,7 @@ void Contexts::drop_pages(uint64_t window, uint32_t first, uint32_t count) {
                 break;
             }
             std::fill_n(context.table + ((page << 12) & 0xFFFF), 4096, indirect_miss_);
-            context.shadow_rsp = context.shadow_top;
+            context.returns_stale = true;
         }
     }
 }
@@ -112,10 +124,13 @@ void Contexts::drop_all() {
 }
 
 bool Contexts::in_shadow_guard(uint64_t host) const {
-    const auto base = reinterpret_cast<uint64_t>(shadows_);
-    if (host < base || host >= base + (kShadowBytes + kGuardBytes) * kCount)
-        return false;
-    return (host - base) % (kShadowBytes + kGuardBytes) < kGuardBytes;
+    const uint64_t distance = host - reinterpret_cast<uint64_t>(shadows_);
+    return distance < kStride * kCount && distance % kStride < kGuardBytes;
+}
+
+bool Contexts::in_shadow_sentinels(uint64_t host) const {
+    const uint64_t distance = host - reinterpret_cast<uint64_t>(shadows_);
+    return distance < kStride * kCount && distance % kStride >= kGuardBytes + kShadowBytes;
 }
 
 } // namespace vmm

@@ -2,6 +2,10 @@
 // the low 16 bits of EIP to a block's entry (which checks the whole EIP), and a host stack that pairs
 // translated calls with returns. Keeping these apart by context is what makes them safe: nothing translated
 // for one privilege or address space can be reached from another.
+//
+// Such a stack may have a call-out standing on it whenever C++ runs, so nothing here moves its pointer but
+// select(), which is called between blocks. Above its top lies a page that nobody can write, whose entries
+// lead to the miss stub: what an empty stack answers.
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/translator/mode_key.h"
@@ -20,8 +24,10 @@ struct Context {
     uint64_t shadow_top = 0, shadow_rsp = 0;
     uint64_t last_used = 0;
     bool live = false;
-    std::array<uint64_t, 64> pages{}; // hashed set of the linear pages that have entries
+    bool returns_stale = false;       // the stack counts as empty; it is made so at the next select()
+    std::array<uint64_t, 64> pages{}; // hashed set of the linear pages code was reached on
 
+    // Of pages with table entries, or with code that left a landing on the stack.
     [[nodiscard]] bool may_have(uint32_t page) const { return (pages[(page >> 6) & 63] >> (page & 63)) & 1; }
     void note(uint32_t page) { pages[(page >> 6) & 63] |= uint64_t{1} << (page & 63); }
 };
@@ -31,6 +37,7 @@ class Contexts {
     static constexpr unsigned kCount = 32;
     static constexpr uint64_t kSharedRoot = 2;
     static constexpr unsigned kEntries = 65536;
+    static constexpr uint64_t kShadowBytes = 32768;
 
     ~Contexts();
     base::Result<void> create();
@@ -48,15 +55,23 @@ class Contexts {
     void drop_all();
     // True for addresses in the guard page below a shadow stack (its owner ran out of room).
     [[nodiscard]] bool in_shadow_guard(uint64_t host) const;
+    // In the page above one.
+    [[nodiscard]] bool in_shadow_sentinels(uint64_t host) const;
+    // May a context's stack pointer be there?
+    [[nodiscard]] static bool in_bounds(const Context& context, uint64_t shadow_rsp) {
+        return context.shadow_top - shadow_rsp <= kShadowBytes && shadow_rsp % 8 == 0;
+    }
 
   private:
     void reset(Context& context);
-    static constexpr uint64_t kShadowBytes = 32768, kGuardBytes = 4096;
+    Context& take(Context& context);
+    static constexpr uint64_t kGuardBytes = 4096, kSentinelBytes = 4096,
+                              kStride = kGuardBytes + kShadowBytes + kSentinelBytes;
 
     std::array<Context, kCount> contexts_{};
     uint8_t* tables_ = nullptr;
     uint8_t* shadows_ = nullptr;
-    uint32_t indirect_miss_ = 0, return_empty_ = 0;
+    uint32_t indirect_miss_ = 0;
     uint64_t tick_ = 0;
     Context* current_ = nullptr;
     std::array<Context*, 16> recent_{};

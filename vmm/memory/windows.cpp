@@ -393,6 +393,7 @@ base::Result<std::unique_ptr<Windows>> Windows::create(CpuState& cpu, GuestMemor
     return windows;
 }
 
+uint64_t Windows::root_of(const CpuState& cpu) { return root_key(cpu, paging::Mode::of(cpu)); }
 uint64_t Windows::select() { return impl_->select(); }
 WindowFault Windows::resolve(uint32_t linear, AccessKind access) { return impl_->resolve(linear, access); }
 void Windows::cr3_loaded() { impl_->flush(); }

@@ -49,6 +49,10 @@ class Windows {
     }
     ~Windows();
 
+    // Names the address space of the CPU's present CR3, CR0.PG, CR4.PAE/PSE and EFER.NXE: what flushes below
+    // are about. Zero without paging, at least 2^32 with it.
+    [[nodiscard]] static uint64_t root_of(const CpuState& cpu);
+
     // Host base of the window for the CPU's present CR3/CR0.PG/CR0.WP/CR4.PAE/PSE and CPL (user view for
     // CPL 3 while paging is on). Cheap when nothing changed since the last call (a compare) or when only the
     // view flips. Evicts the least recently used window if needed. Never returns an evicted base later for

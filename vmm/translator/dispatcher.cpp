@@ -202,6 +202,8 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
             core_.contexts.set(*core_.context, cpu_.eip, block->entry);
         code = block->body;
     }
+    // Whatever way we came: a CALL of this block leaves a landing that must not outlive the page's mapping.
+    core_.context->note((cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
     after_callout_ = false;
     link_from_ = kNoLink;
     from_indirect_ = false;
@@ -337,7 +339,9 @@ void EngineCore::enter(uint32_t code) {
     running = true;
     ++counters.exits;
     scatter_flags();
+    check_shadow_stack();
     stubs.enter(rt, code);
+    check_shadow_stack();
     gather_flags();
     running = false;
 }

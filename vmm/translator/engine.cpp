@@ -70,10 +70,9 @@ void Engine::state_reverted() {
     EngineCore& core = *impl_->core;
     core.rt->cpu = *impl_->outside;
     core.paging_changed(); // windows compare their page tables; global pages are looked at again
-    if (!core.global_code_.empty() && !(core.rt->cpu.paging() && (core.rt->cpu.cr4 & cr4::kPge) != 0))
+    if (core.supervisor_code.has_global() && !(core.rt->cpu.paging() && (core.rt->cpu.cr4 & cr4::kPge) != 0))
         core.flush_requested = true; // nothing to look at them through
-    core.local_supervisor_code_.clear();
-    core.contexts_stale = true; // jump tables, shadow stacks, fetches
+    core.contexts_stale = true;      // jump tables, shadow stacks, fetches
     // Pages that come and go from one session to the next leave mappings in pieces; start afresh before they
     // add up.
     constexpr uint64_t kMorePieces = 512;

@@ -55,6 +55,9 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     EngineCore* self = core.get();
     core->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
         self->drop_code_pages(self->root_identity(), first, count);
+        self->supervisor_code.for_local(first, count, [self](uint32_t page, uint32_t pages) {
+            self->drop_code_pages(Contexts::kSharedRoot, page, pages);
+        });
         for (Fetch& fetch : self->fetches_)
             if (!fetch.global && fetch.page - first < count)
                 fetch = {};
@@ -68,14 +71,6 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
 EngineCore::~EngineCore() {
     if (memory != nullptr)
         memory->set_observer(nullptr);
-}
-
-uint64_t EngineCore::root_identity() const {
-    const CpuState& c = rt->cpu;
-    if (!c.paging())
-        return 0;
-    return 1 | uint64_t{c.cr3} << 8 | uint64_t{(c.cr4 & (cr4::kPae | cr4::kPse)) >> 3} |
-           ((c.efer >> 11) & 1) << 6;
 }
 
 void EngineCore::gather_flags() {
@@ -138,23 +133,29 @@ void EngineCore::interrupt_line_changed() {
 void EngineCore::cr3_loaded() {
     linear->flush();
     windows->cr3_loaded();
-    for (uint32_t page : local_supervisor_code_)
-        drop_code_pages(Contexts::kSharedRoot, page, 1);
-    if (!local_supervisor_code_.empty()) {
-        local_supervisor_code_.clear();
-        for (Fetch& fetch : fetches_)
-            if (fetch.root == Contexts::kSharedRoot && !fetch.global)
-                fetch = {};
-    }
+    drop_local_supervisor_code();
+}
+
+void EngineCore::drop_local_supervisor_code() {
+    if (!supervisor_code.has_local())
+        return;
+    supervisor_code.for_local(0, kPhysicalPages, [this](uint32_t first, uint32_t count) {
+        drop_code_pages(Contexts::kSharedRoot, first, count);
+    });
+    supervisor_code.clear_local();
+    for (Fetch& fetch : fetches_)
+        if (fetch.root == Contexts::kSharedRoot && !fetch.global)
+            fetch = {};
 }
 
 void EngineCore::paging_changed() {
     linear->flush();
     windows->paging_changed();
+    drop_local_supervisor_code();
     // Clearing PGE and setting it again is how a guest flushes global translations: look once they count
     // again.
     if (rt->cpu.paging() && (rt->cpu.cr4 & cr4::kPge))
-        recheck_global(0, 1u << 20);
+        recheck_global(0, kPhysicalPages);
     if (rt->cpu.paging() != was_paging) { // direct links across pages were made for the other case
         was_paging = rt->cpu.paging();
         flush_requested = true;
@@ -164,9 +165,8 @@ void EngineCore::paging_changed() {
 void EngineCore::invlpg(uint32_t address) {
     linear->flush_page(address);
     windows->invlpg(address);
-    const uint32_t region = address >> 22;
-    if (global_regions_.test(region))
-        recheck_global(region << 10, 1024);
+    if (const auto around = supervisor_code.global_around(address >> kPageShift); around.count != 0)
+        recheck_global(around.first, around.count);
 }
 
 void EngineCore::page_remapped(uint32_t physical_page) {
@@ -259,9 +259,7 @@ void EngineCore::apply_pending() {
         contexts.drop_all();
         context = nullptr;
         forget_fetches();
-        global_code_.clear();
-        global_regions_.reset();
-        local_supervisor_code_.clear();
+        supervisor_code.clear();
         flush_requested = contexts_stale = false;
     }
     code_changed = false;
@@ -279,37 +277,34 @@ void EngineCore::select_context(const ModeKey& key) {
 }
 
 void EngineCore::drop_code_pages(uint64_t root, uint32_t first, uint32_t count) {
-    if (context != nullptr)
-        context->shadow_rsp = rt->shadow_rsp;
     contexts.drop_pages(root, first, count);
-    if (context != nullptr)
-        rt->shadow_rsp = context->shadow_rsp;
+    // A call-out's caller may lie on such a page, and its block has landings: no further in it.
+    code_changed = code_changed || running;
+}
+
+// What the guest's RET may meet (README, invariants) depends on this.
+void EngineCore::check_shadow_stack() const {
+    VERIFY(context != nullptr && rt->shadow_top == context->shadow_top &&
+           Contexts::in_bounds(*context, rt->shadow_rsp));
 }
 
 // Global pages whose cached translation the guest has just flushed (or may have): those that changed take
 // their code, and every link to it, with them.
 void EngineCore::recheck_global(uint32_t first, uint32_t count) {
-    for (auto at = global_code_.begin(); at != global_code_.end();) {
-        const auto [page, physical_page] = *at;
-        if (page - first >= count) {
-            ++at;
-            continue;
-        }
+    supervisor_code.recheck_global(first, count, [this](uint32_t page, uint32_t physical_page) {
         const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
         const bool same = now.page_bytes != 0 && now.executable && now.global &&
                           now.physical >> kPageShift == physical_page && rt->cpu.paging();
-        if (same) {
-            ++at;
-            continue;
-        }
+        if (same)
+            return false;
         drop_code_pages(Contexts::kSharedRoot, page, 1);
         const PageEntry entry = memory->entry(memory->mask(physical_page << kPageShift) >> kPageShift);
         if (entry.backing != kNoPage)
             cache->invalidate_page(entry.backing);
         code_changed = true;
         forget_fetches();
-        at = global_code_.erase(at);
-    }
+        return true;
+    });
 }
 
 GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) {
@@ -320,7 +315,7 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
     const uint32_t page = address >> kPageShift;
     Fetch& fetch = fetches_[page & (fetches_.size() - 1)];
     // Ring 3 and the others may not share an entry: the walk checks U/S.
-    const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 7;
+    const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 63;
     if (fetch.root == root && fetch.page == page) {
         global = fetch.global;
         return fetch.physical_page << kPageShift | (address & (kPageSize - 1));
@@ -328,11 +323,15 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
     const uint32_t physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
     if (shared) {
         global = page_probe(rt->cpu, *memory, address, Privilege::Supervisor).global;
-        if (global) {
-            global_code_[page] = physical >> kPageShift;
-            global_regions_.set(page >> 10);
+        const uint32_t frame = physical >> kPageShift;
+        if (!global) {
+            supervisor_code.add_local(page);
         } else {
-            local_supervisor_code_.push_back(page);
+            // Seen anew before the guest's INVLPG, which would find nothing changed any more; links to what
+            // was there may exist.
+            const auto before = supervisor_code.global_frame(page);
+            if ((before && *before != frame) || !supervisor_code.add_global(page, frame))
+                flush_requested = true;
         }
     }
     if (!global)

@@ -10,13 +10,12 @@
 #include "vmm/translator/engine.h"
 #include "vmm/translator/missed_arrivals.h"
 #include "vmm/translator/runtime_memory.h"
+#include "vmm/translator/supervisor_code.h"
 
 #include <array>
 #include <atomic>
-#include <bitset>
 #include <csignal>
 #include <memory>
-#include <unordered_map>
 #include <vector>
 
 namespace vmm {
@@ -35,13 +34,15 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
     void enter(uint32_t code);
     void apply_pending(); // flushes asked for while translated code was on the stack
-    [[nodiscard]] uint64_t root_identity() const;
+    [[nodiscard]] uint64_t root_identity() const { return Windows::root_of(rt->cpu); }
     void select_context(const ModeKey& key);
     // Guest-physical address to fetch from, keeping the page under comparison; `global` as below.
     GuestResult<uint32_t> fetch_address(uint32_t linear, bool& global);
     void drop_code_pages(uint64_t root, uint32_t first, uint32_t count);
-    void recheck_global(uint32_t first,
-                        uint32_t count); // pages whose cached translation may have been flushed
+    void drop_local_supervisor_code(); // all of it
+    // Pages whose cached translation may have been flushed.
+    void recheck_global(uint32_t first, uint32_t count);
+    void check_shadow_stack() const;
     void forget_fetches() { fetches_.fill({}); }
 
     // EFLAGS is kept in pieces while translated code runs; whole while C++ looks.
@@ -149,11 +150,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
         bool global = false;
     };
     std::array<Fetch, 1024> fetches_{};
-    // Ring-0 code pages with the G bit (linear page -> physical page), and those without it seen since the
-    // last CR3 load; shared context only.
-    std::unordered_map<uint32_t, uint32_t> global_code_;
-    std::bitset<1024> global_regions_; // 4 MiB regions that have global code
-    std::vector<uint32_t> local_supervisor_code_;
+    SupervisorCode supervisor_code;
 
     uint32_t uncached_backing_ = 0;
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI

@@ -198,7 +198,7 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         shadow_stack_full(uc);
         return;
     }
-    VERIFY(block != nullptr);
+    VERIFY(block != nullptr && !contexts.in_shadow_sentinels(address));
     const uint32_t eip = cache->guest_eip(*block, host);
     const RuntimeMemory::Place place = runtime_memory->place_of(address);
     if (place == RuntimeMemory::Place::Poll || address - trap_page_ < kPageSize) {

@@ -1,0 +1,263 @@
+// What translated code remembers of a mapping (jump tables, return landings, links) must go when the mapping
+// does: at MOV CR3, INVLPG and changes of CR4.
+#include "tests/guest/guest.h"
+
+#include "vmm/code_cache/contexts.h"
+#include "vmm/translator/supervisor_code.h"
+
+#include <malloc.h>
+#include <sys/uio.h>
+#include <unistd.h>
+#include <utility>
+
+using namespace vmm;
+using namespace vmm::guest;
+
+namespace {
+
+constexpr uint32_t kOtherFrame = 0x50000; // what code pages are remapped to
+constexpr uint32_t kSwitchesAsked = kData + 8;
+
+void global_pages(Guest& g) {
+    g.paging();
+    g.state.cr4 |= cr4::kPge;
+}
+
+} // namespace
+
+// Two threads of one kernel. The switch stores ESP, takes the other's, loads its page tables and returns: the
+// RET, and those of its callers, pair with CALLs that another thread made. IN goes on after its call-out, so
+// the return address of that call-out has stood on the host's stack right before.
+GUEST32(two_threads, R"(
+    mov esp, 0x50f00
+    mov esi, 0xaaaaaaaa
+    .org 0x20, 0x90
+1:  mov ebx, esi
+    xor ecx, ecx
+2:  inc ecx
+    call 3f
+    cmp ebx, esi
+    jne 8f
+    jmp 2b
+3:  push ecx
+    call 4f
+    pop edx
+    cmp edx, ecx
+    jne 8f
+    ret
+4:  call 5f
+    ret
+5:  push ebx
+    push ecx
+    push esi
+    mov eax, [0x40000]
+    mov ds:[0x40000], esp
+    mov esp, eax
+    mov eax, [0x40004]
+    mov edx, cr3
+    mov ds:[0x40004], edx
+    mov cr3, eax
+    in al, 0xe4
+    pop esi
+    pop ecx
+    pop ebx
+    dec dword ptr ds:[0x40008]
+    jz 9f
+    ret
+8:  mov edi, 0xbad
+9:  hlt
+)");
+static void switch_threads(Guest& g, uint32_t times) {
+    global_pages(g);
+    constexpr uint32_t kSecondStack = 0x58f00, kSecondMagic = 0xbbbbbbbb;
+    for (uint32_t i = 0; i < 2; ++i)
+        g.put32(kDirectory2 + 4 * i, (kTable + 0x1000 * i) | 7);
+    g.put32(kSecondStack, kSecondMagic);      // ESI
+    g.put32(kSecondStack + 12, kCode + 0x20); // where its first RET goes
+    g.put32(kData, kSecondStack);
+    g.put32(kData + 4, kDirectory2);
+    g.put32(kSwitchesAsked, times);
+    g.watchdog_ms = 30000 + times / 20;
+    CHECK(g.run(two_threads) == "hlt");
+    CHECK(g.edi() == 0);
+    CHECK(g.get32(kSwitchesAsked) == 0);
+    CHECK(g.ecx() == times / 2);
+}
+GUEST_TEST("mapping: threads that switch by MOV CR3 and RET on local pages", "[mapping]") {
+    switch_threads(g, 40000);
+}
+GUEST_TEST("mapping: ten million switches of threads", "[.nightly]") { switch_threads(g, 10'000'000); }
+
+// The caller's page is reached by an exception, which leaves no entry in the jump table; its landing lies on
+// it all the same.
+GUEST32(landing_remapped, R"(
+    xor ecx, ecx
+    div ecx
+    .org 0x1000, 0x90
+    call guest_landing_remapped_first + 0x2000
+    mov eax, 0x111
+    hlt
+    .org 0x2000, 0x90
+    mov dword ptr ds:[0x21044], 0x50007
+    invlpg [0x11000]
+    ret
+)");
+static void remap_under_landing(Guest& g) {
+    g.bytes(kOtherFrame + 5, {0xB8, 0x22, 0x02, 0, 0, 0xF4}); // mov eax, 0x222; hlt
+    g.put64(kIdt, gate(kKernelCs, 0x11000, 0xE));
+    g.deliver_faults();
+    CHECK(g.run(landing_remapped) == "hlt");
+    CHECK(g.eax() == 0x222);
+}
+GUEST_TEST("mapping: a RET follows the remapping of its caller's page", "[mapping]") {
+    g.paging();
+    remap_under_landing(g);
+}
+GUEST_TEST("mapping: a RET follows the remapping of its caller's page, global pages on", "[mapping]") {
+    global_pages(g);
+    remap_under_landing(g);
+}
+
+// Calls [EBX] = 11000h through the jump table, lets the snippet's tail change the page, and calls again.
+#define REMAPPED_CALL(name, tail)                                                                            \
+    GUEST32(name, "mov ebx, 0x11000\n call ebx\n call ebx\n" tail "\n call ebx\n hlt\n"                      \
+                  ".org 0x1000, 0x90\n mov eax, 0x111\n ret\n")
+static void remap_between_calls(Guest& g, const Snippet& code) {
+    g.bytes(kOtherFrame, {0xB8, 0x22, 0x02, 0, 0, 0xC3}); // mov eax, 0x222; ret
+    CHECK(g.run(code) == "hlt");
+    CHECK(g.eax() == 0x222);
+}
+REMAPPED_CALL(by_invlpg, "mov dword ptr ds:[0x21044], 0x50007\n invlpg [0x11000]");
+GUEST_TEST("mapping: INVLPG of a local page makes ring 0 forget its code, global pages on", "[mapping]") {
+    global_pages(g);
+    remap_between_calls(g, by_invlpg);
+}
+REMAPPED_CALL(by_pge, "mov eax, cr4\n and al, 0x7f\n mov cr4, eax\n mov dword ptr ds:[0x21044], 0x50007\n"
+                      "or al, 0x80\n mov cr4, eax");
+GUEST_TEST("mapping: clearing and setting CR4.PGE makes ring 0 forget code on local pages", "[mapping]") {
+    global_pages(g);
+    remap_between_calls(g, by_pge);
+}
+// CR3 bits 3 and 4 say how the directory is cached: the address space is the same.
+REMAPPED_CALL(by_cr3_alias,
+              "mov eax, cr3\n or al, 0x18\n mov cr3, eax\n"
+              "mov dword ptr ds:[0x21044], 0x50007\n mov cr3, eax\n and al, 0xe7\n mov cr3, eax");
+GUEST_TEST("mapping: CR3 with PCD or PWT names the same address space", "[mapping]") {
+    g.paging();
+    remap_between_calls(g, by_cr3_alias);
+}
+
+// A processor may drop a translation at any time, so a global page can be seen through its new entry before
+// INVLPG, by one path and not yet by another. INVLPG then ends the old one everywhere.
+GUEST32(global_seen_early, R"(
+    jmp 2f
+1:  call guest_global_seen_early_first + 0x1000
+    ret
+2:  call 1b
+    call 1b
+    mov dword ptr ds:[0x21044], 0x50107
+    mov ebx, 0x411000
+    call ebx
+    mov ebx, 0x11020
+    call ebx
+    invlpg [0x11000]
+    call 1b
+    hlt
+    .org 0x1000, 0x90
+    mov eax, 0x111
+    ret
+)");
+GUEST_TEST("mapping: INVLPG ends what was linked to a global page's older frame", "[mapping]") {
+    global_pages(g);
+    for (uint32_t page = 0; page < 2048; ++page)
+        g.page(page << 12, page << 12 | 0x107);
+    g.put8(0x411000, 0xC3);
+    g.put8(kOtherFrame + 0x20, 0xC3);
+    remap_between_calls(g, global_seen_early);
+}
+
+TEST_CASE("mapping: a return stack is emptied when its context is chosen, not while it is in use",
+          "[mapping]") {
+    Contexts contexts;
+    REQUIRE(contexts.create());
+    constexpr uint32_t kIndirectMiss = 0x1000, kReturnMiss = 0x2000;
+    contexts.set_miss_stubs(kIndirectMiss, kReturnMiss);
+    constexpr uint64_t kRoot = 1ull << 32;
+    Context& context = contexts.select(kRoot, {}, 0);
+    const uint64_t used = context.shadow_top - 24;
+    context.shadow_rsp = used;
+    context.note(0x11);
+    contexts.drop_pages(kRoot, 0x11, 1);
+    CHECK(context.shadow_rsp == used);
+    CHECK(&contexts.select(kRoot, {}, 0) == &context);
+    CHECK(context.shadow_rsp == context.shadow_top);
+    contexts.drop_pages(kRoot, 0, 1u << 20);
+    context.shadow_rsp = used;
+    CHECK(contexts.select(kRoot, {}, 0).shadow_rsp == context.shadow_top);
+}
+TEST_CASE("mapping: what an empty return stack answers cannot be overwritten", "[mapping]") {
+    Contexts contexts;
+    REQUIRE(contexts.create());
+    constexpr uint32_t kReturnMiss = 0x2000;
+    contexts.set_miss_stubs(0x1000, kReturnMiss);
+    const Context& context = contexts.select(0, {}, 0);
+    auto* top = reinterpret_cast<uint64_t*>(context.shadow_top);
+    CHECK(*top == kReturnMiss);
+    uint64_t other = 0;
+    const iovec from{&other, sizeof other}, to{top, sizeof other};
+    CHECK(process_vm_writev(getpid(), &from, 1, &to, 1, 0) < 0);
+    CHECK(*top == kReturnMiss);
+    CHECK(contexts.in_bounds(context, context.shadow_top));
+    CHECK_FALSE(contexts.in_bounds(context, context.shadow_top + 8));
+    CHECK_FALSE(contexts.in_bounds(context, context.shadow_top - Contexts::kShadowBytes - 8));
+}
+
+// Two pages that take each other's place in every cache there is of fetches, for ever (case growth.asm).
+GUEST32(fetched_for_ever, R"(
+    mov ecx, 200000
+    mov ebx, 0x411000
+1:  mov eax, 0x11000
+    call eax
+    call ebx
+    dec ecx
+    jnz 1b
+    hlt
+    .org 0x1000, 0x90
+    ret
+)");
+GUEST_TEST("mapping: code fetched again and again from local pages takes no memory", "[mapping]") {
+    global_pages(g);
+    g.put8(0x411000, 0xC3);
+    g.load(fetched_for_ever);
+    const auto in_use = [] {
+        const struct mallinfo2 now = mallinfo2();
+        return static_cast<long long>(now.uordblks + now.hblkhd);
+    };
+    const long long before = in_use();
+    CHECK(g.run() == "hlt");
+    constexpr long long kAllowed = 512 << 10; // the first pages translated; the old defect took 1.6 MB
+    CHECK(in_use() - before < kAllowed);
+}
+
+TEST_CASE("mapping: a guest cannot make the lists of its kernel's code pages grow", "[mapping]") {
+    SupervisorCode code;
+    std::vector<std::pair<uint32_t, uint32_t>> dropped;
+    const auto note = [&](uint32_t first, uint32_t count) { dropped.emplace_back(first, count); };
+    code.add_local(7);
+    code.add_local(7);
+    code.add_local(9);
+    code.for_local(8, 100, note);
+    CHECK(dropped == std::vector<std::pair<uint32_t, uint32_t>>{{9, 1}});
+    for (uint32_t page = 0; page < 1u << 20; ++page)
+        code.add_local(page);
+    dropped.clear();
+    code.for_local(0, 1u << 20, note);
+    CHECK(dropped == std::vector<std::pair<uint32_t, uint32_t>>{{0, 1u << 20}}); // all, said in one word
+    code.clear_local();
+    CHECK_FALSE(code.has_local());
+
+    uint32_t added = 0;
+    while (code.add_global(added, added))
+        ++added;
+    CHECK(added == SupervisorCode::kMostGlobal);
+}
