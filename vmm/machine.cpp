@@ -1,6 +1,7 @@
 #include "vmm/machine.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/operation.h"
 #include "vmm/base/verify.h"
 #include "vmm/cpu/state_serialize.h"
 #include "vmm/cpu/tsc.h"
@@ -10,19 +11,12 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <future>
 #include <mutex>
 #include <thread>
 
 namespace vmm {
-
-namespace {
-
-using HostClock = std::chrono::steady_clock;
-
-} // namespace
 
 struct Machine::Impl final : SystemControl {
     enum class Want : uint8_t { Run, Pause, Stop };
@@ -38,14 +32,18 @@ struct Machine::Impl final : SystemControl {
     std::atomic<bool> timer_fired{false};
     std::thread thread;
 
-    std::mutex mutex; // guards what follows
+    // Guards what follows, and nothing else: events, devices and questions run without it, because what they
+    // do may post an event, which takes it.
+    std::mutex mutex;
     std::condition_variable changed;
     Want want = Want::Pause;
-    bool paused = true; // the vCPU thread is at rest
+    bool paused = true;   // the vCPU thread is at rest: others may work on the machine, one at a time
+    bool visited = false; // and one does
+    bool halted_for_good = false;
     bool thread_ended = false;
     ExitReason exit = ExitReason::None;
     base::Error failure;
-    std::function<void(ExitReason)> on_exit;
+    std::vector<std::function<void()>> questions; // others' to the running machine
 
     std::atomic<uint64_t> kicks{0}; // lets a halted vCPU see that something happened
     std::atomic<uint64_t> resets{0};
@@ -57,10 +55,15 @@ struct Machine::Impl final : SystemControl {
     base::Result<void> build();
     void kick();
     void plan_wake();
+    void tend();
     void boundary();
     void hardware_reset();
     void loop();
+    bool take_turn();
+    void come_to_rest(std::unique_lock<std::mutex>& lock);
+    void answer_questions();
     void sleep_halted();
+    void set_halted_for_good(bool for_good);
     void end(ExitReason reason, base::Error why = {});
     void settle();
     base::Result<std::vector<uint8_t>> save();
@@ -71,6 +74,31 @@ struct Machine::Impl final : SystemControl {
         const std::lock_guard lock(mutex);
         return want;
     }
+    // Whoever works on a machine at rest, while it does.
+    class Visit {
+      public:
+        explicit Visit(Impl& machine) : machine_(machine) {
+            std::unique_lock lock(machine_.mutex);
+            machine_.changed.wait(lock, [&] { return machine_.paused && !machine_.visited; });
+            machine_.visited = true;
+        }
+        Visit(Impl& machine, std::unique_lock<std::mutex> lock) : machine_(machine) {
+            VERIFY(lock.owns_lock() && machine_.paused && !machine_.visited);
+            machine_.visited = true;
+        }
+        ~Visit() {
+            {
+                const std::lock_guard lock(machine_.mutex);
+                machine_.visited = false;
+            }
+            machine_.changed.notify_all();
+        }
+        Visit(const Visit&) = delete;
+        Visit& operator=(const Visit&) = delete;
+
+      private:
+        Impl& machine_;
+    };
     // Runs `work` on the vCPU thread (or here, while it is at rest) and waits for it.
     template <class Answer> Answer ask(std::function<Answer()> work);
 
@@ -113,7 +141,7 @@ base::Result<void> Machine::Impl::build() {
     platform->events.set_wake([this] { kick(); });
     platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
     hardware_reset();
-    tsc_at_rest = guest_tsc(state);
+    tsc_at_rest = guest_tsc(state); // zero, or about
     std::promise<base::Result<void>> started;
     thread = std::thread([this, &started] {
         auto made = VcpuTimer::create([this] {
@@ -156,23 +184,25 @@ void Machine::Impl::plan_wake() {
     if (timer == nullptr || deadline == planned)
         return;
     planned = deadline;
-    if (deadline == kNever) {
-        timer->set(VcpuTimer::Time::max());
-        return;
-    }
-    const uint64_t now = platform->clock.now();
-    timer->set(HostClock::now() + std::chrono::nanoseconds(deadline > now ? deadline - now : 0));
+    timer->set(deadline == kNever ? VcpuTimer::Time::max() : platform->clock.host_time(deadline));
+}
+
+// What others want, then what is due.
+void Machine::Impl::tend() {
+    platform->events.run_all();
+    answer_questions();
+    platform->clock.run_due();
 }
 
 void Machine::Impl::boundary() {
-    platform->events.run_all();
-    platform->clock.run_due();
-    if (timer_fired.exchange(false)) // set it again, even if it was a moment early
+    tend();
+    if (timer_fired.exchange(false)) // set it again: what fell due since tend() looked is still to come
         planned = kNever;
     plan_wake();
 }
 
 void Machine::Impl::hardware_reset() {
+    const base::Operation operation;
     memory->set_a20(true);
     for (auto& device : devices)
         device->reset();
@@ -183,10 +213,10 @@ void Machine::Impl::hardware_reset() {
     engine->cpu().reset();
     state = engine->cpu().state();
     engine->state_replaced();
+    set_halted_for_good(false);
 }
 
 void Machine::Impl::end(ExitReason reason, base::Error why) {
-    std::function<void(ExitReason)> callback;
     {
         const std::lock_guard lock(mutex);
         if (exit != ExitReason::None)
@@ -194,65 +224,106 @@ void Machine::Impl::end(ExitReason reason, base::Error why) {
         exit = reason;
         failure = std::move(why);
         want = Want::Stop;
-        callback = on_exit;
     }
     changed.notify_all();
-    if (callback)
-        callback(reason);
+}
+
+void Machine::Impl::set_halted_for_good(bool for_good) {
+    {
+        const std::lock_guard lock(mutex);
+        if (halted_for_good == for_good)
+            return;
+        halted_for_good = for_good;
+    }
+    if (for_good)
+        base::log(base::LogLevel::Info, "halted with interrupts disabled at {:04x}:{:08x}",
+                  state.segment(SegReg::Cs).selector, state.eip);
+    changed.notify_all();
 }
 
 // Until an interrupt may be pending: the next timer, or a kick.
 void Machine::Impl::sleep_halted() {
     const uint64_t seen = kicks.load();
-    platform->events.run_all();
-    platform->clock.run_due();
-    if (platform->interrupts != nullptr && platform->interrupts->interrupt_pending() &&
-        (state.eflags & eflags::kIf) != 0)
+    tend();
+    const bool interrupts_enabled = (state.eflags & eflags::kIf) != 0;
+    if (interrupts_enabled && platform->interrupts != nullptr && platform->interrupts->interrupt_pending())
         return;
+    // This machine has no NMI and no SMI. Devices go on, for what they play or show.
+    set_halted_for_good(!interrupts_enabled);
     const uint64_t deadline = platform->clock.next_deadline();
-    const uint64_t now = platform->clock.now();
     timer->set(VcpuTimer::Time::max()); // the wait below keeps the time itself
     planned = kNever;
     std::unique_lock lock(mutex);
     const auto happened = [&] { return kicks.load() != seen || want != Want::Run; };
     if (deadline == kNever)
         changed.wait(lock, happened);
-    else if (deadline > now)
-        changed.wait_for(lock, std::chrono::nanoseconds(deadline - now), happened);
+    else
+        changed.wait_until(lock, platform->clock.host_time(deadline), happened);
+}
+
+void Machine::Impl::answer_questions() {
+    std::vector<std::function<void()>> batch;
+    {
+        const std::lock_guard lock(mutex);
+        batch.swap(questions);
+    }
+    for (const auto& question : batch) {
+        const base::Operation operation;
+        question();
+    }
+}
+
+// Guest time and the time-stamp counter stop at one moment, and go on from one.
+void Machine::Impl::come_to_rest(std::unique_lock<std::mutex>& lock) {
+    const ClockSample sample = sample_clocks();
+    platform->clock.stop(sample.nanoseconds);
+    tsc_at_rest = guest_tsc(state, sample.tsc);
+    while (!questions.empty()) {
+        lock.unlock();
+        answer_questions();
+        lock.lock();
+    }
+    paused = true;
+    changed.notify_all();
+}
+
+// Whether the guest goes on; while it is wanted at rest this waits, and others may visit.
+bool Machine::Impl::take_turn() {
+    std::unique_lock lock(mutex);
+    if (want != Want::Run && !paused)
+        come_to_rest(lock);
+    changed.wait(lock, [&] { return want != Want::Pause && !visited; });
+    if (want == Want::Stop)
+        return false;
+    if (paused) {
+        paused = false;
+        const ClockSample sample = sample_clocks();
+        set_guest_tsc(state, tsc_at_rest, sample.tsc);
+        platform->clock.start(sample.nanoseconds);
+        planned = kNever; // guest time has another distance to the host's
+    }
+    return true;
 }
 
 void Machine::Impl::loop() {
-    for (;;) {
-        {
-            std::unique_lock lock(mutex);
-            if (want == Want::Pause) {
-                platform->clock.stop();
-                if (!paused)
-                    tsc_at_rest = guest_tsc(state);
-                paused = true;
-                changed.notify_all();
-                changed.wait(lock, [&] { return want != Want::Pause; });
-            }
-            if (want == Want::Stop)
-                break;
-            if (paused) { // also when it was started before this thread first came here
-                paused = false;
-                set_guest_tsc(state, tsc_at_rest);
-            }
-            platform->clock.start();
-            planned = kNever; // guest time may have another distance to the host's
-        }
+    const auto now = [this] {
+        const base::Operation operation;
+        return platform->clock.now();
+    };
+    while (take_turn()) {
         boundary();
         switch (engine->run()) {
         case Engine::Stop::Halted: {
-            const uint64_t since = platform->clock.now();
+            const uint64_t since = now();
             sleep_halted();
-            halted_ns += platform->clock.now() - since;
+            halted_ns += now() - since;
             break;
         }
         case Engine::Stop::Shutdown: // a PC resets on the shutdown cycle
             base::log(base::LogLevel::Info, "triple fault at {:04x}:{:08x}",
                       state.segment(SegReg::Cs).selector, state.eip);
+            if (config.reset_ends_machine)
+                end(ExitReason::GuestHang);
             reset_requested = true;
             break;
         case Engine::Stop::Requested:
@@ -273,30 +344,25 @@ void Machine::Impl::loop() {
         }
     }
     end(ExitReason::Stopped);
-    // Whoever asked something meanwhile gets an answer from a machine at rest.
-    platform->events.run_all();
-    const std::lock_guard lock(mutex);
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !visited; }); // whoever arms a timer sets ours
     timer.reset();
-    paused = true;
     thread_ended = true;
     changed.notify_all();
 }
 
 template <class Answer> Answer Machine::Impl::ask(std::function<Answer()> work) {
-    {
-        std::unique_lock lock(mutex);
-        if (paused)
-            return work();
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return !paused || !visited; });
+    if (paused) {
+        const Visit visit(*this, std::move(lock));
+        return work();
     }
     auto task = std::make_shared<std::packaged_task<Answer()>>(std::move(work));
-    std::future<Answer> answer = task->get_future();
-    platform->events.post([task] { (*task)(); });
-    while (answer.wait_for(std::chrono::milliseconds(20)) != std::future_status::ready) {
-        const std::lock_guard lock(mutex);
-        if (paused)
-            platform->events.run_all();
-    }
-    return answer.get();
+    questions.emplace_back([task] { (*task)(); });
+    lock.unlock();
+    kick();
+    return task->get_future().get();
 }
 
 void Machine::start() {
@@ -342,17 +408,27 @@ void Machine::power_button() {
 
 ExitReason Machine::wait(int milliseconds) {
     std::unique_lock lock(impl_->mutex);
-    const auto ended = [&] { return impl_->thread_ended; };
+    const auto reason = [&] {
+        return impl_->thread_ended                                        ? impl_->exit
+               : impl_->halted_for_good && impl_->want == Impl::Want::Run ? ExitReason::GuestHang
+                                                                          : ExitReason::None;
+    };
+    const auto known = [&] { return reason() != ExitReason::None; };
     if (milliseconds < 0)
-        impl_->changed.wait(lock, ended);
+        impl_->changed.wait(lock, known);
     else
-        impl_->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), ended);
-    return impl_->thread_ended ? impl_->exit : ExitReason::None;
+        impl_->changed.wait_for(lock, std::chrono::milliseconds(milliseconds), known);
+    return reason();
 }
 
 ExitReason Machine::exit_reason() const {
     const std::lock_guard lock(impl_->mutex);
-    return impl_->exit;
+    return impl_->exit == ExitReason::None && impl_->halted_for_good ? ExitReason::GuestHang : impl_->exit;
+}
+
+bool Machine::has_ended() const {
+    const std::lock_guard lock(impl_->mutex);
+    return impl_->exit != ExitReason::None;
 }
 
 std::string Machine::error() const {
@@ -363,11 +439,6 @@ std::string Machine::error() const {
 base::Error Machine::failure() const {
     const std::lock_guard lock(impl_->mutex);
     return impl_->failure;
-}
-
-void Machine::set_on_exit(std::function<void(ExitReason)> callback) {
-    const std::lock_guard lock(impl_->mutex);
-    impl_->on_exit = std::move(callback);
 }
 
 uint64_t Machine::reset_count() const { return impl_->resets.load(); }
@@ -467,6 +538,7 @@ base::Result<void> Machine::Impl::load(std::span<const uint8_t> bytes) {
         return base::fail(archive.error());
     state = loaded;
     tsc_at_rest = tsc;
+    set_halted_for_good(false); // or so it seems until it runs
     return {};
 }
 
@@ -481,24 +553,28 @@ base::Result<std::vector<uint8_t>> Machine::Impl::save_apart() {
 void Machine::Impl::promise_tsc() { promise_tsc_khz(state, guest_tsc_khz(state)); }
 
 base::Result<std::vector<uint8_t>> Machine::save_state() {
+    const Impl::Visit visit(*impl_);
     impl_->promise_tsc();
     impl_->settle(); // a key let go just before: where this goes on, nobody would let it go
     return impl_->save();
 }
 
 base::Result<std::vector<uint8_t>> Machine::save_scene_state() {
+    const Impl::Visit visit(*impl_);
     impl_->promise_tsc();
     impl_->settle();
     return impl_->save_apart();
 }
 
 base::Result<void> Machine::load_state(std::span<const uint8_t> bytes) {
+    const Impl::Visit visit(*impl_);
     TRY(impl_->load(bytes));
     impl_->engine->state_replaced();
     return {};
 }
 
 base::Result<void> Machine::open_at(SavedMachine saved) {
+    const Impl::Visit visit(*impl_);
     impl_->moment = TRY(SavedMoment::open(*impl_->platform, std::move(saved)));
     TRY(impl_->load(impl_->moment->state()));
     impl_->engine->state_replaced();
@@ -508,7 +584,8 @@ base::Result<void> Machine::open_at(SavedMachine saved) {
 }
 
 base::Result<PageUndo::Report> Machine::revert() {
-    if (impl_->moment == nullptr || exit_reason() != ExitReason::None)
+    const Impl::Visit visit(*impl_);
+    if (impl_->moment == nullptr || has_ended())
         return base::fail("this machine cannot go back");
     impl_->settle();
     const PageUndo::Report report = impl_->moment->put_back();
@@ -519,6 +596,7 @@ base::Result<PageUndo::Report> Machine::revert() {
 }
 
 void Machine::arrive(const Arrival& arrival) {
+    const Impl::Visit visit(*impl_);
     Platform& platform = *impl_->platform;
     platform.config.identity = arrival.identity;
     if (platform.outputs.identity_changed)
@@ -536,6 +614,7 @@ uint64_t Machine::time_of_day() {
 uint32_t Machine::tsc_khz() const { return guest_tsc_khz(impl_->state); }
 
 base::Result<std::string> Machine::state_difference() {
+    const Impl::Visit visit(*impl_);
     if (impl_->moment == nullptr)
         return base::fail("this machine was not opened at a saved moment");
     const auto now = TRY(impl_->save_apart());

@@ -18,7 +18,7 @@ enum class ExitReason : uint8_t {
     None,      // still running
     PowerOff,  // the guest turned itself off
     Stopped,   // stop() was called
-    GuestHang, // triple fault with reset disabled, or a halt no interrupt can end
+    GuestHang, // a halt that no interrupt can end, or a triple fault where a reset ends the machine
     HostError, // error() says what failed
 };
 
@@ -51,12 +51,15 @@ class Machine {
     void reset(); // hardware reset
     void power_button();
 
-    // Waits until the machine has ended, at most `milliseconds` (-1: no bound).
+    // Waits until there is a reason, at most `milliseconds` (-1: no bound), and after stop() until the
+    // machine has ended.
     ExitReason wait(int milliseconds);
+    // A guest that halted for good (GuestHang) can still be saved, and reset(), revert() and load_state()
+    // bring it back; any other reason is final, and has_ended() says so.
     [[nodiscard]] ExitReason exit_reason() const;
+    [[nodiscard]] bool has_ended() const;
     [[nodiscard]] std::string error() const;
-    [[nodiscard]] base::Error failure() const;                  // the same with its code
-    void set_on_exit(std::function<void(ExitReason)> callback); // called once, on the vCPU thread
+    [[nodiscard]] base::Error failure() const; // the same with its code
     [[nodiscard]] uint64_t reset_count() const;
 
     void key(const KeyEvent& event);

@@ -58,9 +58,9 @@ VcpuTimer::~VcpuTimer() {
 }
 
 void VcpuTimer::set(Time deadline) {
-    if (deadline == set_for_)
+    if (deadline == Time::max() && !armed_)
         return;
-    set_for_ = deadline;
+    armed_ = deadline != Time::max();
     struct itimerspec when {};
     if (deadline != Time::max()) {
         const auto ns =

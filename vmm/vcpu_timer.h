@@ -29,7 +29,7 @@ class VcpuTimer {
 
     std::function<void()> due_;
     timer_t timer_{};
-    Time set_for_ = Time::max();
+    bool armed_ = false; // it may have fired since
 };
 
 } // namespace vmm

@@ -32,7 +32,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const bool card =
         std::string_view(reinterpret_cast<const char*>(data), size).find("rtl8139") != std::string_view::npos;
     std::unique_ptr<Machine>& machine = machines[card ? 1 : 0];
-    if (machine == nullptr || machine->exit_reason() != ExitReason::None) // the last one turned itself off
+    if (machine == nullptr || machine->has_ended()) // the last one turned itself off
         machine = make_machine(card);
     auto loaded = machine->load_state({data, size});
     VERIFY(loaded || !loaded.error().message.empty());

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <future>
 #include <string>
@@ -86,6 +88,31 @@ GUEST16(math_error, R"(
     .byte 0x55, 0xaa
 )");
 
+// Says H and halts for good.
+GUEST16(halt_for_good, R"(
+    cli
+    mov dx, 0x3f8
+    mov al, 'H'
+    out dx, al
+1:  hlt
+    jmp 1b
+    .org 510
+    .byte 0x55, 0xaa
+)");
+
+// An exception with no table to find its handler in, nor that of the double fault.
+GUEST16(triple_fault, R"(
+    xor ax, ax
+    mov ds, ax
+    mov word ptr [0x600], ax
+    mov word ptr [0x602], ax
+    mov word ptr [0x604], ax
+    lidt [0x600]
+    int3
+    .org 510
+    .byte 0x55, 0xaa
+)");
+
 void put_boot_sector(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
     std::fill(to.begin(), to.end(), uint8_t{0});
     if (offset == 0)
@@ -124,6 +151,27 @@ class Listener final : public CharPort {
     size_t bytes_;
     std::string said_;
 };
+
+// A wire that is never quiet.
+class BusyWire final : public NetworkPort {
+  public:
+    bool send(std::span<const uint8_t>) override { return true; }
+    size_t receive(std::span<uint8_t, kMaxFrame> frame) override {
+        std::fill_n(frame.begin(), 60, uint8_t{0});
+        return 60;
+    }
+    void set_ready(std::function<void()> call) override { ready = std::move(call); }
+    void disconnect() override {}
+    std::function<void()> ready;
+};
+
+MachineConfig booting(const guest::Snippet& code) {
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(code)}};
+    config.platform.boot_order = {BootDevice::Disk};
+    return config;
+}
 
 // A disk with the boot sector `two_reads` whose reads of sector 8 take until it is told to go on.
 class SlowDisk final : public BlockPort {
@@ -208,10 +256,7 @@ TEST_CASE("machine: a disk request that ends while it is taken apart finds an en
 
 TEST_CASE("machine: an x87 error is IRQ 13 while CR0.NE is clear, and the BIOS passes it on", "[machine]") {
     const auto serial = std::make_shared<Listener>(2);
-    MachineConfig config;
-    config.platform.ram_bytes = 16u << 20;
-    config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(math_error)}};
-    config.platform.boot_order = {BootDevice::Disk};
+    MachineConfig config = booting(math_error);
     config.platform.serial = serial;
     auto machine = Machine::create(config);
     REQUIRE(machine);
@@ -219,4 +264,100 @@ TEST_CASE("machine: an x87 error is IRQ 13 while CR0.NE is clear, and the BIOS p
     (*machine)->start();
     REQUIRE(heard.wait_for(std::chrono::seconds(60)) == std::future_status::ready);
     CHECK(heard.get() == "EK");
+    while ((*machine)->activity().halted_ns == 0) {
+    }
+    CHECK((*machine)->exit_reason() == ExitReason::None); // it waits, and its interrupts come
+}
+
+// The card takes 64 frames an event and posts the next.
+TEST_CASE("machine: whoever asks it is answered while events post events, running or at rest", "[machine]") {
+    const auto wire = std::make_shared<BusyWire>();
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    config.platform.network_card = true;
+    config.platform.network = wire;
+    auto created = Machine::create(config);
+    REQUIRE(created);
+    Machine& machine = **created;
+    wire->ready();
+    std::atomic<bool> enough{false};
+    std::promise<void> rested;
+    auto all_rested = rested.get_future();
+    std::thread restless([&] {
+        for (int i = 0; i < 1000; ++i) {
+            machine.start();
+            std::this_thread::sleep_for(std::chrono::microseconds(i % 50 * 10));
+            machine.pause();
+        }
+        machine.start();
+        enough = true;
+        rested.set_value();
+    });
+    std::promise<void> asked;
+    auto all_answered = asked.get_future();
+    std::thread curious([&] {
+        while (!enough)
+            (void)machine.activity();
+        asked.set_value();
+    });
+    for (auto* done : {&all_rested, &all_answered})
+        if (done->wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
+            std::fputs("machine: a question or a pause was never answered\n", stderr);
+            std::_Exit(1); // the threads will not end
+        }
+    restless.join();
+    curious.join();
+    CHECK(machine.exit_reason() == ExitReason::None);
+}
+
+TEST_CASE("machine: a halt that no interrupt can end is told, and a reset or another state ends it",
+          "[machine]") {
+    MachineConfig config = booting(halt_for_good);
+    config.platform.serial = std::make_shared<Listener>(3);
+    auto created = Machine::create(config);
+    REQUIRE(created);
+    Machine& machine = **created;
+    const auto halts = [&] { return machine.wait(60000) == ExitReason::GuestHang; };
+    machine.start();
+    REQUIRE(halts());
+    CHECK(machine.exit_reason() == ExitReason::GuestHang);
+    CHECK_FALSE(machine.has_ended());
+    CHECK(machine.text_screen().find("Booting") != std::string::npos); // it can be looked at
+    machine.key({0x1E, true});                                         // and nothing wakes it
+    machine.power_button();
+    CHECK(machine.reset_count() == 0);
+    machine.pause();
+    CHECK(machine.wait(0) == ExitReason::None); // at rest because that was wanted
+    const auto state = machine.save_state();
+    REQUIRE(state);
+    machine.start();
+    REQUIRE(halts());
+    machine.reset();
+    while (machine.reset_count() == 0) {
+    }
+    REQUIRE(halts());
+    machine.pause();
+    REQUIRE(machine.load_state(*state));
+    CHECK(machine.exit_reason() == ExitReason::None);
+    machine.start();
+    REQUIRE(halts());
+    machine.stop();
+    CHECK(machine.wait(60000) == ExitReason::Stopped);
+    CHECK(machine.has_ended());
+}
+
+TEST_CASE("machine: a triple fault is a reset, and a hang where a reset ends the machine", "[machine]") {
+    auto created = Machine::create(booting(triple_fault));
+    REQUIRE(created);
+    (*created)->start();
+    while ((*created)->reset_count() < 2) {
+    }
+    CHECK((*created)->exit_reason() == ExitReason::None);
+    MachineConfig config = booting(triple_fault);
+    config.reset_ends_machine = true;
+    auto ending = Machine::create(config);
+    REQUIRE(ending);
+    (*ending)->start();
+    CHECK((*ending)->wait(60000) == ExitReason::GuestHang);
+    CHECK((*ending)->has_ended());
 }

@@ -1,5 +1,6 @@
 #include "vmm/bus/clock.h"
 
+#include "vmm/base/operation.h"
 #include "vmm/base/verify.h"
 
 #include <ctime>
@@ -8,33 +9,50 @@ namespace vmm {
 
 // CLOCK_MONOTONIC rather than a TSC of our own: it is a vDSO call (some 20 ns) and survives migration of the
 // thread between cores.
-uint64_t Clock::host_ns() {
+uint64_t Clock::host_now() const {
+    if (host_)
+        return host_();
     timespec t{};
     ::clock_gettime(CLOCK_MONOTONIC, &t);
     return static_cast<uint64_t>(t.tv_sec) * kNanosPerSecond + static_cast<uint64_t>(t.tv_nsec);
 }
 
-uint64_t Clock::now() const { return manual_ || !running_ ? base_ns_ : base_ns_ + (host_ns() - started_at_); }
-
-void Clock::start() {
-    if (running_)
-        return;
-    started_at_ = host_ns();
-    running_ = true;
+uint64_t Clock::now() const {
+    if (!running_)
+        return base_ns_;
+    VERIFY(base::Operation::under_way());
+    if (moment_of_ != base::Operation::number()) {
+        moment_of_ = base::Operation::number();
+        moment_ = base_ns_ + (host_now() - started_at_);
+    }
+    return moment_;
 }
 
-void Clock::stop() {
-    base_ns_ = now();
+std::chrono::steady_clock::time_point Clock::host_time(uint64_t ns) const {
+    using HostTime = std::chrono::steady_clock::time_point;
+    constexpr auto kLatest = static_cast<uint64_t>(HostTime::max().time_since_epoch().count());
+    const uint64_t ahead = ns > base_ns_ ? ns - base_ns_ : 0;
+    return ahead < kLatest - started_at_
+               ? HostTime(std::chrono::nanoseconds(static_cast<int64_t>(started_at_ + ahead)))
+               : HostTime::max();
+}
+
+void Clock::start(uint64_t host_ns) {
+    if (running_)
+        return;
+    started_at_ = host_ns;
+    running_ = true;
+    moment_of_ = 0;
+}
+
+void Clock::stop(uint64_t host_ns) {
+    if (running_)
+        base_ns_ += host_ns - started_at_;
     running_ = false;
 }
 
 void Clock::set(uint64_t ns) {
-    base_ns_ = ns;
-    started_at_ = host_ns();
-}
-
-void Clock::set_manual(uint64_t ns) {
-    manual_ = true;
+    VERIFY(!running_);
     base_ns_ = ns;
 }
 
@@ -72,6 +90,7 @@ uint64_t Clock::next_deadline() const {
 
 void Clock::run_due() {
     constexpr unsigned kMaxFirings = 64;
+    const base::Operation operation;
     const uint64_t time = now();
     for (unsigned firings = 0; firings < kMaxFirings; ++firings) {
         Timer* due = nullptr;

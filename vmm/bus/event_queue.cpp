@@ -1,5 +1,7 @@
 #include "vmm/bus/event_queue.h"
 
+#include "vmm/base/operation.h"
+
 #include <utility>
 
 namespace vmm {
@@ -21,8 +23,10 @@ void EventQueue::run_all() {
         const std::lock_guard lock(mutex_);
         batch.swap(work_);
     }
-    for (auto& work : batch)
+    for (auto& work : batch) {
+        const base::Operation operation;
         work();
+    }
 }
 
 bool EventQueue::empty() {

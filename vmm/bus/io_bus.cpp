@@ -1,5 +1,6 @@
 #include "vmm/bus/io_bus.h"
 
+#include "vmm/base/operation.h"
 #include "vmm/base/verify.h"
 
 namespace vmm {
@@ -51,6 +52,7 @@ const IoBus::Range* IoBus::find(uint16_t port) const {
 }
 
 uint32_t IoBus::read(uint16_t port, unsigned size) {
+    const base::Operation operation;
     const Range* range = find(port);
     if (range != nullptr && size <= range->max_size && port + size <= range->first + range->count)
         return range->handler->io_read(port, size);
@@ -63,6 +65,7 @@ uint32_t IoBus::read(uint16_t port, unsigned size) {
 }
 
 void IoBus::write(uint16_t port, unsigned size, uint32_t value) {
+    const base::Operation operation;
     const Range* range = find(port);
     if (range != nullptr && size <= range->max_size && port + size <= range->first + range->count) {
         range->handler->io_write(port, size, value);

@@ -10,28 +10,6 @@ namespace vmm {
 
 namespace {
 
-struct ClockSample {
-    uint64_t tsc = 0, nanoseconds = 0;
-};
-
-// One reading of both clocks; of several, the one with the least time between its two TSC reads.
-ClockSample sample_clocks() {
-    ClockSample best;
-    uint64_t best_gap = UINT64_MAX;
-    for (int i = 0; i < 8; ++i) {
-        timespec time{};
-        const uint64_t before = __builtin_ia32_rdtsc();
-        clock_gettime(CLOCK_MONOTONIC, &time);
-        const uint64_t gap = __builtin_ia32_rdtsc() - before;
-        if (gap < best_gap) {
-            best_gap = gap;
-            best = {before + gap / 2,
-                    static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)};
-        }
-    }
-    return best;
-}
-
 // Taken when the program starts, so that by the first question the interval is usually long enough.
 const ClockSample kProgramStart = sample_clocks();
 // A sample is good to 0.1 us: 20 ppm of the first, 2 of the second.
@@ -73,18 +51,38 @@ bool about_equal(uint32_t one, uint32_t other) {
 
 } // namespace
 
+// Of several readings, the one with the least time between its two TSC reads.
+ClockSample sample_clocks() {
+    ClockSample best;
+    uint64_t best_gap = UINT64_MAX;
+    for (int i = 0; i < 8; ++i) {
+        timespec time{};
+        const uint64_t before = __builtin_ia32_rdtsc();
+        clock_gettime(CLOCK_MONOTONIC, &time);
+        const uint64_t gap = __builtin_ia32_rdtsc() - before;
+        if (gap < best_gap) {
+            best_gap = gap;
+            best = {before + gap / 2,
+                    static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec)};
+        }
+    }
+    return best;
+}
+
 uint32_t tsc_khz() {
     static const uint32_t khz = measure_tsc_khz(kMeasureNanoseconds);
     return khz;
 }
 
-uint64_t guest_tsc(const CpuState& state) {
-    return scale(__builtin_ia32_rdtsc(), state.tsc_ratio) + state.tsc_offset;
+uint64_t guest_tsc(const CpuState& state, uint64_t host_tsc) {
+    return scale(host_tsc, state.tsc_ratio) + state.tsc_offset;
 }
+uint64_t guest_tsc(const CpuState& state) { return guest_tsc(state, __builtin_ia32_rdtsc()); }
 
-void set_guest_tsc(CpuState& state, uint64_t value) {
-    state.tsc_offset = value - scale(__builtin_ia32_rdtsc(), state.tsc_ratio);
+void set_guest_tsc(CpuState& state, uint64_t value, uint64_t host_tsc) {
+    state.tsc_offset = value - scale(host_tsc, state.tsc_ratio);
 }
+void set_guest_tsc(CpuState& state, uint64_t value) { set_guest_tsc(state, value, __builtin_ia32_rdtsc()); }
 
 uint32_t guest_tsc_khz(const CpuState& state) { return state.tsc_khz != 0 ? state.tsc_khz : tsc_khz(); }
 

@@ -9,6 +9,13 @@ namespace vmm {
 
 struct CpuState;
 
+// One reading of both of the host's clocks, as close together as can be had: whoever lets guest time and the
+// counter run or stand takes this, or each pause would move one against the other.
+struct ClockSample {
+    uint64_t tsc = 0, nanoseconds = 0; // the latter of CLOCK_MONOTONIC
+};
+[[nodiscard]] ClockSample sample_clocks();
+
 // kHz of the host's counter. From the host's CPUID leaf 15h, or measured once against CLOCK_MONOTONIC over 50
 // ms; thread-safe.
 [[nodiscard]] uint32_t tsc_khz();
@@ -17,8 +24,10 @@ struct CpuState;
 // clock discipline makes up for.
 inline constexpr uint32_t kTscTolerancePpm = 200;
 
-// What the guest's counter says now, and a change of what it says.
-[[nodiscard]] uint64_t guest_tsc(const CpuState& state);
+// What the guest's counter says when the host's is `host_tsc`, and a change of what it says.
+[[nodiscard]] uint64_t guest_tsc(const CpuState& state, uint64_t host_tsc);
+void set_guest_tsc(CpuState& state, uint64_t value, uint64_t host_tsc);
+[[nodiscard]] uint64_t guest_tsc(const CpuState& state); // now
 void set_guest_tsc(CpuState& state, uint64_t value);
 
 // What the guest is told: the promise, or the host's frequency while nothing was promised.

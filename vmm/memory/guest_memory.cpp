@@ -1,5 +1,6 @@
 #include "vmm/memory/guest_memory.h"
 
+#include "vmm/base/operation.h"
 #include "vmm/base/verify.h"
 
 #include <algorithm>
@@ -128,6 +129,7 @@ void GuestMemory::read_mmio(uint32_t physical, uint8_t* to, uint32_t length) {
     MmioHandler* handler = mmio_at(physical >> kPageShift);
     while (length != 0) {
         const unsigned size = piece(physical, length);
+        const base::Operation operation;
         const uint32_t value = handler != nullptr ? handler->mmio_read(physical, size) : 0xFFFFFFFF;
         std::memcpy(to, &value, size);
         to += size, physical += size, length -= size;
@@ -140,6 +142,7 @@ void GuestMemory::write_mmio(uint32_t physical, const uint8_t* from, uint32_t le
         const unsigned size = piece(physical, length);
         uint32_t value = 0;
         std::memcpy(&value, from, size);
+        const base::Operation operation;
         handler->mmio_write(physical, size, value);
         from += size, physical += size, length -= size;
     }

@@ -1,3 +1,4 @@
+#include "vmm/base/operation.h"
 #include "vmm/bus/clock.h"
 
 #include <catch2/catch.hpp>
@@ -99,6 +100,58 @@ TEST_CASE("clock: host time passes only while it runs", "[bus]") {
     clock.set(5);
     CHECK(clock.now() == 5);
     clock.start();
+    const base::Operation operation;
     CHECK(clock.now() >= 5);
     CHECK(clock.now() < stopped + vmm::kNanosPerSecond);
+}
+
+TEST_CASE("clock: an operation has one moment, however slow the host is", "[bus]") {
+    Clock clock;
+    uint64_t host = 0;
+    clock.set_host([&] { return host += 9'000'000; });
+    clock.start();
+    uint64_t first = 0;
+    {
+        const base::Operation operation;
+        first = clock.now();
+        const base::Operation within; // DMA into another device's registers
+        CHECK(clock.now() == first);
+        host += vmm::kNanosPerSecond;
+        CHECK(clock.now() == first);
+    }
+    const base::Operation next;
+    CHECK(clock.now() >= first + vmm::kNanosPerSecond);
+}
+
+TEST_CASE("clock: what falls due while timers fire is for the next call, and is not lost", "[bus]") {
+    Clock clock;
+    uint64_t host = 0;
+    clock.set_host([&] { return host; });
+    clock.start();
+    uint64_t fired_at = 0;
+    const auto late = clock.add_timer("late", [&] { fired_at = clock.now(); });
+    const auto slow = clock.add_timer("slow", [&] {
+        host += 1000; // while it works
+        clock.arm(late, clock.now() + 10);
+    });
+    clock.arm(slow, 5);
+    host = 5;
+    clock.run_due();
+    CHECK(fired_at == 0);
+    CHECK(clock.next_deadline() == 15);
+    clock.run_due();
+    CHECK(fired_at == 1005);
+    CHECK(clock.next_deadline() == kNever);
+}
+
+TEST_CASE("clock: a deadline's host time needs no reading of the clock", "[bus]") {
+    using HostTime = std::chrono::steady_clock::time_point;
+    using std::chrono::nanoseconds;
+    Clock clock;
+    clock.set_manual(1000);
+    clock.start(50'000);
+    CHECK(clock.host_time(1500) == HostTime(nanoseconds(50'500)));
+    CHECK(clock.host_time(10) == HostTime(nanoseconds(50'000))); // it has passed
+    CHECK(clock.host_time(uint64_t{1} << 63) == HostTime::max());
+    CHECK(clock.host_time(kNever - 1) == HostTime::max());
 }
