@@ -1,6 +1,5 @@
 // Near control flow that a return predictor gets wrong, and the stack pointer in odd places.
 #include "tests/guest/guest.h"
-#include "vmm/translator/missed_arrivals.h"
 
 using namespace vmm;
 using namespace vmm::guest;
@@ -216,18 +215,4 @@ GUEST_TEST("control: PUSH ESP, POP ESP and POP [ESP] use the ESP of the manual",
     CHECK(g.ecx() == 0x7000);
     CHECK(g.ebx() == 0x55);
     CHECK(g.esp() == 0x7000);
-}
-
-TEST_CASE("missed arrivals: four within a second are too many, four in a day are not", "[control]") {
-    MissedArrivals arrivals;
-    constexpr uint32_t kSite = 0x20001000;
-    MissedArrivals::Time now{};
-    for (int hour = 0; hour < 24; ++hour, now += std::chrono::hours(1)) {
-        CHECK_FALSE(arrivals.too_many(kSite, now));
-        CHECK_FALSE(arrivals.too_many(kSite, now + std::chrono::milliseconds(1)));
-        CHECK_FALSE(arrivals.too_many(kSite, now + std::chrono::milliseconds(2)));
-    }
-    for (int i = 0; i < 3; ++i)
-        CHECK_FALSE(arrivals.too_many(kSite, now + std::chrono::milliseconds(i)));
-    CHECK(arrivals.too_many(kSite, now + std::chrono::milliseconds(900)));
 }

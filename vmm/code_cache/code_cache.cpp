@@ -78,7 +78,7 @@ Block* CodeCache::add(const Block& block) {
     blocks_.push_back(block);
     Block* added = &blocks_.back();
     by_host_.push_back(added);
-    added->sites = sites_within(*added);
+    added->marks = marks_within(*added);
     enlist(*added);
     for (uint32_t i = 0; i < block.link_count; ++i)
         links[block.link_first + i].from = added;
@@ -172,15 +172,17 @@ void CodeCache::invalidate(Block& block) {
     }
 }
 
+void CodeCache::remake(Block& block) {
+    keep_dormant(block);
+    invalidate(block);
+}
+
 void CodeCache::invalidate_page(uint32_t backing) {
     if (pages_[backing] == nullptr)
         return;
     const std::vector<Block*> doomed = pages_[backing]->blocks;
-    pages_[backing]->invalidations += 1;
-    for (Block* block : doomed) {
-        keep_dormant(*block);
-        invalidate(*block);
-    }
+    for (Block* block : doomed)
+        remake(*block);
 }
 
 bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t length) {
@@ -196,10 +198,8 @@ bool CodeCache::invalidate_range(uint32_t backing, uint32_t offset, uint32_t len
         if (first < offset + length && offset < last)
             doomed.push_back(block);
     }
-    for (Block* block : doomed) {
-        keep_dormant(*block);
-        invalidate(*block);
-    }
+    for (Block* block : doomed)
+        remake(*block);
     return !doomed.empty();
 }
 
@@ -215,12 +215,43 @@ void CodeCache::flush() {
     if (!in_tables)
         return;
     std::fill(buckets_.begin(), buckets_.end(), nullptr);
-    for (auto& page : pages_)
-        if (page != nullptr) {
-            page->blocks.clear();
-            page->dormant.clear();
-        }
-    dormant_ = 0;
+    for (auto& page : pages_) {
+        if (page == nullptr)
+            continue;
+        page->blocks.clear();
+        page->dormant.clear();
+        if (page->marks[0].empty() && page->marks[1].empty())
+            page.reset();
+    }
+    statistics.dormant = 0;
+}
+
+bool CodeCache::strike(uint32_t backing, Sites::Microseconds now) {
+    constexpr uint8_t kMixedPage = 6;
+    constexpr Sites::Microseconds kOfLate = 1000; // beyond that, a strike costs less than two per cent
+    CodePage& page = page_or_new(backing);
+    if (now - page.struck >= kOfLate)
+        page.strikes = 0;
+    page.struck = now;
+    if (page.strikes < kMixedPage) {
+        ++page.strikes;
+        return false;
+    }
+    ++statistics.mixed_pages;
+    return true;
+}
+
+bool CodeCache::store_beside_code(uint32_t backing) {
+    constexpr uint32_t kFirstPatience = 256; // stores; each doubling halves what a wrong try costs
+    constexpr uint8_t kMostPatience = 6;
+    CodePage& page = page_or_new(backing);
+    if (++page.bystanders < kFirstPatience << page.patience)
+        return false;
+    page.bystanders = 0;
+    if (page.patience < kMostPatience)
+        ++page.patience;
+    ++statistics.code_dropped;
+    return true;
 }
 
 CodePage& CodeCache::page_or_new(uint32_t backing) {
@@ -228,41 +259,6 @@ CodePage& CodeCache::page_or_new(uint32_t backing) {
     if (pages_[backing] == nullptr)
         pages_[backing] = std::make_unique<CodePage>();
     return *pages_[backing];
-}
-
-static bool contains(const std::vector<uint16_t>& sites, uint16_t offset) {
-    return std::binary_search(sites.begin(), sites.end(), offset);
-}
-
-static void insert(std::vector<uint16_t>& sites, uint16_t offset) {
-    const auto at = std::lower_bound(sites.begin(), sites.end(), offset);
-    if (at == sites.end() || *at != offset)
-        sites.insert(at, offset);
-}
-
-bool CodeCache::needs_callout(uint32_t backing, uint16_t offset) const {
-    const CodePage* page = pages_[backing].get();
-    return page != nullptr && contains(page->callout_sites, offset);
-}
-
-void CodeCache::mark_callout(uint32_t backing, uint16_t offset) {
-    insert(page_or_new(backing).callout_sites, offset);
-}
-
-bool CodeCache::arrival_often_wrong(uint32_t backing, uint16_t offset) const {
-    const CodePage* page = pages_[backing].get();
-    return page != nullptr && contains(page->arrival_sites, offset);
-}
-
-void CodeCache::mark_arrival(uint32_t backing, uint16_t offset) {
-    insert(page_or_new(backing).arrival_sites, offset);
-}
-
-void CodeCache::unmark_callout(uint32_t backing, uint16_t offset) {
-    auto& sites = page_or_new(backing).callout_sites;
-    const auto at = std::lower_bound(sites.begin(), sites.end(), offset);
-    if (at != sites.end() && *at == offset)
-        sites.erase(at);
 }
 
 } // namespace vmm

@@ -11,8 +11,10 @@
 #pragma once
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
+#include "vmm/code_cache/sites.h"
 #include "vmm/translator/mode_key.h"
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -52,7 +54,7 @@ struct Block {
     uint32_t side_first = 0, side_count = 0;
     uint32_t landing_first = 0, landing_count = 0;
     uint32_t link_first = 0, link_count = 0;
-    uint32_t sites = 0; // CodeCache::sites_within() when it was made
+    uint32_t marks = 0; // CodeCache::marks_within() when it was made
     bool valid = true;
     bool global = false; // on a global page, under a shared supervisor context
     Link* incoming = nullptr;
@@ -66,15 +68,25 @@ struct DormantBlock {
     std::vector<uint8_t> host; // what the jumps to the miss stubs replaced: kJumpBytes for entry and landings
 };
 
+// A place on a page and its number in Sites.
+struct Mark {
+    uint16_t offset = 0, number = 0;
+};
+
 // What is known about one memfd page that code was translated from.
 struct CodePage {
     std::vector<Block*> blocks;
     std::vector<DormantBlock> dormant; // those that begin here; the oldest first
-    // Instructions (page offset) that must use call-outs for memory: they met MMIO, page wrap or mixed code.
-    std::vector<uint16_t> callout_sites;
-    // Addresses (page offset) where indirect transfers and returns often arrive by mistake.
-    std::vector<uint16_t> arrival_sites;
-    uint32_t invalidations = 0;
+    // By Sites::Kind, in order of offset: instructions whose memory goes through call-outs; addresses where
+    // indirect transfers and returns often arrive by mistake.
+    std::array<std::vector<Mark>, 2> marks;
+    // How often stores have taken all of its code away of late, and when they last did.
+    uint8_t strikes = 0;
+    Sites::Microseconds struck = 0;
+    // Stores by call-out that it was left write-protected for, and how many of them it takes to try without
+    // its code.
+    uint32_t bystanders = 0;
+    uint8_t patience = 0;
 };
 
 class CodeCache {
@@ -109,8 +121,8 @@ class CodeCache {
     // For targets that must not be entered directly (they span pages): the stub looks them up in the
     // context's jump table from now on.
     void link_through_table(Link& link);
-    // For good: its code shall be made anew, in another way.
-    void invalidate(Block& block);
+    // It shall be made anew in another way, and is dormant until it is to be as it was.
+    void remake(Block& block);
     // All blocks of the page. It holds what they were made from still; they are dormant.
     void invalidate_page(uint32_t backing);
     // The same for blocks made from any byte of [offset, offset+length) of the page; true if any died.
@@ -125,15 +137,27 @@ class CodeCache {
 
     CodePage* page(uint32_t backing) { return pages_[backing].get(); }
     CodePage& page_or_new(uint32_t backing);
-    [[nodiscard]] bool needs_callout(uint32_t backing, uint16_t offset) const;
-    void mark_callout(uint32_t backing, uint16_t offset);
-    [[nodiscard]] bool arrival_often_wrong(uint32_t backing, uint16_t offset) const;
-    void mark_arrival(uint32_t backing, uint16_t offset);
-    void unmark_callout(uint32_t backing, uint16_t offset); // blocks made so far stay
+    [[nodiscard]] bool has_blocks(uint32_t backing) const {
+        return pages_[backing] != nullptr && !pages_[backing]->blocks.empty();
+    }
+    // A store took all code of the page away. True: that happens again and again just now.
+    bool strike(uint32_t backing, Sites::Microseconds now);
+    // A store by call-out left code on the page alone. True: often enough to try without that code, which
+    // comes back if it is run.
+    bool store_beside_code(uint32_t backing);
+
+    // -- marks (marks.cpp) -----------------------------------------------------------------------------
+    Sites sites;
+    // The mark of a place, 0 if it is to be made in the plain form.
+    uint16_t mark_at(const Sites::Place& place);
+    // From the next translation on; blocks made so far stay.
+    void mark(const Sites::Place& place, Sites::Reason reason, Sites::Microseconds now);
+    // Back to the plain form, and so are blocks from their next run on; true if any were live.
+    bool unmark(uint16_t number, Sites::Microseconds now);
 
     struct Statistics {
         uint64_t blocks = 0, revived = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0,
-                 links = 0;
+                 links = 0, dormant = 0, dormant_dropped = 0, mixed_pages = 0, code_dropped = 0;
     };
     Statistics statistics;
 
@@ -150,11 +174,16 @@ class CodeCache {
     static constexpr size_t kMaxDormantOfPage = 256, kMaxDormant = 16384;
 
     void enlist(Block& block);
+    void invalidate(Block& block); // for good
     void keep_dormant(Block& block);
+    void thin_out_dormant();
     // The block's bytes are those at `bytes`, and its pages can be read.
     [[nodiscard]] bool holds(const Block& block, const std::vector<uint8_t>& bytes) const;
     // Marks of the page within a block's bytes, as a number to compare: they decide how code is made.
-    [[nodiscard]] uint32_t sites_within(const Block& block) const;
+    [[nodiscard]] uint32_t marks_within(const Block& block) const;
+    // The first bytes of what stands at a place, to know it again by.
+    [[nodiscard]] uint32_t bytes_at(const Sites::Place& place) const;
+    bool erase_mark(const Sites::Place& place);
     // Where jumps to the miss stubs go when the block dies: its entry, then its landings.
     template <class F> void for_each_arrival(const Block& block, F&& function) const {
         function(block.entry);
@@ -167,7 +196,6 @@ class CodeCache {
     uint32_t indirect_miss_ = 0, return_miss_ = 0;
     const uint8_t* guest_ = nullptr;
     uint64_t readable_pages_ = 0;
-    size_t dormant_ = 0; // in all pages
     // Side points as steps from the one before: a byte of host code, a signed byte of guest code.
     struct SideStep {
         uint8_t host;

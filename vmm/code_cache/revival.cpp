@@ -12,20 +12,16 @@ static uint32_t first_part(const Block& block) {
     return std::min<uint32_t>(block.guest_bytes, kPageSize - block.offset);
 }
 
-uint32_t CodeCache::sites_within(const Block& block) const {
-    const CodePage* page = pages_[block.backing].get();
-    if (page == nullptr)
-        return 0;
-    constexpr uint32_t kStart = 2166136261u, kPrime = 16777619u; // FNV-1a
-    uint32_t sum = kStart;
-    for (const auto* sites : {&page->callout_sites, &page->arrival_sites}) {
-        sum = (sum ^ 0xFFFF) * kPrime; // no offset: where the first list ends
-        // To the last byte and one beyond: a call that ends the block has its landing there.
-        for (auto at = std::lower_bound(sites->begin(), sites->end(), block.offset);
-             at != sites->end() && *at <= block.offset + block.guest_bytes; ++at)
-            sum = (sum ^ *at) * kPrime;
+// When there is no room for more: the older half of each page's.
+void CodeCache::thin_out_dormant() {
+    for (auto& page : pages_) {
+        if (page == nullptr || page->dormant.empty())
+            continue;
+        const auto half = static_cast<std::ptrdiff_t>((page->dormant.size() + 1) / 2);
+        page->dormant.erase(page->dormant.begin(), page->dormant.begin() + half);
+        statistics.dormant -= static_cast<uint64_t>(half);
+        statistics.dormant_dropped += static_cast<uint64_t>(half);
     }
-    return sum;
 }
 
 void CodeCache::keep_dormant(Block& block) {
@@ -35,10 +31,11 @@ void CodeCache::keep_dormant(Block& block) {
     auto& list = page_or_new(block.backing).dormant;
     if (list.size() >= kMaxDormantOfPage) {
         list.erase(list.begin());
-        --dormant_;
+        --statistics.dormant;
+        ++statistics.dormant_dropped;
     }
-    if (dormant_ >= kMaxDormant)
-        return;
+    if (statistics.dormant >= kMaxDormant)
+        thin_out_dormant();
     DormantBlock kept;
     kept.block = &block;
     const uint8_t* first = guest_ + (uint64_t{block.backing} << kPageShift) + block.offset;
@@ -52,7 +49,7 @@ void CodeCache::keep_dormant(Block& block) {
         kept.host.insert(kept.host.end(), code, code + kJumpBytes);
     });
     list.push_back(std::move(kept));
-    ++dormant_;
+    ++statistics.dormant;
 }
 
 bool CodeCache::holds(const Block& block, const std::vector<uint8_t>& bytes) const {
@@ -72,7 +69,7 @@ Block* CodeCache::revive(uint32_t backing, uint16_t offset, uint32_t eip, const 
     for (auto at = list.rbegin(); at != list.rend(); ++at) {
         Block& block = *at->block;
         if (block.offset != offset || block.eip != eip || !(block.key == key) ||
-            block.sites != sites_within(block) || !holds(block, at->guest))
+            block.marks != marks_within(block) || !holds(block, at->guest))
             continue;
         // Only now: asking may raise the page fault that fetching this instruction does raise.
         if (block.second_backing != kNoPage && second_page() != block.second_backing)
@@ -85,7 +82,7 @@ Block* CodeCache::revive(uint32_t backing, uint16_t offset, uint32_t eip, const 
         block.valid = true;
         block.global = global;
         list.erase(std::next(at).base());
-        --dormant_;
+        --statistics.dormant;
         enlist(block);
         statistics.revived += 1;
         return &block;

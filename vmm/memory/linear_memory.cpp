@@ -22,7 +22,6 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
     if (entry.tag == page && (entry.allows & bit_of(access)) != 0)
         return entry.physical_page << kPageShift | (linear & (kPageSize - 1));
 
-    ++walks_;
     auto walked = page_walk(cpu_, memory_, linear, access, privilege);
     if (!walked) {
         // SDM Vol. 3A 4.10.4.1: a page fault invalidates the entry for its address.

@@ -37,8 +37,6 @@ class LinearMemory {
     // entries the fetch went through.
     GuestResult<uint32_t> translate(uint32_t linear, AccessKind access, Privilege privilege);
 
-    [[nodiscard]] uint64_t walks() const { return walks_; } // of the guest's tables, so far
-
     void flush();                     // CR3 load, CR0/CR4 paging bits, A20, remap
     void flush_page(uint32_t linear); // INVLPG
 
@@ -65,7 +63,6 @@ class LinearMemory {
 
     std::array<std::array<Entry, kEntries>, 2> tlb_{}; // by Privilege
 
-    uint64_t walks_ = 0;
     bool any_large_ = false; // some entry may be from a large page
 
     CpuState& cpu_;

@@ -396,6 +396,10 @@ base::Result<std::unique_ptr<Windows>> Windows::create(CpuState& cpu, GuestMemor
 uint64_t Windows::root_of(const CpuState& cpu) { return root_key(cpu, paging::Mode::of(cpu)); }
 uint64_t Windows::select() { return impl_->select(); }
 WindowFault Windows::resolve(uint32_t linear, AccessKind access) { return impl_->resolve(linear, access); }
+bool Windows::maps(uint32_t linear, AccessKind access) const {
+    const MappingTable::Page page = impl_->mappings_.at(impl_->current_slot_, linear >> kPageShift);
+    return page.mapped && (page.writable || access != AccessKind::Write);
+}
 void Windows::cr3_loaded() { impl_->flush(); }
 void Windows::paging_changed() { impl_->flush(); }
 void Windows::invlpg(uint32_t linear) { impl_->invlpg(linear); }

@@ -65,6 +65,9 @@ class Windows {
     // write fault sets D.
     WindowFault resolve(uint32_t linear, AccessKind access);
 
+    // Whether an access to that page in the window select() returned last would raise no host fault.
+    [[nodiscard]] bool maps(uint32_t linear, AccessKind access) const;
+
     // The architecture's flushes. cr3_loaded: after CR3 was written (same or other root); paging_changed:
     // after CR0.PG/WP, CR4.PAE/PSE/PGE, EFER.NX.
     void cr3_loaded();

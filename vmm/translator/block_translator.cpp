@@ -119,7 +119,8 @@ void BlockTranslator::side_point(uint32_t eip) {
 // flags: whoever a miss leads to may. Begins with at least 5 bytes that can be overwritten with a jump.
 void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
     const auto offset = static_cast<uint16_t>((kPageSize - page_room_ + eip - start_eip_) % kPageSize);
-    if (arrival_guard_ && !cache_.arrival_often_wrong(backing_, offset)) { // see RuntimeMemory
+    if (arrival_guard_ &&
+        cache_.mark_at({backing_, offset, Sites::Kind::Arrival}) == 0) { // see RuntimeMemory
         e_->lea32(kScratch1, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
         e_->load32(kScratch0, {.base = kRuntime, .index = kScratch1, .displacement = kArrival});
         return;
@@ -176,14 +177,14 @@ void BlockTranslator::emit_body() {
 void BlockTranslator::begin_instruction() {
     side_point(insn_->eip);
     ended_ = false;
+    site_ = site_of(index_);
     force_callouts_ = calls_out(index_);
     slot_write_pending_ = false;
 }
 
-bool BlockTranslator::calls_out(unsigned index) const {
+uint16_t BlockTranslator::site_of(unsigned index) const {
     const uint32_t offset = (kPageSize - page_room_) + (instructions_[index].eip - start_eip_);
-    return key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) ||
-           cache_.needs_callout(backing_, static_cast<uint16_t>(offset));
+    return cache_.mark_at({backing_, static_cast<uint16_t>(offset), Sites::Kind::Memory});
 }
 
 // The last instruction of a short loop without branches that begins here, or 0. Such a loop is emitted
@@ -311,7 +312,16 @@ bool BlockTranslator::polls_for_next() const {
     return true;
 }
 
+// Those that tell Sites how they fared.
+static bool tells_access(Callout which) {
+    return which == Callout::SlotPrepare || which == Callout::Push || which == Callout::Pop ||
+           which == Callout::PopPeek || which == Callout::PushFlags || which == Callout::PopFlags ||
+           which == Callout::String || which == Callout::LoadSegment || which == Callout::PopSegment;
+}
+
 void BlockTranslator::callout(Callout which) {
+    if (site_ != 0 && tells_access(which))
+        e_->store32_imm(rt(ENCORE_RT(site)), site_);
     e_->store32_imm(rt(kRtEip), insn_->eip);
     e_->store32_imm(rt(ENCORE_RT(next_eip)), insn_->next_eip());
     e_->mov32_imm(kScratch2, static_cast<uint32_t>(which));

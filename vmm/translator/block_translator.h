@@ -76,8 +76,11 @@ class BlockTranslator {
     [[nodiscard]] bool begins_loop() const;
     void align_loop();
     void begin_instruction();
-    [[nodiscard]] bool
-    calls_out(unsigned index) const; // must that instruction's memory go through call-outs?
+    [[nodiscard]] uint16_t site_of(unsigned index) const; // its mark (see Sites), 0 if it has none
+    // Must that instruction's memory go through call-outs?
+    [[nodiscard]] bool calls_out(unsigned index) const {
+        return key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0;
+    }
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);
     [[nodiscard]] bool polls_for_next() const;
@@ -196,6 +199,7 @@ class BlockTranslator {
     bool truncated_fetch_ = false;
     const GuestInstruction* insn_ = nullptr;
     bool force_callouts_ = false; // this instruction's memory goes through call-outs
+    uint16_t site_ = 0;           // because it is marked so
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
     int sti_poll_at_ = -1;      // index of the instruction after which to poll for a pending interrupt

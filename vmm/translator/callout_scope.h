@@ -46,6 +46,7 @@ class CalloutScope {
                                                                                                 : go_on();
     }
     [[nodiscard]] uint32_t fault(const Fault& fault) {
+        core_.note_site_fault(fault);
         core_.raise(fault);
         return leave();
     }

@@ -7,6 +7,7 @@
 #include "vmm/translator/fpu_callouts.h"
 
 #include <cstring>
+#include <utility>
 
 namespace vmm {
 
@@ -59,7 +60,6 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
         if (access.address16)
             offset &= 0xFFFF;
     }
-    const uint64_t walks = core.linear->walks();
     const bool write = (access.flags & SlotAccess::kWrite) != 0;
     auto linear = core.cpu->linear_address(access.segment, offset, access.bytes,
                                            write ? AccessKind::Write : AccessKind::Read);
@@ -75,7 +75,6 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
             return scope.fault(done.error());
     rt.slot_linear = *linear;
     core.note_data_access(*linear, access.bytes, write);
-    core.note_executed_site(walks);
     return scope.go_on();
 }
 
@@ -146,6 +145,7 @@ uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
 uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
     const uint32_t esp = rt.cpu.gpr[4];
+    const uint32_t top = rt.cpu.segment(SegReg::Ss).big() ? esp : esp & 0xFFFF;
     auto image = rt.engine->cpu->pop(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
@@ -154,6 +154,7 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
         rt.cpu.gpr[4] = esp;
         return scope.fault(done.error());
     }
+    rt.engine->note_data_access(rt.cpu.segment(SegReg::Ss).base + top, width, false);
     rt.engine->interrupt_line_changed(); // IF may be 1 now
     return scope.done_with_mode();
 }
@@ -224,19 +225,33 @@ uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
 
 // -- strings and ports --------------------------------------------------------------------------------
 
-// Data breakpoints of the one element that was done.
-void note_string_access(EngineCore& core, uint32_t packed, const CpuState& before) {
+// Registers before a string instruction.
+struct StringStart {
+    explicit StringStart(const CpuState& c) : count(c.gpr[1]), source(c.gpr[6]), destination(c.gpr[7]) {}
+    uint32_t count, source, destination;
+};
+
+// What the first element of those that were done accessed: data breakpoints (under which it is the only one),
+// and what the whole stands for in Sites.
+void note_string_access(EngineCore& core, uint32_t packed, const StringStart& start) {
     const auto op = static_cast<StringOp>(packed & 15);
     const uint32_t bytes = (packed >> 8) & 15;
     const uint32_t mask = ((packed >> 12) & 0xFF) == 16 ? 0xFFFF : 0xFFFFFFFF;
-    if (((packed >> 4) & 15) != 0 && (before.gpr[1] & mask) == 0)
+    const CpuState& c = core.rt->cpu;
+    const bool repeated = ((packed >> 4) & 15) != 0;
+    const uint32_t done = repeated ? (start.count - c.gpr[1]) & mask : 1;
+    const uint32_t site = std::exchange(core.rt->site, 0);
+    if (repeated && (start.count & mask) == 0)
         return;
+    const auto note = [&](SegReg segment, uint32_t offset, bool write) {
+        core.rt->site = site;
+        core.note_data_access(c.segment(segment).base + (offset & mask), bytes, write, done);
+    };
     if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
-        core.note_data_access(before.seg[((packed >> 20) & 7) % kSegmentCount].base + (before.gpr[6] & mask),
-                              bytes, false);
+        note(static_cast<SegReg>(((packed >> 20) & 7) % kSegmentCount), start.source, false);
     if (op != StringOp::Outs && op != StringOp::Lods)
-        core.note_data_access(before.segment(SegReg::Es).base + (before.gpr[7] & mask), bytes,
-                              op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
+        note(SegReg::Es, start.destination,
+             op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
 }
 
 uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
@@ -244,15 +259,14 @@ uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
     EngineCore& core = *rt.engine;
     const bool watched = core.running_key.has(ModeKey::kDebug);
     core.string_stop = watched || (rt.cpu.eflags & eflags::kTf) != 0;
-    const CpuState before = watched ? rt.cpu : CpuState{};
+    const StringStart start(rt.cpu);
     auto finished = core.cpu->string_instruction(
         static_cast<StringOp>(packed & 15), static_cast<Repeat>((packed >> 4) & 15),
         static_cast<Width>((packed >> 8) & 15), (packed >> 12) & 0xFF,
         static_cast<SegReg>((packed >> 20) & 7), rt.next_eip, core.string_stop);
     if (!finished)
         return scope.fault(finished.error());
-    if (watched)
-        note_string_access(core, packed, before);
+    note_string_access(core, packed, start);
     core.interrupt_line_changed();
     if (!*finished || scope.must_leave())
         return scope.leave(); // eip is already right: this instruction again, or the next

@@ -4,6 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <iterator>
+#include <tuple>
+
 namespace vmm {
 
 // State is the caller's between runs and the Runtime's (below 2 GiB, where translated code can name it)
@@ -93,19 +96,44 @@ CodeUse Engine::code_use() const {
     return {cache.used(), k.blocks, k.revived, k.invalidated, k.flushes};
 }
 
+SpecialForms Engine::special_forms() const {
+    const EngineCore& core = *impl_->core;
+    const Sites::Statistics& s = core.cache->sites.statistics;
+    SpecialForms forms;
+    for (size_t i = 0; i < s.made.size(); ++i) {
+        const bool arrival = i == static_cast<size_t>(Sites::Reason::Arrival);
+        (arrival ? forms.arrivals : forms.callouts) += s.live[i];
+        (arrival ? forms.arrivals_made : forms.callouts_made) += s.made[i];
+    }
+    forms.needed = s.needed;
+    forms.needless = s.needless;
+    return forms;
+}
+
 std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;
     const auto& k = core.cache->statistics;
     const auto& w = core.windows->statistics();
+    const Sites::Statistics& s = core.cache->sites.statistics;
+    static constexpr const char* kReasons[] = {"cold", "device", "code", "wrap", "arrival"};
+    static_assert(std::size(kReasons) == std::tuple_size_v<decltype(s.made)>);
+    std::string marks;
+    for (size_t i = 0; i < s.made.size(); ++i)
+        marks += fmt::format(" {} {}/{}", kReasons[i], s.live[i], s.made[i]);
     return fmt::format(
         "entries {} (link {} indirect {} callout {} fault {} poll {} retry {}) host faults {} exceptions {} "
         "interrupts {}\nblocks {} links {} flushes {} invalidated {} guest bytes {} host bytes {}\n"
-        "window faults {} maps {} pages {} revocations {} evictions {} flushes {} mappings {} windows {}",
+        "window faults {} maps {} pages {} revocations {} evictions {} flushes {} mappings {} windows {}\n"
+        "special forms now/made:{}, given up {} with their code {} for room {}; accesses by call-out: needed "
+        "{} "
+        "needless {} maps {}\n"
+        "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
         c.guest_exceptions, c.interrupts, k.blocks, k.links, k.flushes, k.invalidated, k.guest_bytes,
         k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
-        w.live_mappings, w.live_windows);
+        w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
+        c.callout_maps, k.dormant, k.revived, k.dormant_dropped, k.mixed_pages, k.code_dropped);
 }
 
 } // namespace vmm

@@ -31,6 +31,13 @@ struct CodeUse {
     uint64_t translated = 0, revived = 0, invalidated = 0, flushes = 0;
 };
 
+// Places in guest code made in another form than the plain one, now and in all, and the accesses made by
+// call-out on account of it (see Sites).
+struct SpecialForms {
+    uint64_t callouts = 0, callouts_made = 0, arrivals = 0, arrivals_made = 0;
+    uint64_t needed = 0, needless = 0;
+};
+
 class Engine {
   public:
     static base::Result<std::unique_ptr<Engine>> create(CpuState& state, GuestMemory& memory, IoBus& io,
@@ -68,6 +75,7 @@ class Engine {
 
     [[nodiscard]] std::string statistics() const;
     [[nodiscard]] CodeUse code_use() const;
+    [[nodiscard]] SpecialForms special_forms() const;
 
   private:
     Engine();

@@ -187,8 +187,14 @@ void EngineCore::all_remapped() {
 }
 
 void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length) {
-    if (cache->invalidate_range(backing, offset, length))
+    if (cache->invalidate_range(backing, offset, length)) {
         code_changed = true;
+    } else if (cache->has_blocks(backing) && cache->store_beside_code(backing)) {
+        cache->invalidate_page(backing);
+        code_changed = true;
+    }
+    if (!cache->has_blocks(backing)) // no code any more: stores are plain again
+        memory->set_code(backing, false);
 }
 
 void EngineCore::page_dropped(uint32_t backing) {
@@ -210,6 +216,7 @@ void EngineCore::page_failed() {
 
 // For the next time: what `reg`, loaded at ring 0 just now, was loaded from.
 void EngineCore::remember_segment(unsigned reg) {
+    note_site_without_access();
     const CpuState& c = rt->cpu;
     if (c.cpl != 0 || !c.protected_mode() || reg == static_cast<unsigned>(SegReg::Ss))
         return;
@@ -224,14 +231,9 @@ void EngineCore::remember_segment(unsigned reg) {
         segments.remember(c, reg, linear_address, bytes, null_segment_page_);
 }
 
-void EngineCore::note_executed_site(uint64_t walks) {
-    if (const ColdSites::Site* site = cold_sites.executed(rt->cpu.eip, linear->walks() != walks)) {
-        cache->unmark_callout(site->backing, site->offset);
-        code_written(site->backing, site->offset, 1);
-    }
-}
-
-void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write) {
+void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write, uint32_t count) {
+    if (rt->site != 0)
+        note_site_access(address, bytes, write ? AccessKind::Write : AccessKind::Read, count);
     const auto& dr = rt->cpu.dr;
     for (unsigned i = 0; i < 4; ++i) {
         if (((dr[7] >> (2 * i)) & 3) == 0)
@@ -446,7 +448,7 @@ Block* EngineCore::current_block() {
             return nullptr;
         }
         if (second != block->second_backing) {
-            cache->invalidate(*block);
+            cache->remake(*block);
             block = nullptr;
         }
     }

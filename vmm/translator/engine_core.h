@@ -6,9 +6,7 @@
 #include "vmm/memory/linear_memory.h"
 #include "vmm/memory/windows.h"
 #include "vmm/translator/block_translator.h"
-#include "vmm/translator/cold_sites.h"
 #include "vmm/translator/engine.h"
-#include "vmm/translator/missed_arrivals.h"
 #include "vmm/translator/runtime_memory.h"
 #include "vmm/translator/supervisor_code.h"
 
@@ -64,9 +62,9 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
         return rt->cpu.cpl == 3 ? Privilege::User : Privilege::Supervisor;
     }
     void remember_segment(unsigned reg);
-    // At the end of an access by call-out: `walks` page walks had been made before it.
-    void note_executed_site(uint64_t walks);
-    void note_data_access(uint32_t linear, uint32_t bytes, bool write); // data breakpoints
+    // An access by call-out, to the first of `count` elements: data breakpoints, and whether the site needs
+    // it.
+    void note_data_access(uint32_t linear, uint32_t bytes, bool write, uint32_t count = 1);
 
     // -- signals -------------------------------------------------------------------------------------
     bool handle_signal(int signal, siginfo_t* info, void* context); // false: not ours
@@ -75,9 +73,19 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void shadow_stack_full(ucontext_t& uc);
     void stub_fault(ucontext_t& uc, uint64_t address);
     void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
-    [[nodiscard]] bool turns_cold(const Block& block, uint32_t eip, uint32_t address);
     void window_fault(ucontext_t& uc, Block& block, uint32_t linear);
-    void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip);
+
+    // -- forms of code, by what happens (site_forms.cpp) -----------------------------------------------
+    void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason);
+    [[nodiscard]] bool turns_cold(const Block& block, uint32_t eip, uint32_t address);
+    void store_into_code(ucontext_t& uc, Block& block, uint32_t eip, uint32_t address, uint32_t backing);
+    void note_wrong_arrival(Block& block, uint32_t eip);
+    void note_site_access(uint32_t linear, uint32_t bytes, AccessKind kind, uint32_t count);
+    void note_site_fault(const Fault& fault);
+    void note_site_without_access(); // it did what its plain form does without us
+    [[nodiscard]] Sites::Need need_of(uint16_t site, uint32_t linear, uint32_t bytes, AccessKind kind);
+    void make_plain(uint16_t site);
+    void review_arrivals(); // now and then
 
     // TlbControl
     void cr3_loaded() override;
@@ -105,8 +113,6 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Contexts contexts;
     Stubs stubs;
     SegmentCache segments;
-    ColdSites cold_sites;
-    MissedArrivals missed_arrivals;
     std::unique_ptr<BlockTranslator> translator;
 
     std::function<void()> boundary_hook;
@@ -153,6 +159,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     SupervisorCode supervisor_code;
 
     uint32_t uncached_backing_ = 0;
+    Sites::Microseconds arrivals_reviewed_ = 0;
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
     std::vector<uint8_t> signal_stack_;
@@ -160,6 +167,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     struct Counters {
         uint64_t exits = 0, links = 0, indirect = 0, callout_exits = 0, faults = 0, polls = 0, retries = 0,
                  host_faults = 0, translated = 0, guest_exceptions = 0, interrupts = 0;
+        uint64_t callout_maps = 0;
     } counters;
 };
 

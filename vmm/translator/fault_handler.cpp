@@ -77,29 +77,6 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
     uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
 }
 
-void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip) {
-    const uint32_t offset = block.offset + (eip - block.eip);
-    if (block.backing != uncached_backing_)
-        cache->mark_callout(block.backing, static_cast<uint16_t>(offset & (kPageSize - 1)));
-    cache->invalidate(block);
-    leave_from_handler(uc, ExitReason32::Retry, eip);
-}
-
-// See ColdSites. Only what lowers to a call-out for one operand, which is where executions are counted.
-bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
-    const uint32_t offset = block.offset + (eip - block.eip);
-    if (block.backing == uncached_backing_ || block.second_backing != kNoPage || offset >= kPageSize ||
-        !cold_sites.faulted(block.backing, static_cast<uint16_t>(offset), eip, address >> kPageShift))
-        return false;
-    GuestInstruction insn;
-    const uint8_t* code = memory->data() + (uint64_t{block.backing} << kPageShift);
-    if (!decode({code + offset, kPageSize - offset}, eip, block.key.has(ModeKey::kCode32), insn) ||
-        (insn.lowering != Lowering::Identity && insn.lowering != Lowering::MoveOffset))
-        return false;
-    cold_sites.calls_out(eip);
-    return true;
-}
-
 void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const uint32_t eip = cache->guest_eip(block, static_cast<uint64_t>(gregs[REG_RIP]));
@@ -108,23 +85,23 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     switch (fault.outcome) {
     case WindowFault::Outcome::Mapped:
         if (turns_cold(block, eip, address))
-            retry_with_callout(uc, block, eip);
+            retry_with_callout(uc, block, eip, Sites::Reason::Cold);
         return;
     case WindowFault::Outcome::GuestFault:
         if (turns_cold(block, eip, address)) {
-            retry_with_callout(uc, block, eip);
+            retry_with_callout(uc, block, eip, Sites::Reason::Cold);
             return;
         }
         // An operand that runs over 4 GiB breaks its segment's limit, which comes before paging.
         if (constexpr uint32_t kWidest = 512; address < kWidest / 32 || address >= -kWidest) {
-            retry_with_callout(uc, block, eip);
+            retry_with_callout(uc, block, eip, Sites::Reason::Wrap);
             return;
         }
         pending_fault = fault.fault;
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     case WindowFault::Outcome::Mmio:
-        retry_with_callout(uc, block, eip);
+        retry_with_callout(uc, block, eip, Sites::Reason::Device);
         return;
     case WindowFault::Outcome::HostFailure: // the dispatcher has been told to stop
         leave_from_handler(uc, ExitReason32::Retry, eip);
@@ -132,17 +109,7 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::CodeWrite:
         break;
     }
-    // The instruction's own page must stay write-protected, and so must one that keeps mixing code and data:
-    // such a site writes through a call-out from now on. Any other page simply stops being code.
-    constexpr uint32_t kMixedPage = 6;
-    CodePage& page = cache->page_or_new(fault.backing);
-    const bool own = fault.backing == block.backing || fault.backing == block.second_backing;
-    if (own || page.invalidations >= kMixedPage) {
-        retry_with_callout(uc, block, eip);
-        return;
-    }
-    cache->invalidate_page(fault.backing);
-    memory->set_code(fault.backing, false);
+    store_into_code(uc, block, eip, address, fault.backing);
 }
 
 // The one access to the guest outside blocks: a stub compares a descriptor. Its caller is on the shadow
@@ -157,7 +124,7 @@ void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
     if (fault.outcome == WindowFault::Outcome::Mapped)
         return;
     gregs[REG_RSP] += 8;
-    retry_with_callout(uc, *block, cache->guest_eip(*block, call));
+    retry_with_callout(uc, *block, cache->guest_eip(*block, call), Sites::Reason::Cold);
 }
 
 // An indirect transfer came to a block, or a return to a landing, that was made for another EIP; it is in
@@ -167,11 +134,7 @@ void EngineCore::wrong_arrival(ucontext_t& uc, Block& block) {
     const auto host = static_cast<uint32_t>(gregs[REG_RIP]);
     const uint32_t made_for = cache->guest_eip(block, host);
     gregs[REG_RIP] = host < block.body ? stubs.indirect_miss : stubs.return_miss;
-    if (missed_arrivals.too_many(host, std::chrono::steady_clock::now())) {
-        cache->mark_arrival(block.backing,
-                            static_cast<uint16_t>((block.offset + made_for - block.eip) % kPageSize));
-        cache->invalidate(block);
-    }
+    note_wrong_arrival(block, made_for);
 }
 
 // Calls nested deeper than the shadow stack: it starts afresh. Calls do not poll, for their returns do; ones
@@ -235,7 +198,7 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         gregs[REG_R12] = static_cast<greg_t>(biased);
         return;
     }
-    retry_with_callout(uc, *block, eip);
+    retry_with_callout(uc, *block, eip, Sites::Reason::Wrap);
 }
 
 bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {

@@ -51,6 +51,7 @@ struct Runtime {
     uint64_t cpp_rsp = 0;
     uint32_t host_mxcsr = 0x1F80;
     uint32_t slot_linear = 0, slot_packed = 0, slot_bit = 0;
+    uint32_t site = 0; // of the call-out that is being made instead of a plain access (see Sites); 0: none
     EngineCore* engine = nullptr;
     uint64_t callouts[kMaxCallouts]{};
     alignas(64) uint8_t slot[kSlotBytes]{};

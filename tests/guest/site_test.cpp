@@ -1,0 +1,292 @@
+// What the engine learns about places in code it unlearns when they behave otherwise: no form but the plain
+// one is for ever, and being wrong costs little. Counted, not timed.
+#include "tests/guest/guest.h"
+
+#include "vmm/code_cache/sites.h"
+
+using namespace vmm;
+using namespace vmm::guest;
+
+namespace {
+
+constexpr uint32_t kRomPage = 0x300;
+
+void rom_at_300000(Guest& g) { g.memory->map(kRomPage, 1, PageKind::Rom, kRomPage); }
+
+} // namespace
+
+GUEST32(site_cold, R"(
+    mov ecx, 100
+1:  mov edi, 0x100000
+2:  inc dword ptr [edi]
+    add edi, 0x1000
+    cmp edi, 0x800000
+    jb 2b
+    dec ecx
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("sites: case cold.c: an instruction that touched fresh pages is plain again once they are mapped",
+           "[sites]") {
+    g.load(site_cold);
+    g.paging();
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x100000) == 100);
+    CHECK(g.get32(0x7FF000) == 100);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts_made >= 1);
+    CHECK(forms.callouts == 0);
+    CHECK(forms.needed > 1000);
+    CHECK(forms.needless < 1000); // of 177,000 accesses to pages that were there
+}
+
+GUEST32(site_cold_for_good, R"(
+    mov ecx, 30
+1:  mov edi, 0x100000
+2:  mov eax, [edi]
+    invlpg [edi]
+    add edi, 0x1000
+    cmp edi, 0x800000
+    jb 2b
+    mov eax, cr3
+    mov cr3, eax
+    xor dword ptr ds:[0x400], 1
+    dec ecx
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("sites: reads of pages that stay mapped are no reason for call-outs", "[sites]") {
+    g.load(site_cold_for_good);
+    g.paging();
+    CHECK(g.run() == "hlt");
+    CHECK(g.engine->special_forms().callouts == 0);
+}
+
+GUEST32(site_mixed, R"(
+    mov esi, 2000
+1:  mov eax, 0x11000
+    call eax
+    call 9f
+    dec esi
+    jnz 1b
+    mov esi, 200000
+2:  call 9f
+    dec esi
+    jnz 2b
+    hlt
+9:  mov ds:[0x11800], esi
+    ret
+    .org 0x1000, 0x90
+    inc ebx
+    ret
+)");
+GUEST_TEST("sites: case deg.c: stores to a page that was code again and again are plain once it is data",
+           "[sites]") {
+    CHECK(g.run(site_mixed) == "hlt");
+    CHECK(g.ebx() == 2000);
+    CHECK(g.get32(0x11800) == 1);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts_made >= 1);
+    CHECK(forms.callouts == 0);
+    CHECK(forms.needed + forms.needless < 30'000); // of 202,000 stores
+}
+
+GUEST32(site_self, R"(
+    mov esi, 200000
+1:  mov ds:[0x10800], esi
+    dec esi
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("sites: a store beside the running code stays a call-out, however often the page is tried without",
+           "[sites]") {
+    CHECK(g.run(site_self) == "hlt");
+    CHECK(g.get32(0x10800) == 1);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts == 1);
+    CHECK(forms.callouts_made < 10);
+    CHECK(g.engine->code_use().translated < 50);
+}
+
+GUEST32(site_device, R"(
+    mov eax, 0x12345678
+    mov edi, 0x300000
+    mov ecx, 20
+1:  call 9f
+    dec ecx
+    jnz 1b
+    mov edi, 0x40000
+    mov ecx, 100000
+2:  call 9f
+    dec ecx
+    jnz 2b
+    hlt
+9:  mov [edi], eax
+    push dword ptr [edi]
+    pop dword ptr [edi + 4]
+    ret
+)");
+GUEST_TEST("sites: an instruction that met a device once serves memory at full speed afterwards", "[sites]") {
+    g.load(site_device);
+    rom_at_300000(g);
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x300000) == 0);
+    CHECK(g.get32(0x40004) == 0x12345678);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts_made >= 2);
+    CHECK(forms.callouts == 0);
+    CHECK(forms.needless < 1000);
+}
+
+GUEST32(site_string, R"(
+    cld
+    mov eax, 0x55
+    mov edi, 0x300000
+    mov ecx, 16
+    call 9f
+    mov edx, 100
+1:  mov edi, 0x40000
+    mov ecx, 1024
+    call 9f
+    dec edx
+    jnz 1b
+    hlt
+9:  rep stosd
+    ret
+)");
+GUEST_TEST("sites: a string instruction is judged by its elements", "[sites]") {
+    g.load(site_string);
+    rom_at_300000(g);
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x300000) == 0);
+    CHECK(g.get32(0x40FFC) == 0x55);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts_made == 1);
+    CHECK(forms.callouts == 0);
+    CHECK(forms.needless <= 2 * 1024);
+}
+
+GUEST32(site_alternating, R"(
+    mov esi, 20000
+1:  mov edi, 0x300000
+    call 9f
+    mov edi, 0x40000
+    call 9f
+    dec esi
+    jnz 1b
+    hlt
+9:  mov [edi], esi
+    ret
+)");
+GUEST_TEST("sites: one that meets devices every other time is left alone", "[sites]") {
+    g.load(site_alternating);
+    rom_at_300000(g);
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x40000) == 1);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts == 1);
+    CHECK(forms.callouts_made == 1);
+}
+
+GUEST32(site_rare, R"(
+    mov esi, 200
+1:  mov edi, 0x300000
+    call 9f
+    mov ecx, 1000
+    mov edi, 0x40000
+2:  call 9f
+    dec ecx
+    jnz 2b
+    dec esi
+    jnz 1b
+    hlt
+9:  mov [edi], esi
+    ret
+)");
+GUEST_TEST("sites: one that meets a device now and then takes no new translation each time", "[sites]") {
+    g.load(site_rare);
+    rom_at_300000(g);
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x40000) == 1);
+    CHECK(g.engine->code_use().translated < 100);
+}
+
+GUEST32(site_replaced, R"(
+    mov eax, 0x11000
+    call eax
+    mov dword ptr ds:[0x11000], 0x90909090
+    mov word ptr ds:[0x11004], 0xC390
+    mov eax, 0x11000
+    call eax
+    hlt
+    .org 0x1000, 0x90
+    mov ds:[0x300000], eax
+    ret
+)");
+GUEST_TEST("sites: code that is replaced takes its marks along", "[sites]") {
+    g.load(site_replaced);
+    rom_at_300000(g);
+    CHECK(g.run() == "hlt");
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts_made >= 1);
+    CHECK(forms.callouts == 0);
+}
+
+TEST_CASE("sites: four wrong arrivals within a second are too many, four in a day are not", "[sites]") {
+    Sites sites;
+    constexpr Sites::Place kPlace{7, 0x123, Sites::Kind::Arrival};
+    constexpr Sites::Microseconds kMinute = 60'000'000;
+    Sites::Microseconds now = 0;
+    for (int minute = 0; minute < 24 * 60; ++minute, now += kMinute) {
+        CHECK_FALSE(sites.missed(kPlace, now));
+        CHECK_FALSE(sites.missed(kPlace, now + 1000));
+        CHECK_FALSE(sites.missed(kPlace, now + 2000));
+    }
+    for (unsigned i = 0; i < 3; ++i)
+        CHECK_FALSE(sites.missed(kPlace, now + i * 1000));
+    CHECK(sites.missed(kPlace, now + 900'000));
+}
+
+TEST_CASE(
+    "sites: an arrival that compares is tried with its guard again, ever more seldom when that is wrong",
+    "[sites]") {
+    Sites sites;
+    constexpr Sites::Place kPlace{7, 0x123, Sites::Kind::Arrival};
+    constexpr Sites::Microseconds kSecond = 1'000'000;
+    std::optional<Sites::Place> lost;
+    Sites::Microseconds now = 0, lease = 0;
+    for (int trial = 0; trial < 20; ++trial) {
+        const uint16_t mark = sites.mark(kPlace, Sites::Reason::Arrival, 0, now, lost);
+        const Sites::Microseconds since = now;
+        while (sites.expired_arrivals(now).empty())
+            now += kSecond / 2;
+        CHECK(sites.expired_arrivals(now) == std::vector<uint16_t>{mark});
+        CHECK(now - since >= lease);
+        lease = now - since;
+        sites.return_to_plain(mark, now);
+        CHECK(sites.expired_arrivals(now).empty());
+    }
+    CHECK(lease == 64 * kSecond);
+    now += 10 * lease; // it was right for a while
+    (void)sites.mark(kPlace, Sites::Reason::Arrival, 0, now, lost);
+    CHECK(sites.expired_arrivals(now + lease / 2).size() == 1);
+}
+
+TEST_CASE("sites: what there is no room for is given up, never kept without a mark", "[sites]") {
+    Sites sites;
+    std::vector<Sites::Place> marked;
+    uint64_t lost_marks = 0;
+    for (uint32_t i = 0; i < 20'000; ++i) {
+        std::optional<Sites::Place> lost;
+        const Sites::Place place{i / 16, static_cast<uint16_t>(i % 16 * 256), Sites::Kind::Memory};
+        const uint16_t number = sites.mark(place, Sites::Reason::Device, i, i, lost);
+        CHECK(number != 0);
+        CHECK(sites.place(number) == place);
+        lost_marks += lost.has_value();
+        if (lost)
+            CHECK_FALSE(*lost == place);
+    }
+    CHECK(sites.statistics.crowded_out == lost_marks);
+    CHECK(sites.statistics.live[static_cast<size_t>(Sites::Reason::Device)] == 20'000 - lost_marks);
+    CHECK(lost_marks >= 20'000 - 4096);
+}

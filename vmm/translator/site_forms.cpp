@@ -1,0 +1,147 @@
+// Which form code is made in, by what happens when it runs: the engine's side of Sites, which says why and
+// for how long. The host's faults speak against the plain form, here under the fault handler; accesses by
+// call-out say whether they were needed.
+#include "vmm/translator/engine_core.h"
+
+#include <chrono>
+#include <utility>
+
+namespace vmm {
+
+namespace {
+
+constexpr uint32_t kAccessed = 1u << 31; // beside a page's number
+
+Sites::Microseconds now() {
+    const auto since = std::chrono::steady_clock::now().time_since_epoch();
+    return static_cast<Sites::Microseconds>(
+        std::chrono::duration_cast<std::chrono::microseconds>(since).count());
+}
+
+// The instruction at `eip`, on the page where its block begins or the next.
+Sites::Place place_in(const Block& block, uint32_t eip, Sites::Kind kind) {
+    return {block.backing, static_cast<uint16_t>((block.offset + (eip - block.eip)) & (kPageSize - 1)), kind};
+}
+
+} // namespace
+
+void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason) {
+    if (block.backing != uncached_backing_)
+        cache->mark(place_in(block, eip, Sites::Kind::Memory), reason, now());
+    cache->remake(block);
+    leave_from_handler(uc, ExitReason32::Retry, eip);
+}
+
+// Only what lowers to a call-out for one operand: there it is one of them for an access.
+bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
+    const uint32_t offset = block.offset + (eip - block.eip);
+    if (block.backing == uncached_backing_ || block.second_backing != kNoPage || offset >= kPageSize ||
+        !cache->sites.faulted(place_in(block, eip, Sites::Kind::Memory), address >> kPageShift, now()))
+        return false;
+    GuestInstruction insn;
+    const uint8_t* code = memory->data() + (uint64_t{block.backing} << kPageShift);
+    return decode({code + offset, kPageSize - offset}, eip, block.key.has(ModeKey::kCode32), insn) &&
+           (insn.lowering == Lowering::Identity || insn.lowering == Lowering::MoveOffset);
+}
+
+// A plain store into a page that is write-protected because code was made from it. The instruction's own page
+// must stay so, and a page that changes again and again shall: the store becomes a call-out. Any other page
+// simply stops being code.
+void EngineCore::store_into_code(ucontext_t& uc, Block& block, uint32_t eip, uint32_t address,
+                                 uint32_t backing) {
+    if (cache->has_blocks(backing)) {
+        const bool own = backing == block.backing || backing == block.second_backing;
+        if (own || cache->strike(backing, now())) {
+            retry_with_callout(uc, block, eip, Sites::Reason::Code);
+            return;
+        }
+        cache->invalidate_page(backing);
+    }
+    memory->set_code(backing, false);
+    (void)windows->resolve(address, AccessKind::Write); // whatever else there is, its next try meets
+}
+
+void EngineCore::note_wrong_arrival(Block& block, uint32_t eip) {
+    const Sites::Place place = place_in(block, eip, Sites::Kind::Arrival);
+    if (!cache->sites.missed(place, now()))
+        return;
+    cache->mark(place, Sites::Reason::Arrival, now());
+    cache->remake(block);
+}
+
+void EngineCore::review_arrivals() {
+    constexpr Sites::Microseconds kBetween = 500'000;
+    const Sites::Microseconds time = now();
+    if (time - arrivals_reviewed_ < kBetween)
+        return;
+    arrivals_reviewed_ = time;
+    for (const uint16_t number : cache->sites.expired_arrivals(time))
+        code_changed |= cache->unmark(number, time);
+}
+
+// What would have become of that access without a call-out; maps what a plain access would have.
+Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes, AccessKind kind) {
+    const uint32_t last = address + bytes - 1;
+    if (last < address)
+        return Sites::Need::Always;
+    Sites::Need need = Sites::Need::None;
+    for (const uint32_t at : {address, last}) {
+        if (windows->maps(at, kind))
+            continue;
+        const auto physical = linear->translate(at, kind, privilege());
+        if (!physical)
+            return Sites::Need::Always;
+        const PageEntry page = memory->entry(*physical >> kPageShift);
+        const bool write = kind == AccessKind::Write;
+        const bool plain = page.kind == PageKind::Ram ? !write || !memory->is_code(page.backing)
+                                                      : page.kind == PageKind::Rom && !write;
+        if (!plain)
+            return Sites::Need::Always;
+        // A page that was code a moment ago may be so again in the next: mapping it now would cost twice. And
+        // the first touch of a fresh page may be the last.
+        if (cache->sites.reason(site) == Sites::Reason::Code)
+            continue;
+        uint32_t& fresh = cache->sites.fresh_page(site);
+        if (fresh == at >> kPageShift) {
+            fresh |= kAccessed;
+            need = Sites::Need::First;
+            continue;
+        }
+        ++counters.callout_maps;
+        if (windows->resolve(at, kind).outcome != WindowFault::Outcome::Mapped)
+            return Sites::Need::Always;
+        need = fresh == (at >> kPageShift | kAccessed) ? Sites::Need::Second : Sites::Need::Mapped;
+    }
+    return need;
+}
+
+// The block that made the call-out may be a loop that asks nobody: it is left at its next poll.
+void EngineCore::make_plain(uint16_t site) {
+    if (!cache->unmark(site, now()))
+        return;
+    code_changed = true;
+    arm_poll();
+}
+
+void EngineCore::note_site_access(uint32_t address, uint32_t bytes, AccessKind kind, uint32_t count) {
+    const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
+    if (cache->sites.executed(site, need_of(site, address, bytes, kind), count))
+        make_plain(site);
+}
+
+void EngineCore::note_site_without_access() {
+    const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
+    if (site != 0 && cache->sites.executed(site, Sites::Need::None, 1))
+        make_plain(site);
+}
+
+void EngineCore::note_site_fault(const Fault& fault) {
+    const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
+    if (site == 0)
+        return;
+    if (fault.vector == Vector::PageFault)
+        cache->sites.fresh_page(site) = fault.linear_address >> kPageShift;
+    (void)cache->sites.executed(site, Sites::Need::Fault, 1);
+}
+
+} // namespace vmm
