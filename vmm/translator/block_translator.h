@@ -40,6 +40,7 @@ struct TranslateOptions {
     bool link = true;
     bool same_page_only = true; // direct links only within the page (paging is on)
     bool global = false;        // the block's page is global and shared by all roots
+    bool call_out = false;      // for every memory operand: the code is not kept, so it cannot learn
 };
 
 class BlockTranslator {
@@ -79,7 +80,7 @@ class BlockTranslator {
     [[nodiscard]] uint16_t site_of(unsigned index) const; // its mark (see Sites), 0 if it has none
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
-        return key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0;
+        return options_.call_out || key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0;
     }
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);

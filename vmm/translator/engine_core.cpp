@@ -412,6 +412,7 @@ Block* EngineCore::translate_uncached(uint32_t address, uint32_t physical, const
     code.first_length = kPageSize - offset;
     fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
     TranslateOptions options;
+    options.call_out = true;
     options.link = false;
     options.max_instructions = 1;
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
