@@ -2,6 +2,7 @@
 #include "appliance-format/manifest.h"
 
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -370,17 +371,17 @@ std::string write_manifest(const Manifest& m) {
     for (const PackInfo& pack : m.packs)
         packs.push_back(
             {{"member", pack.member}, {"sha256", signing::to_hex(pack.sha256)}, {"size", pack.size}});
-    return root.dump(-1, ' ', false, json::error_handler_t::replace);
+    return json_text(root);
 }
 
 base::Result<Manifest> parse_manifest(std::string_view text) {
     if (text.size() > kMaxManifest || too_deep(text))
         return base::fail("the manifest is too large or too deeply nested", kDamaged);
-    json root = json::parse(text, nullptr, false);
+    json root = parse_json(text);
     if (root.is_discarded())
         return base::fail("the manifest is not valid JSON", kDamaged);
     // One meaning, one encoding: also catches keys given twice, which the parser would merge silently.
-    if (root.dump(-1, ' ', false, json::error_handler_t::replace) != text)
+    if (json_text(root) != text)
         return base::fail("the manifest is not canonical JSON", kDamaged);
     Manifest manifest = TRY(from_json(root));
     TRY(check_manifest(manifest));

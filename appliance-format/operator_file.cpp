@@ -1,6 +1,11 @@
 #include "appliance-format/operator_file.h"
 
+#include "appliance-format/format.h"
+#include "appliance-format/safe_path.h"
 #include "appliance-format/toml_reader.h"
+
+#include <algorithm>
+#include <fmt/format.h>
 
 namespace appliance_format {
 namespace {

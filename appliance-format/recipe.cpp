@@ -1,8 +1,14 @@
 #include "appliance-format/recipe.h"
 
+#include "appliance-format/format.h"
 #include "appliance-format/output_file.h"
+#include "appliance-format/safe_path.h"
 #include "appliance-format/toml_reader.h"
 #include "signing/small_file.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fmt/format.h>
 
 namespace appliance_format {
 

@@ -1,6 +1,7 @@
 #include "appliance-format/session_file.h"
 
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 #include "appliance-format/safe_path.h"
 #include "vmm/base/verify.h"
 
@@ -43,7 +44,7 @@ std::string to_text(const SessionInfo& info, const std::string& delta) {
                        {"moment", info.moment},
                        {"saved_at", info.saved_at},
                        {"scene", info.scene}};
-    return root.dump(-1, ' ', false, json::error_handler_t::replace);
+    return json_text(root);
 }
 
 base::Result<std::string> text(const json& object, const char* key) {
@@ -77,9 +78,8 @@ struct Parsed {
 
 // kMaxSessionInfo also bounds how deep the text can nest.
 base::Result<Parsed> parse(const std::string& source) {
-    const json root = json::parse(source, nullptr, false);
-    if (root.is_discarded() || !root.is_object() ||
-        root.dump(-1, ' ', false, json::error_handler_t::replace) != source)
+    const json root = parse_json(source);
+    if (root.is_discarded() || !root.is_object() || json_text(root) != source)
         return bad("its description is not canonical JSON");
     if (const uint64_t format = TRY(number(root, "format")); format != kSessionFormat)
         return base::fail(fmt::format("needs a newer Encore (session format {}, this one reads {})", format,

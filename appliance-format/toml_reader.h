@@ -2,20 +2,19 @@
 // errors, because a misspelt rule silently ignored would be a rule that does not hold. Base of the readers of
 // recipes and operator files; private to this folder, so that toml++ is.
 #pragma once
-#include "appliance-format/format.h"
 #include "appliance-format/policy.h"
-#include "appliance-format/safe_path.h"
 #include "vmm/base/result.h"
 
-#include <algorithm>
-#include <charconv>
-#include <fmt/format.h>
+#include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
+// toml_reader.cpp compiles the library for everybody.
 #define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
+#define TOML_HEADER_ONLY 0
 #define TOML_ENABLE_FORMATTERS 0
 #include <toml++/toml.h>
 
@@ -25,182 +24,39 @@ class TomlReader {
   public:
     TomlReader(std::string path, int error_code) : path_(std::move(path)), error_code_(error_code) {}
 
-    base::Result<toml::table> parse(std::string_view text) const {
-        toml::parse_result parsed = toml::parse(to_ascii(text));
-        if (!parsed)
-            return bad(parsed.error().source().begin.line,
-                       fmt::format("not valid TOML ({})", from_ascii(parsed.error().description())));
-        return std::move(parsed).table();
-    }
+    base::Result<toml::table> parse(std::string_view text) const;
 
   protected:
     enum class Need { Required, Optional };
 
     [[nodiscard]] const std::string& path() const { return path_; }
 
-    [[nodiscard]] tl::unexpected<base::Error> bad(unsigned line, const std::string& what) const {
-        return base::fail(line ? fmt::format("{}:{}: {}", path_, line, what)
-                               : fmt::format("{}: {}", path_, what),
-                          error_code_);
-    }
+    [[nodiscard]] tl::unexpected<base::Error> bad(unsigned line, const std::string& what) const;
 
     static unsigned line_of(const toml::node& node) { return node.source().begin.line; }
-
-    static unsigned line(const toml::table& table, const char* key) {
-        const toml::node* node = table.get(key);
-        return line_of(node ? *node : table);
-    }
+    static unsigned line(const toml::table& table, const char* key);
 
     base::Result<> only(const toml::table& table, std::string_view where,
-                        std::initializer_list<std::string_view> allowed) const {
-        for (auto&& [key, value] : table) {
-            std::string_view name = key.str();
-            if (std::find(allowed.begin(), allowed.end(), name) == allowed.end())
-                return bad(key.source().begin.line,
-                           fmt::format("{} knows no \"{}\"; it knows: {}", where, printable(from_ascii(name)),
-                                       fmt::join(allowed, ", ")));
-        }
-        return {};
-    }
+                        std::initializer_list<std::string_view> allowed) const;
 
-    static std::string printable(std::string_view text) {
-        return is_plain_text(text, 100, Lines::One) ? std::string(text) : "(unprintable)";
-    }
-
-    base::Result<const toml::table*> table(const toml::table& root, const char* key, Need need) const {
-        const toml::node* node = root.get(key);
-        if (!node && need == Need::Required)
-            return bad(0, fmt::format("the section [{}] is missing", key));
-        if (node && !node->is_table())
-            return bad(line_of(*node), fmt::format("[{}] must be a section", key));
-        return node ? node->as_table() : nullptr;
-    }
-
-    base::Result<std::string> text(const toml::table& table, const char* key, Need need) const {
-        const toml::node* node = table.get(key);
-        if (!node && need == Need::Required)
-            return bad(line_of(table), fmt::format("\"{}\" is missing in this section", key));
-        if (!node)
-            return std::string();
-        return text_of(*node, key);
-    }
-
-    base::Result<std::string> text_of(const toml::node& node, const char* key) const {
-        auto value = node.value_exact<std::string>();
-        if (!value)
-            return bad(line_of(node), fmt::format("\"{}\" must be a text in quotes", key));
-        std::string decoded = from_ascii(*value);
-        if (!is_utf8(decoded))
-            return bad(line_of(node), fmt::format("\"{}\" is not UTF-8", key));
-        return decoded;
-    }
-
-    base::Result<bool> flag(const toml::table& table, const char* key, bool otherwise) const {
-        const toml::node* node = table.get(key);
-        auto value = node ? node->value_exact<bool>() : otherwise;
-        if (!value)
-            return bad(line_of(*node), fmt::format("\"{}\" must be true or false", key));
-        return *value;
-    }
-
-    base::Result<std::optional<bool>> optional_flag(const toml::table& table, const char* key) const {
-        if (!table.get(key))
-            return std::optional<bool>();
-        return std::optional<bool>(TRY(flag(table, key, false)));
-    }
-
+    base::Result<const toml::table*> table(const toml::table& root, const char* key, Need need) const;
+    base::Result<std::string> text(const toml::table& table, const char* key, Need need) const;
+    base::Result<std::string> text_of(const toml::node& node, const char* key) const;
+    base::Result<bool> flag(const toml::table& table, const char* key, bool otherwise) const;
+    base::Result<std::optional<bool>> optional_flag(const toml::table& table, const char* key) const;
     base::Result<std::optional<uint32_t>> optional_number(const toml::table& table, const char* key,
-                                                          uint32_t least, uint32_t most) const {
-        const toml::node* node = table.get(key);
-        if (!node)
-            return std::optional<uint32_t>();
-        auto value = node->value_exact<int64_t>();
-        if (!value || *value < least || *value > most)
-            return bad(line_of(*node), fmt::format("\"{}\" takes {} to {}", key, least, most));
-        return std::optional<uint32_t>(static_cast<uint32_t>(*value));
-    }
+                                                          uint32_t least, uint32_t most) const;
 
     // The keys of a [policy] section; see policy.h. The caller checks that there are no others.
-    base::Result<Policy> read_rules(const toml::table& table) const {
-        Policy policy;
-        policy.max_minutes = TRY(optional_number(table, "max_minutes", 1, kMaxMinutes));
-        policy.idle_seconds = TRY(optional_number(table, "idle_seconds", kMinIdleSeconds, kMaxIdleSeconds));
-        policy.network = TRY(optional_flag(table, "network"));
-        policy.clipboard = TRY(optional_flag(table, "clipboard"));
-        policy.sound = TRY(optional_flag(table, "sound"));
-        policy.power_off_ends_session = TRY(flag(table, "power_off_ends_session", true));
-        policy.reset_ends_session = TRY(flag(table, "reset_ends_session", false));
-        policy.watermark = TRY(text(table, "watermark", Need::Optional));
-        policy.grace_days = TRY(optional_number(table, "grace_days", 0, kMaxGraceDays));
-        if (const toml::node* node = table.get("expires"))
-            policy.expires = TRY(date(*node));
-        if (const toml::node* node = table.get("scenes"))
-            policy.scenes = TRY(scene_names(*node));
-        if (!is_plain_text(policy.watermark, kMaxWatermark, Lines::One))
-            return bad(line(table, "watermark"),
-                       fmt::format("\"watermark\" takes at most {} bytes in one line", kMaxWatermark));
-        return policy;
-    }
+    base::Result<Policy> read_rules(const toml::table& table) const;
+
+    // A key or text that the library returned, as it is in the file; see to_ascii.
+    static std::string from_ascii(std::string_view text);
 
   private:
-    base::Result<std::string> date(const toml::node& node) const {
-        std::string day = node.value_exact<std::string>().value_or("");
-        if (auto value = node.value_exact<toml::date>())
-            day = fmt::format("{:04}-{:02}-{:02}", value->year, value->month, value->day);
-        if (!is_date(day))
-            return bad(line_of(node), "\"expires\" takes a date such as 2027-12-31");
-        return day;
-    }
+    base::Result<std::string> date(const toml::node& node) const;
+    base::Result<std::vector<std::string>> scene_names(const toml::node& node) const;
 
-    base::Result<std::vector<std::string>> scene_names(const toml::node& node) const {
-        const toml::array* list = node.as_array();
-        if (!list || list->empty() || list->size() > kMaxPolicyScenes)
-            return bad(line_of(node), "\"scenes\" must be a list such as [\"start\", \"power-on\"]");
-        std::vector<std::string> names;
-        for (const toml::node& item : *list) {
-            std::string name = item.value_exact<std::string>().value_or("");
-            if (!is_simple_name(name))
-                return bad(line_of(item),
-                           "\"scenes\" takes names of lower-case letters, digits and - (at most 64)");
-            if (std::find(names.begin(), names.end(), name) == names.end())
-                names.push_back(std::move(name));
-        }
-        return names;
-    }
-
-    // toml++ 3.3 asks of characters whether they are spaces, by a table that has holes: for U+00B5 and others
-    // it runs into __builtin_unreachable. So it is given ASCII only: other bytes, and ~ itself, go in as ~XX
-    // and come back in the texts it returns. Outside texts and comments TOML knows neither, so its grammar is
-    // not widened.
-    static std::string to_ascii(std::string_view text) {
-        std::string out;
-        out.reserve(text.size() + text.size() / 8);
-        for (char c : text)
-            if (auto byte = static_cast<unsigned char>(c); byte >= 0x80 || c == '~')
-                fmt::format_to(std::back_inserter(out), "~{:02X}", byte);
-            else
-                out += c;
-        return out;
-    }
-
-  protected:
-    static std::string from_ascii(std::string_view text) {
-        std::string out;
-        for (size_t i = 0; i < text.size(); ++i) {
-            unsigned byte = 0;
-            const char* digits = text.data() + i + 1;
-            if (text[i] == '~' && i + 2 < text.size() &&
-                std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-                out += static_cast<char>(byte);
-                i += 2;
-            } else {
-                out += text[i];
-            }
-        }
-        return out;
-    }
-
-  private:
     std::string path_;
     int error_code_;
 };

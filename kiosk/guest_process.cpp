@@ -1,4 +1,5 @@
 #include "kiosk/guest_process.h"
+#include "appliance-format/json_text.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -153,7 +154,7 @@ void GuestProcess::connect() {
 }
 
 void GuestProcess::ask(const json& request, Answer answer) {
-    std::string line = request.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    std::string line = appliance_format::json_text(request) + "\n";
     waiting_.push_back(std::move(answer));
     if (!socket_.valid()) {
         before_connect_.push_back(std::move(line));
@@ -219,7 +220,7 @@ void GuestProcess::take_answer(const std::string& line) {
         return;
     const Answer answer = std::move(waiting_.front());
     waiting_.pop_front();
-    const json parsed = json::parse(line, nullptr, false);
+    const json parsed = appliance_format::parse_json(line);
     if (answer && parsed.is_object())
         answer(parsed);
 }

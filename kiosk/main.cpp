@@ -3,11 +3,11 @@
 #include "kiosk/presenter_frame.h"
 #include "kiosk/runtime_folder.h"
 #include "kiosk/seat.h"
+#include "player/cli/app.h"
 #include "player/installed_files.h"
 #include "player/operator_settings.h"
 #include "player/stop_signals.h"
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
@@ -77,7 +77,7 @@ class App final : public wxApp {
     }
 };
 
-void declare(CLI::App& app, std::string& theme, std::string& window, long& attract, long& warning) {
+void declare(cli::App& app, std::string& theme, std::string& window, long& attract, long& warning) {
     app.add_option("--catalog", settings.folders,
                    "A folder of bundles; may be repeated (default: ~/.local/share/encore/catalog)")
         ->type_name("FOLDER");
@@ -86,14 +86,14 @@ void declare(CLI::App& app, std::string& theme, std::string& window, long& attra
     app.add_option("--language", settings.language, "en, de or ar instead of the system's")
         ->type_name("CODE");
     app.add_option("--theme", theme, "light or dark instead of the desktop's")
-        ->check(CLI::IsMember({"light", "dark"}));
+        ->check(cli::one_of({"light", "dark"}));
     app.add_option("--attract", attract,
                    "Seconds without a touch until the show of pictures begins; 0: never")
         ->type_name("S")
-        ->check(CLI::Range(0, 86400));
+        ->check(cli::range(0, 86400));
     app.add_option("--warning", warning, "Seconds of warning before a session ends")
         ->type_name("S")
-        ->check(CLI::Range(3, 600));
+        ->check(cli::range(3, 600));
     app.add_option("--window", window, "A window of this size, nothing locked, to try it out")
         ->type_name("WxH");
     app.add_option("--present", settings.present, "Present this bundle (encore present)")
@@ -130,8 +130,8 @@ base::Result<void> read_operator_files() {
 }
 
 int run(int argc, char** argv) {
-    CLI::App app{"Tiles of bundles to choose from, and everything around a session with one."};
-    app.name("encore-kiosk");
+    cli::App app("encore-kiosk",
+                 "Tiles of bundles to choose from, and everything around a session with one.");
     std::string theme, window;
     // What is on the command line counts; a file that cannot be read must not look like one that says
     // nothing.
@@ -140,13 +140,11 @@ int run(int argc, char** argv) {
     const std::vector<std::string> folders = std::exchange(settings.folders, {});
     long attract = settings.attract.count(), warning = settings.warning.count();
     declare(app, theme, window, attract, warning);
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
-            return app.exit(error);
-        return complain(fmt::format("{}; see: encore-kiosk --help", error.what()), kExitUsage);
-    }
+    const cli::Parsed parsed = app.parse(argc, argv);
+    if (parsed.what == cli::Parsed::What::HelpShown)
+        return 0;
+    if (parsed.what == cli::Parsed::What::WrongUsage)
+        return complain(fmt::format("{}; see: encore-kiosk --help", parsed.message), kExitUsage);
     settings.attract = std::chrono::seconds(attract);
     settings.warning = std::chrono::seconds(warning);
     if (settings.folders.empty())

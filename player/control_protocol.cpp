@@ -1,5 +1,6 @@
 #include "player/control_protocol.h"
 
+#include "appliance-format/json_text.h"
 #include "player/key_names.h"
 #include "player/png_writer.h"
 
@@ -313,12 +314,12 @@ struct ControlProtocol::Verbs {
 };
 
 std::string ControlProtocol::answer(std::string_view line) {
-    const json request = json::parse(line, nullptr, false);
+    const json request = appliance_format::parse_json(line);
     Verbs verbs{.self = *this, .request = request};
     auto answer = verbs.carry_out();
     json reply = answer ? std::move(*answer) : json{{"error", answer.error().message}};
     reply["ok"] = answer.has_value();
-    return reply.dump(-1, ' ', false, json::error_handler_t::replace);
+    return appliance_format::json_text(reply);
 }
 
 } // namespace player

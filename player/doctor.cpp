@@ -1,5 +1,6 @@
 #include "player/doctor.h"
 
+#include "appliance-format/json_text.h"
 #include "appliance-format/output_file.h"
 #include "player/high_water_clock.h"
 #include "player/host_features.h"
@@ -315,7 +316,7 @@ std::string report_json(const std::vector<Finding>& findings, const Private& sec
         {"desktop", environment("XDG_CURRENT_DESKTOP")},
         {"language", environment("LANG")},
         {"findings", list}};
-    return report.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+    return appliance_format::json_text(report, appliance_format::JsonLayout::Indented) + "\n";
 }
 
 base::Result<void> save_report(const std::vector<Finding>& findings, const std::string& path) {

@@ -9,7 +9,7 @@ namespace {
 
 constexpr const char* kVersion = "0.1.0";
 
-constexpr player::Command (*kCommands[])(CLI::App&) = {
+constexpr player::Command (*kCommands[])(cli::App&) = {
     player::doctor_command,  player::import_command, player::inspect_command, player::keygen_command,
     player::kiosk_command,   player::pack_command,   player::pin_command,     player::policy_command,
     player::present_command, player::run_command,    player::scene_command,   player::session_command,
@@ -17,24 +17,21 @@ constexpr player::Command (*kCommands[])(CLI::App&) = {
 };
 
 int run(int argc, char** argv) {
-    CLI::App app{"Plays software demos: signed bundles that hold a whole prepared computer."};
-    app.name("encore");
+    cli::App app("encore", "Plays software demos: signed bundles that hold a whole prepared computer.");
     app.footer(player::kExitStatusHelp);
-    app.set_version_flag("--version", std::string("encore ") + kVersion);
+    app.version(std::string("encore ") + kVersion);
     app.require_subcommand(1);
-    app.fallthrough(false);
     std::vector<player::Command> commands;
     for (auto* make : kCommands) {
         commands.push_back(make(app));
         commands.back().app->footer(player::kExitStatusHelp);
     }
-    try {
-        app.parse(argc, argv);
-    } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success))
-            return app.exit(error); // --help, --version
-        std::string verb = app.get_subcommands().empty() ? "" : " " + app.get_subcommands()[0]->get_name();
-        fmt::print(stderr, "encore{}: {}; see: encore{} --help\n", verb, error.what(), verb);
+    const cli::Parsed parsed = app.parse(argc, argv);
+    if (parsed.what == cli::Parsed::What::HelpShown)
+        return player::kExitOk;
+    if (parsed.what == cli::Parsed::What::WrongUsage) {
+        const std::string verb = app.verb().empty() ? std::string() : fmt::format(" {}", app.verb());
+        fmt::print(stderr, "encore{}: {}; see: encore{} --help\n", verb, parsed.message, verb);
         return player::kExitUsage;
     }
     for (const player::Command& command : commands) {

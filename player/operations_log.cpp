@@ -1,5 +1,6 @@
 #include "player/operations_log.h"
 
+#include "appliance-format/json_text.h"
 #include "player/user_folders.h"
 #include "vmm/base/unique_fd.h"
 
@@ -37,7 +38,7 @@ std::string line_of(std::string_view event, std::initializer_list<OperationsLog:
             line[std::string(key)] = *number;
         else
             line[std::string(key)] = std::get<bool>(value);
-    return line.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+    return appliance_format::json_text(line) + "\n";
 }
 
 } // namespace

@@ -1,8 +1,8 @@
-// A verb of the command line: its options, declared on a CLI11 subcommand, and what it does.
+// A verb of the command line: its options, declared on a subcommand, and what it does.
 #pragma once
+#include "player/cli/app.h"
 #include "vmm/base/result.h"
 
-#include <CLI/CLI.hpp>
 #include <functional>
 
 namespace player {
@@ -18,25 +18,25 @@ inline constexpr const char* kExitStatusHelp =
     "10 this computer lacks something; 11 not allowed by the policy; 124 timed out; 130 stopped by the user.";
 
 struct Command {
-    CLI::App* app; // the subcommand; parsed() tells whether it was given
+    cli::App* app; // the subcommand; parsed() tells whether it was given
     std::function<base::Result<>()> run;
 };
 
 // One a file under commands/, listed in main.cpp. Options live in a structure the returned function shares.
-Command doctor_command(CLI::App& root);
-Command import_command(CLI::App& root);
-Command inspect_command(CLI::App& root);
-Command keygen_command(CLI::App& root);
-Command kiosk_command(CLI::App& root);
-Command pack_command(CLI::App& root);
-Command pin_command(CLI::App& root);
-Command policy_command(CLI::App& root);
-Command present_command(CLI::App& root);
-Command run_command(CLI::App& root);
-Command scene_command(CLI::App& root);
-Command session_command(CLI::App& root);
-Command sign_command(CLI::App& root);
-Command trust_command(CLI::App& root);
-Command verify_command(CLI::App& root);
+Command doctor_command(cli::App& root);
+Command import_command(cli::App& root);
+Command inspect_command(cli::App& root);
+Command keygen_command(cli::App& root);
+Command kiosk_command(cli::App& root);
+Command pack_command(cli::App& root);
+Command pin_command(cli::App& root);
+Command policy_command(cli::App& root);
+Command present_command(cli::App& root);
+Command run_command(cli::App& root);
+Command scene_command(cli::App& root);
+Command session_command(cli::App& root);
+Command sign_command(cli::App& root);
+Command trust_command(cli::App& root);
+Command verify_command(cli::App& root);
 
 } // namespace player

@@ -53,9 +53,9 @@ base::Result<> doctor(const Options& options) {
 
 } // namespace
 
-Command doctor_command(CLI::App& root) {
+Command doctor_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "doctor", "Can this computer play bundles, and what to do where it cannot. Exit status 1: problems");
     app->add_flag("--json", options->json, "Answer in JSON, as in the report");
     app->add_option("--report", options->report,

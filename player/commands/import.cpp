@@ -188,9 +188,9 @@ base::Result<> import(const Options& options) {
 
 } // namespace
 
-Command import_command(CLI::App& root) {
+Command import_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "import",
         "Make a bundle, or a recipe for one, from a virtual machine made elsewhere: an OVA or OVF, a disk "
         "image (VMDK, qcow2, VDI, VHD, VHDX, raw) or an ISO. Images are read where they are");
@@ -209,7 +209,7 @@ Command import_command(CLI::App& root) {
     app->add_option("--memory", options->memory, "16M to 3G; not given: what the description says, else 512M")
         ->type_name("SIZE");
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
-        ->check(CLI::Range(1, 19))
+        ->check(cli::range(1, 19))
         ->capture_default_str();
     return {app, [options] { return import(*options); }};
 }

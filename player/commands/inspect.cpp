@@ -1,10 +1,13 @@
 // encore inspect: what a bundle is and who made it, without running or unpacking anything.
 #include "appliance-format/bundle_reader.h"
+#include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
 #include "signing/outcome.h"
 
+#include <fmt/format.h>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 namespace player {
 
@@ -80,16 +83,16 @@ base::Result<> inspect(const Options& options) {
                    {"size", bundle->file_size()},
                    {"identity", signing::to_hex(bundle->identity())},
                    {"signature", signature},
-                   {"manifest", json::parse(bundle->manifest_json(), nullptr, false)}};
-    fmt::print("{}\n", answer.dump(2, ' ', false, json::error_handler_t::replace));
+                   {"manifest", appliance_format::parse_json(bundle->manifest_json())}};
+    fmt::print("{}\n", appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
     return {};
 }
 
 } // namespace
 
-Command inspect_command(CLI::App& root) {
+Command inspect_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("inspect", "Show what a bundle holds and who published it");
+    cli::App* app = root.add_subcommand("inspect", "Show what a bundle holds and who published it");
     app->add_option("bundle", options->path, "The bundle")->required()->type_name("X.encore");
     app->add_flag("--json", options->json, "Answer in JSON, with the whole manifest");
     return {app, [options] { return inspect(*options); }};

@@ -8,14 +8,14 @@
 
 namespace player {
 
-Command keygen_command(CLI::App& root) {
+Command keygen_command(cli::App& root) {
     struct Options {
         signing::KeyRequest request;
         std::string prefix;
         bool rsa = false;
     };
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("keygen", "Make a publisher's key and certificate");
+    cli::App* app = root.add_subcommand("keygen", "Make a publisher's key and certificate");
     app->add_option("--name", options->request.name,
                     "Publisher's name, shown to everybody who opens a bundle")
         ->required();

@@ -50,14 +50,14 @@ base::Result<> remove(const Options& options) {
 
 } // namespace
 
-Command kiosk_command(CLI::App& root) {
+Command kiosk_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("kiosk", "Set up the kiosk (encore-kiosk) as a session of its own");
+    cli::App* app = root.add_subcommand("kiosk", "Set up the kiosk (encore-kiosk) as a session of its own");
     app->require_subcommand(1);
-    CLI::App* install_app = app->add_subcommand(
+    cli::App* install_app = app->add_subcommand(
         "install", "Write a session script and a unit that start the kiosk and start it again if it dies");
-    CLI::App* remove_app = app->add_subcommand("remove", "Remove what install wrote");
-    for (CLI::App* verb : {install_app, remove_app}) {
+    cli::App* remove_app = app->add_subcommand("remove", "Remove what install wrote");
+    for (cli::App* verb : {install_app, remove_app}) {
         verb->add_flag("--system", options->plan.system,
                        "For this computer (as root): a choice at the log-in screen, console keys off");
         verb->add_option("--root", options->plan.root, "Put this before every path (for packages)")

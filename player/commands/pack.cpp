@@ -45,9 +45,9 @@ base::Result<> pack(const Options& options) {
 
 } // namespace
 
-Command pack_command(CLI::App& root) {
+Command pack_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("pack", "Make a bundle from a recipe");
+    cli::App* app = root.add_subcommand("pack", "Make a bundle from a recipe");
     app->add_option("recipe", options->recipe, "The recipe (TOML)")->required()->type_name("RECIPE.toml");
     app->add_option("-o,--output", options->output,
                     "The bundle to write; an old one is replaced at the very end")
@@ -58,7 +58,7 @@ Command pack_command(CLI::App& root) {
     app->add_flag("--unsigned", options->unsigned_bundle,
                   "Leave it unsigned; nobody can open it until it is signed");
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
-        ->check(CLI::Range(1, 19))
+        ->check(cli::range(1, 19))
         ->capture_default_str();
     return {app, [options] { return pack(*options); }};
 }

@@ -115,15 +115,15 @@ base::Result<> check() {
 
 } // namespace
 
-Command pin_command(CLI::App& root) {
-    CLI::App* app = root.add_subcommand(
+Command pin_command(cli::App& root) {
+    cli::App* app = root.add_subcommand(
         "pin",
         "The PIN by which staff leave a kiosk. Forgotten: set a new one from a terminal of the account "
         "that runs the kiosk; there is no other way in");
     app->require_subcommand(1);
     app->add_subcommand("set", "Set it: asked on the terminal, unseen, or read from standard input");
-    CLI::App* remove_app = app->add_subcommand("remove", "Remove it; then nobody can leave a kiosk by a PIN");
-    CLI::App* check_app = app->add_subcommand("check", "Try it; wrong tries count as they do at the kiosk");
+    cli::App* remove_app = app->add_subcommand("remove", "Remove it; then nobody can leave a kiosk by a PIN");
+    cli::App* check_app = app->add_subcommand("check", "Try it; wrong tries count as they do at the kiosk");
     return {app, [=] { return remove_app->parsed() ? remove() : check_app->parsed() ? check() : set(); }};
 }
 

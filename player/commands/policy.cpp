@@ -1,5 +1,6 @@
 // encore policy explain: the rules that hold for sessions with a bundle on this computer, and who made them.
 #include "appliance-format/bundle_reader.h"
+#include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/high_water_clock.h"
 #include "player/operator_settings.h"
@@ -105,7 +106,7 @@ void print_json(const format::EffectivePolicy& effective, const char* validity) 
     for (const auto& line : effective.ignored())
         ignored.push_back({{"file", line.file}, {"line", line.line}, {"why", line.why}});
     const ordered_json answer = {{"rules", rules}, {"ignored", ignored}, {"now", validity}};
-    fmt::print("{}\n", answer.dump(2, ' ', false, ordered_json::error_handler_t::replace));
+    fmt::print("{}\n", appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
 }
 
 base::Result<> explain(const Options& options) {
@@ -136,13 +137,13 @@ base::Result<> explain(const Options& options) {
 
 } // namespace
 
-Command policy_command(CLI::App& root) {
+Command policy_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "policy", "The rules of sessions. A publisher's recipe states them under [policy]; operator.toml in "
                   "/etc/xdg/encore and $XDG_CONFIG_HOME/encore tightens them");
     app->require_subcommand(1);
-    CLI::App* explain_app = app->add_subcommand(
+    cli::App* explain_app = app->add_subcommand(
         "explain", "Show the rules that hold here for a bundle, and where each comes from");
     explain_app->add_option("bundle", options->path, "The bundle")->required()->type_name("X.encore");
     explain_app->add_flag("--json", options->json, "Answer in JSON");

@@ -13,15 +13,15 @@ struct Options {
 
 } // namespace
 
-Command present_command(CLI::App& root) {
+Command present_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "present", "Present a bundle: the guest on the other display, scenes, notes and a clock on this one. "
                    "N next scene, P back, B black screen, R start over, 1 to 9 a scene; with Ctrl+Alt in the "
                    "guest's window");
     app->add_option("bundle", options->bundle, "The bundle")->required()->type_name("X.encore");
     app->add_option("--theme", options->theme, "light or dark instead of the desktop's")
-        ->check(CLI::IsMember({"light", "dark"}));
+        ->check(cli::one_of({"light", "dark"}));
     app->add_option("--language", options->language, "en, de or ar instead of the system's")
         ->type_name("CODE");
     return {app, [options]() -> base::Result<> {

@@ -2,19 +2,13 @@
 #pragma once
 #include "signing/publisher.h"
 
-#include <fmt/chrono.h>
-#include <nlohmann/json.hpp>
+#include <ctime>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
 
 namespace player {
 
-inline std::string utc_date(std::time_t time) { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(time)); }
-
-inline nlohmann::json publisher_json(const signing::Publisher& publisher) {
-    return {{"name", publisher.common_name},
-            {"organisation", publisher.organisation},
-            {"fingerprint", publisher.fingerprint},
-            {"not_before", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_before))},
-            {"not_after", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_after))}};
-}
+std::string utc_date(std::time_t time);
+nlohmann::json publisher_json(const signing::Publisher& publisher);
 
 } // namespace player

@@ -302,25 +302,22 @@ base::Result<> Runner::conclude(Why why) {
     return base::fail(fmt::format("the session ended while waiting for {}", script_->waiting_for()));
 }
 
-void add_options(CLI::App& app, Options& options) {
+void add_options(cli::App& app, Options& options) {
     auto* bundle = app.add_option("bundle", options.session.bundle, "The bundle")->type_name("X.encore");
     auto* saved = app.add_option("--session", options.session.saved_session,
                                  "Go on with this saved session; its bundle is looked for beside it")
                       ->type_name("FILE");
-    app.callback([bundle, saved] {
-        if (bundle->empty() && saved->empty())
-            throw CLI::RequiredError("bundle");
-    });
+    app.require_one_of(bundle, saved);
     app.add_flag("--headless", options.headless, "No window");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
     app.add_option("--screen", options.screen, "Which display the window opens on, 0 is the first")
         ->type_name("N")
-        ->check(CLI::Range(0, 63));
+        ->check(cli::range(0, 63));
     app.add_option("--at", options.at, "Open the window around this point, on whichever display shows it")
         ->type_name("X,Y")
         ->delimiter(',')
         ->expected(2)
-        ->check(CLI::Range(0, 65535))
+        ->check(cli::range(0, 65535))
         ->excludes("--headless", "--screen");
     app.add_option("--embed", options.embed,
                    "Fill this X11 window; whoever owns it keeps the session's time (for launchers)")
@@ -355,7 +352,7 @@ void add_options(CLI::App& app, Options& options) {
         ->needs(key, certificate);
     app.add_option("--seed", options.session.seed,
                    "Make generation ID, random seed and MAC address a function of this number")
-        ->check(CLI::NonNegativeNumber)
+        ->check(cli::not_negative())
         ->type_name("N");
     app.add_flag("--receipt", options.receipt,
                  "Check at the end that everything touched is what the publisher signed again");
@@ -367,9 +364,9 @@ void add_options(CLI::App& app, Options& options) {
 
 } // namespace
 
-Command run_command(CLI::App& root) {
+Command run_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "run", "Play a bundle. --expect..., --type and --keys may be repeated and are carried "
                "out in the order given; when the last of them is an expectation, its match ends the run");
     add_options(*app, *options);

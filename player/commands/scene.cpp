@@ -1,5 +1,6 @@
 // encore scene: the moments a bundle can open at.
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 #include "appliance-format/safe_path.h"
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
@@ -167,7 +168,7 @@ base::Result<> list(const Options& options) {
                           {"root", signing::to_hex(ram->root.hash)}});
     }
     if (options.json)
-        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
     else if (manifest.scenes.empty())
         fmt::print("{}: no scenes; it starts at power-on\n", options.bundle);
     return {};
@@ -265,12 +266,12 @@ base::Result<> set_start(const Options& options) {
 
 } // namespace
 
-Command scene_command(CLI::App& root) {
+Command scene_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("scene", "Prepare the moments a bundle can open at");
+    cli::App* app = root.add_subcommand("scene", "Prepare the moments a bundle can open at");
     app->require_subcommand(1);
     const auto verb = [&](const char* name, const char* help, bool signs) {
-        CLI::App* sub = app->add_subcommand(name, help);
+        cli::App* sub = app->add_subcommand(name, help);
         sub->add_option("bundle", options->bundle, "The bundle")->required()->type_name("X.encore");
         if (signs) {
             sub->add_option("--key", options->key, "Publisher's private key (PEM)")
@@ -282,7 +283,7 @@ Command scene_command(CLI::App& root) {
         }
         return sub;
     };
-    CLI::App* add_app = verb("add",
+    cli::App* add_app = verb("add",
                              "Run the machine to a moment and keep it. --expect..., --type and --keys are "
                              "carried out in order; the scene is captured when the last of them is done",
                              true);
@@ -293,7 +294,7 @@ Command scene_command(CLI::App& root) {
     add_app->add_option("--at", options->at, "Capture when this appears on the serial line")
         ->type_name("REGEX");
     add_app->add_option("--after", options->after, "Capture this many seconds later")
-        ->check(CLI::Range(0.0, 1e6))
+        ->check(cli::range(0.0, 1e6))
         ->type_name("S");
     add_app->add_flag("--interactive", options->interactive, "In a window; Ctrl+Alt+S captures");
     add_app->add_option("--from", options->from, "Begin at this scene")->type_name("SCENE");
@@ -302,31 +303,31 @@ Command scene_command(CLI::App& root) {
     add_app
         ->add_option("--warm", options->warm,
                      "Try the scene for this many seconds to learn which memory it needs first")
-        ->check(CLI::Range(0.0, 600.0))
+        ->check(cli::range(0.0, 600.0))
         ->capture_default_str()
         ->type_name("S");
     add_app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
-        ->check(CLI::Range(1, 19))
+        ->check(cli::range(1, 19))
         ->capture_default_str();
     options->script.add_to(*add_app);
-    CLI::App* list_app = verb("list", "Show the scenes", false);
+    cli::App* list_app = verb("list", "Show the scenes", false);
     list_app->add_flag("--json", options->json, "Answer in JSON");
-    const auto name = [&](CLI::App* sub) {
+    const auto name = [&](cli::App* sub) {
         return sub->add_option("name", options->name, "The scene")->type_name("NAME");
     };
-    CLI::App* remove_app = verb("remove", "Remove a scene", true);
+    cli::App* remove_app = verb("remove", "Remove a scene", true);
     name(remove_app)->required();
-    CLI::App* rename_app = verb("rename", "Give a scene another name", true);
+    cli::App* rename_app = verb("rename", "Give a scene another name", true);
     name(rename_app)->required();
     rename_app->add_option("new", options->new_name, "Its new name")->required()->type_name("NEW");
-    CLI::App* notes_app =
+    cli::App* notes_app =
         verb("notes", "Say what the presenter should know at a scene; nothing given: forget it", true);
     name(notes_app)->required();
     auto* text = notes_app->add_option("text", options->notes, "The notes")->type_name("TEXT");
     notes_app->add_option("--file", options->notes_file, "Read them from this file")
         ->type_name("FILE")
         ->excludes(text);
-    CLI::App* start_app = verb("set-start", "Choose where sessions begin", true);
+    cli::App* start_app = verb("set-start", "Choose where sessions begin", true);
     name(start_app);
     start_app->add_flag("--boot", options->boot, "At power-on");
     return {app, [=]() -> base::Result<> {

@@ -2,17 +2,17 @@
 
 namespace player {
 
-void ScriptOptions::add_to(CLI::App& app) {
+void ScriptOptions::add_to(cli::App& app) {
     app.add_option("--timeout", timeout, "Give up after this many seconds (status 124)")
-        ->check(CLI::Range(0.0, 1e7))
+        ->check(cli::range(0.0, 1e7))
         ->type_name("S");
     app.add_option("--type-after", type_after,
                    "What is typed before anything is expected waits this many seconds")
-        ->check(CLI::Range(0.0, 1e7))
+        ->check(cli::range(0.0, 1e7))
         ->type_name("S");
     const auto step = [&](const char* name, std::vector<std::string>& words, const char* help,
                           const char* type_name) {
-        app.add_option(name, words, help)->allow_extra_args(false)->type_name(type_name);
+        app.add_option(name, words, help)->one_at_a_time()->type_name(type_name);
     };
     step("--expect", expect, "Wait for this (extended regular expression) on the serial line", "REGEX");
     step("--expect-screen", expect_screen, "Wait for this on the text screen", "REGEX");
@@ -22,8 +22,8 @@ void ScriptOptions::add_to(CLI::App& app) {
     step("--keys", keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
 }
 
-// CLI11 keeps the order across options; the words of each are in their own list.
-base::Result<std::vector<ScriptStep>> ScriptOptions::steps(const CLI::App& app) const {
+// The order is known across options; the words of each are in their own list.
+base::Result<std::vector<ScriptStep>> ScriptOptions::steps(const cli::App& app) const {
     struct Source {
         const char* name;
         ScriptStep::Kind kind;
@@ -36,9 +36,9 @@ base::Result<std::vector<ScriptStep>> ScriptOptions::steps(const CLI::App& app) 
                         {"--type", ScriptStep::Kind::Type, type},
                         {"--keys", ScriptStep::Kind::Keys, keys}};
     std::vector<ScriptStep> steps;
-    for (const CLI::Option* option : app.parse_order())
+    for (const std::string& name : app.parse_order())
         for (Source& source : sources)
-            if (option == app.get_option(source.name) && source.next < source.words.size()) {
+            if (name == source.name && source.next < source.words.size()) {
                 std::string word = source.words[source.next++];
                 if (source.kind == ScriptStep::Kind::Type)
                     word = TRY(unescape(word));

@@ -1,9 +1,8 @@
 // The options by which a person says beforehand what to do at the guest's screen: --expect..., --type,
 // --keys, repeated and in order. Shared by the verbs that run a machine.
 #pragma once
+#include "player/cli/app.h"
 #include "player/run_script.h"
-
-#include <CLI/CLI.hpp>
 
 namespace player {
 
@@ -14,9 +13,9 @@ struct ScriptOptions {
     [[nodiscard]] bool expecting() const {
         return !expect.empty() || !expect_screen.empty() || !expect_picture.empty();
     }
-    void add_to(CLI::App& app);
+    void add_to(cli::App& app);
     // After parsing: the steps in the order they were given on the command line.
-    [[nodiscard]] base::Result<std::vector<ScriptStep>> steps(const CLI::App& app) const;
+    [[nodiscard]] base::Result<std::vector<ScriptStep>> steps(const cli::App& app) const;
 };
 
 } // namespace player

@@ -1,4 +1,5 @@
 // encore session: sessions that are carried from one place to another.
+#include "appliance-format/json_text.h"
 #include "appliance-format/session_file.h"
 #include "player/commands/command.h"
 
@@ -44,7 +45,7 @@ base::Result<base::UniqueFd> connect_to(const std::string& path) {
 // One request, one answer; both are a line.
 base::Result<json> ask(const std::string& control, const json& request) {
     const base::UniqueFd fd = TRY(connect_to(control));
-    const std::string line = request.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    const std::string line = appliance_format::json_text(request) + "\n";
     for (size_t sent = 0; sent < line.size();) {
         const ssize_t n = ::send(fd.get(), line.data() + sent, line.size() - sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR)
@@ -63,7 +64,7 @@ base::Result<json> ask(const std::string& control, const json& request) {
             return base::fail(fmt::format("the session at {} ended without an answer", control));
         answer.append(buffer, static_cast<size_t>(n));
     }
-    json reply = json::parse(answer.substr(0, answer.find('\n')), nullptr, false);
+    json reply = appliance_format::parse_json(answer.substr(0, answer.find('\n')));
     if (!reply.is_object() || !reply.contains("ok"))
         return base::fail(fmt::format("what answers at {} is not a session", control));
     if (reply["ok"] != true)
@@ -107,7 +108,7 @@ base::Result<> show(const Options& options) {
                              {"seconds", info.elapsed_seconds},
                              {"saved_at", info.saved_at},
                              {"size", session->file_size()}};
-        fmt::print("{}\n", answer.dump(2, ' ', false, json::error_handler_t::replace));
+        fmt::print("{}\n", appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
         return {};
     }
     fmt::print("{}, {} (what the file says; nobody signed it)\n", info.title, info.publisher);
@@ -121,11 +122,11 @@ base::Result<> show(const Options& options) {
 
 } // namespace
 
-Command session_command(CLI::App& root) {
+Command session_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("session", "Save a running session, to go on with it elsewhere");
+    cli::App* app = root.add_subcommand("session", "Save a running session, to go on with it elsewhere");
     app->require_subcommand(1);
-    CLI::App* save_app = app->add_subcommand("save", "Write what a running session holds beyond its bundle "
+    cli::App* save_app = app->add_subcommand("save", "Write what a running session holds beyond its bundle "
                                                      "to a file. Go on with: encore run --session FILE");
     save_app->add_option("file", options->file, "The file to write")->required()->type_name("FILE");
     save_app
@@ -133,7 +134,7 @@ Command session_command(CLI::App& root) {
         ->required()
         ->type_name("PATH");
     save_app->add_flag("--end", options->end, "End the session once the file is there");
-    CLI::App* show_app = app->add_subcommand("show", "Say what a saved session is");
+    cli::App* show_app = app->add_subcommand("show", "Say what a saved session is");
     show_app->add_option("file", options->file, "The saved session")->required()->type_name("FILE");
     show_app->add_flag("--json", options->json, "Answer in JSON");
     return {app, [=]() -> base::Result<> { return save_app->parsed() ? save(*options) : show(*options); }};

@@ -40,9 +40,9 @@ base::Result<> sign(const Options& options) {
 
 } // namespace
 
-Command sign_command(CLI::App& root) {
+Command sign_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand(
+    cli::App* app = root.add_subcommand(
         "sign",
         "Sign a bundle that is there already, after checking every byte of it: one packed with --unsigned, "
         "or one that a publisher trusted here has signed. Its content stays as it is");

@@ -1,13 +1,16 @@
 // encore trust: which publishers this user trusts.
 #include "appliance-format/bundle_reader.h"
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
 #include "signing/certificate.h"
 #include "signing/small_file.h"
 #include "signing/trust_store.h"
 
+#include <fmt/format.h>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 namespace player {
 
@@ -53,7 +56,7 @@ base::Result<> list(bool as_json) {
         answer.back()["file"] = entry.path;
     }
     if (as_json)
-        fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+        fmt::print("{}\n", appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
     return {};
 }
 
@@ -65,17 +68,17 @@ base::Result<> remove(const std::string& wanted) {
 
 } // namespace
 
-Command trust_command(CLI::App& root) {
+Command trust_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app = root.add_subcommand("trust", "Choose the publishers whose bundles may be opened");
+    cli::App* app = root.add_subcommand("trust", "Choose the publishers whose bundles may be opened");
     app->require_subcommand(1);
-    CLI::App* add_app = app->add_subcommand("add", "Trust a publisher");
+    cli::App* add_app = app->add_subcommand("add", "Trust a publisher");
     add_app->add_option("file", options->file, "The publisher's certificate, or a bundle they signed")
         ->required()
         ->type_name("CERT.crt|X.encore");
-    CLI::App* list_app = app->add_subcommand("list", "Show whom you and this computer's administrator trust");
+    cli::App* list_app = app->add_subcommand("list", "Show whom you and this computer's administrator trust");
     list_app->add_flag("--json", options->json, "Answer in JSON");
-    CLI::App* remove_app = app->add_subcommand("remove", "Stop trusting a publisher");
+    cli::App* remove_app = app->add_subcommand("remove", "Stop trusting a publisher");
     remove_app->add_option("publisher", options->wanted, "Fingerprint (8 or more digits) or name")
         ->required()
         ->type_name("FINGERPRINT|NAME");

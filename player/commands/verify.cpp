@@ -1,12 +1,15 @@
 // encore verify: is every byte of a bundle what a trusted publisher signed?
 #include "appliance-format/bundle_reader.h"
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
 #include "player/commands/publisher_json.h"
 #include "signing/outcome.h"
 
+#include <fmt/format.h>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 namespace player {
 
@@ -51,9 +54,9 @@ base::Result<signing::Publisher> verify(const std::string& path) {
 
 } // namespace
 
-Command verify_command(CLI::App& root) {
+Command verify_command(cli::App& root) {
     auto options = std::make_shared<Options>();
-    CLI::App* app =
+    cli::App* app =
         root.add_subcommand("verify", "Check every byte of a bundle against its publisher's signature");
     app->add_option("bundle", options->path, "The bundle")->required()->type_name("X.encore");
     app->add_flag("--json", options->json, "Answer in JSON");
@@ -67,7 +70,8 @@ Command verify_command(CLI::App& root) {
                         answer["publisher"] = publisher_json(*publisher);
                     else
                         answer["message"] = publisher.error().message;
-                    fmt::print("{}\n", answer.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+                    fmt::print("{}\n",
+                               appliance_format::json_text(answer, appliance_format::JsonLayout::Indented));
                     return publisher ? base::Result<>{} : base::fail("", publisher.error().code);
                 }
                 if (!publisher)

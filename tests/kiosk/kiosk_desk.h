@@ -2,9 +2,8 @@
 // encore-kiosk, its log, and a visitor who sees colours and moves the mouse.
 #pragma once
 #include "player/png_writer.h"
+#include "tests/json.h"
 #include "tests/player/x_server.h"
-
-#include <nlohmann/json.hpp>
 
 namespace kiosk_test {
 
@@ -61,7 +60,7 @@ struct KioskDesk : Desk {
         std::vector<json> found;
         std::ifstream in(path + "/state/encore/log/sessions.jsonl");
         for (std::string line; std::getline(in, line);)
-            if (json event = json::parse(line, nullptr, false);
+            if (json event = appliance_format::parse_json(line);
                 event.is_object() && (kind.empty() || event.value("event", "") == kind))
                 found.push_back(std::move(event));
         return found;

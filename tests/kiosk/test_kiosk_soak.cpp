@@ -46,7 +46,7 @@ Holdings holdings(pid_t pid, XServer& x) {
 // What the manifest, which its publisher signed, says of each scene's memory.
 std::map<std::string, std::string> signed_roots(KioskDesk& desk) {
     REQUIRE(desk.run("inspect catalog/alpha.encore --json") == 0);
-    const json manifest = json::parse(desk.output)["manifest"];
+    const json manifest = json_of(desk.output)["manifest"];
     std::map<std::string, std::string> roots;
     for (const json& scene : manifest["scenes"])
         for (const json& blob : manifest["blobs"])
@@ -97,7 +97,7 @@ TEST_CASE("kiosk soak: sessions come and go, and nothing grows", "[soak]") {
         // Its receipt is there, of the machine itself or, where that is gone, of the one that starts next.
         REQUIRE(eventually([&] { return desk.noted("kiosk-receipt", i + 1); }, 20));
         const json receipt = desk.events("kiosk-receipt").back();
-        INFO(receipt.dump());
+        INFO(appliance_format::json_text(receipt));
         REQUIRE(receipt.value("pristine", "") == roots[receipt.value("scene", "")]);
         ++receipts[receipt["of"]];
         if (i == sessions / 4)

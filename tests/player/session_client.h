@@ -1,8 +1,8 @@
 // A client of a session's control socket.
 #pragma once
+#include "tests/json.h"
 #include "tests/player/session_desk.h"
 
-#include <nlohmann/json.hpp>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -40,7 +40,7 @@ class Client {
             buffer_.append(bytes, static_cast<size_t>(got));
         }
         const size_t end = buffer_.find('\n');
-        json answer = json::parse(buffer_.substr(0, end));
+        json answer = json_of(buffer_.substr(0, end));
         buffer_.erase(0, end + 1);
         return answer;
     }

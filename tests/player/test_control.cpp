@@ -43,7 +43,8 @@ TEST_CASE("control: a script sees the screen, types, resets, reverts and quits",
     CHECK(client.ask(R"({"do":"screen-text"})").at("text").get<std::string>().find("session guest") !=
           std::string::npos);
     const std::string shot = run.desk.path + "/shot.png";
-    CHECK(client.ask(json{{"do", "screenshot"}, {"file", shot}}.dump()).at("height") == 400);
+    CHECK(client.ask(appliance_format::json_text(json{{"do", "screenshot"}, {"file", shot}})).at("height") ==
+          400);
     CHECK(run.desk.read("shot.png").substr(1, 3) == "PNG");
 
     CHECK(client.ok(R"({"do":"key","keys":"f10"})"));

@@ -72,7 +72,7 @@ TEST_CASE("saved session: one process saves, another goes on exactly there, a re
     CHECK(desk.bundle_untouched() == false); // it has a scene since it was packed
     const std::string bundle = desk.read("x.encore");
     REQUIRE(desk.run("session show kept.session --json") == 0);
-    const auto info = json::parse(desk.output);
+    const auto info = json_of(desk.output);
     CHECK(info.at("bundle").at("file") == "x.encore");
     CHECK(info.at("scene") == "start");
     // Elsewhere: another folder, another cache, the bundle beside it. No boot comes first; the disk is
@@ -187,7 +187,7 @@ TEST_CASE("saved session: the wrong bundle, none, and a damaged file are clear e
     REQUIRE(desk.run("pack r.toml -o other.encore --key k.key --cert k.crt") == 0);
     CHECK(desk.run("run --session kept.session other.encore" + how) == 1);
     REQUIRE(desk.run("session show kept.session --json") == 0);
-    const std::string root = json::parse(desk.output).at("bundle").at("root");
+    const std::string root = json_of(desk.output).at("bundle").at("root");
     const auto other = appliance_format::Bundle::open(desk.path + "/other.encore");
     REQUIRE(other);
     CHECK(desk.run("run --session kept.session other.encore" + how) == 1);

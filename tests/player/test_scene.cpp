@@ -1,9 +1,9 @@
 // Scenes from capture to revert, with the real executable and, where a test looks inside, with sessions of
 // its own in this process.
+#include "tests/json.h"
 #include "tests/player/scene_desk.h"
 
 #include <malloc.h>
-#include <nlohmann/json.hpp>
 #include <random>
 
 using namespace session_test;
@@ -216,7 +216,7 @@ TEST_CASE("scene: a second scene costs what differs; list, rename, set-start and
     CHECK(desk.run("scene add x.encore --name later --warm 0" + kSign) == 2);
     CHECK(desk.run("scene add x.encore --name 'No Name' --warm 0" + kSign) == 2);
     REQUIRE(desk.run("scene list x.encore --json") == 0);
-    auto list = nlohmann::json::parse(desk.output);
+    auto list = json_of(desk.output);
     REQUIRE(list.size() == 2);
     CHECK(list[1].at("title") == "A key later");
     CHECK(list[1].at("start") == false);
@@ -224,7 +224,7 @@ TEST_CASE("scene: a second scene costs what differs; list, rename, set-start and
     REQUIRE(desk.run("scene set-start x.encore end" + kSign) == 0);
     REQUIRE(desk.run("scene remove x.encore start" + kSign) == 0);
     REQUIRE(desk.run("scene list x.encore --json") == 0);
-    list = nlohmann::json::parse(desk.output);
+    list = json_of(desk.output);
     REQUIRE(list.size() == 1);
     CHECK(list[0].at("name") == "end");
     CHECK(list[0].at("start") == true);

@@ -1,9 +1,8 @@
 // The rules of a session as a person meets them: the publisher's recipe, the operator's file, and what
 // `encore` does with both.
 #include "player/high_water_clock.h"
+#include "tests/json.h"
 #include "tests/player/scene_desk.h"
-
-#include <nlohmann/json.hpp>
 
 using namespace session_test;
 using nlohmann::json;
@@ -53,7 +52,7 @@ std::vector<json> log_of(const Desk& desk) {
     std::vector<json> lines;
     std::ifstream in(desk.path + "/state/encore/log/sessions.jsonl");
     for (std::string line; std::getline(in, line);)
-        lines.push_back(json::parse(line));
+        lines.push_back(json_of(line));
     return lines;
 }
 
@@ -64,7 +63,7 @@ TEST_CASE("policy explain: every rule with its origin; what would loosen is list
     Desk desk("[policy]\nmax_minutes = 30\nwatermark = \"Demo\"\nsound = false\n");
     operator_says(desk, "[policy]\nmax_minutes = 20\nsound = true\n[appliance.other]\nidle_seconds = 20\n");
     REQUIRE(desk.run("policy explain x.encore --json") == 0);
-    const json answer = json::parse(desk.output);
+    const json answer = json_of(desk.output);
     const json& rules = answer["rules"];
     CHECK(rules.size() >= appliance_format::kRules);
     CHECK(rules["max_minutes"]["value"] == 20);
@@ -107,7 +106,7 @@ TEST_CASE("policy explain: a network that is allowed to a machine without a card
     CHECK(desk.output.find("RTL8139") != std::string::npos);
     operator_says(desk, "[policy]\nnetwork = false\n");
     REQUIRE(desk.run("policy explain card.encore --json") == 0);
-    const json network = json::parse(desk.output)["rules"]["network"];
+    const json network = json_of(desk.output)["rules"]["network"];
     CHECK(network["value"] == false);
     CHECK(network["from"] == "operator");
 }
@@ -265,16 +264,16 @@ TEST_CASE("scene: notes are the publisher's to set, and a rule about a scene fol
     SceneDesk desk;
     CHECK(desk.run("scene notes x.encore start 'Say hello' --key k.key --cert k.crt") == 0);
     CHECK(desk.run("scene list x.encore --json") == 0);
-    CHECK(json::parse(desk.output)[0]["notes"] == "Say hello");
+    CHECK(json_of(desk.output)[0]["notes"] == "Say hello");
     desk.write("notes.txt", "Two\nlines\n");
     CHECK(desk.run("scene notes x.encore start --file notes.txt --key k.key --cert k.crt") == 0);
     CHECK(desk.run("scene list x.encore --json") == 0);
-    CHECK(json::parse(desk.output)[0]["notes"] == "Two\nlines");
+    CHECK(json_of(desk.output)[0]["notes"] == "Two\nlines");
     CHECK(desk.run("scene notes x.encore start \"$(printf 'a\\001b')\" --key k.key --cert k.crt") == 2);
     CHECK(desk.run("scene notes x.encore nowhere hello --key k.key --cert k.crt") != 0);
     CHECK(desk.run("scene notes x.encore start --key k.key --cert k.crt") == 0);
     CHECK(desk.run("scene list x.encore --json") == 0);
-    CHECK(json::parse(desk.output)[0]["notes"] == "");
+    CHECK(json_of(desk.output)[0]["notes"] == "");
     CHECK(desk.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
 
     Desk ruled("[policy]\nscenes = [\"ready\"]\n");
@@ -283,6 +282,6 @@ TEST_CASE("scene: notes are the publisher's to set, and a rule about a scene fol
                     kSign) == 0);
     CHECK(ruled.run("scene rename x.encore ready first --key k.key --cert k.crt") == 0);
     CHECK(ruled.run("policy explain x.encore --json") == 0);
-    CHECK(json::parse(ruled.output)["rules"]["scenes"]["value"] == json{"first"});
+    CHECK(json_of(ruled.output)["rules"]["scenes"]["value"] == json{"first"});
     CHECK(ruled.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
 }

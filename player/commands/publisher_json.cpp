@@ -1,0 +1,18 @@
+#include "player/commands/publisher_json.h"
+
+#include <fmt/chrono.h>
+#include <nlohmann/json.hpp>
+
+namespace player {
+
+std::string utc_date(std::time_t time) { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(time)); }
+
+nlohmann::json publisher_json(const signing::Publisher& publisher) {
+    return {{"name", publisher.common_name},
+            {"organisation", publisher.organisation},
+            {"fingerprint", publisher.fingerprint},
+            {"not_before", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_before))},
+            {"not_after", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_after))}};
+}
+
+} // namespace player
