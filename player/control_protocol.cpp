@@ -57,7 +57,11 @@ struct ControlProtocol::Verbs {
 
     std::string state() {
         const std::string why = session.paused_because();
-        return session.state() != SessionEnd::None ? "ended" : why.empty() ? "running" : "paused: " + why;
+        if (session.state() != SessionEnd::None)
+            return "ended";
+        if (!why.empty())
+            return "paused: " + why;
+        return session.guest_halted() ? "halted" : "running";
     }
     Answer resume() {
         session.resume();

@@ -19,6 +19,8 @@ constexpr auto kPictureInterval = std::chrono::milliseconds(500);
 constexpr uint64_t kPictureStillNs = 2'500'000'000, kPictureStillAtWorkNs = 20'000'000'000;
 constexpr uint64_t kWorkShare = 10; // at rest it works less than a 10th of the time
 constexpr size_t kManyColours = 64;
+// A guest that halted for good says nothing more; its screen has yet to be looked at, and a picture to stand.
+constexpr std::chrono::milliseconds kLastLook(300), kLastPicture(6000);
 constexpr size_t kMaxUnmatched = 64u << 10; // serial text a match may reach back
 
 bool is_expectation(ScriptStep::Kind kind) {
@@ -166,6 +168,18 @@ RunScript::State RunScript::tick(Session& session) {
     if (is_expectation(steps_.back().step.kind))
         return State::Matched;
     return session.typist().all_pressed() ? State::Typed : State::Going;
+}
+
+bool RunScript::hopeless(const Session& session) {
+    if (!session.guest_halted()) {
+        halted_since_.reset();
+        return false;
+    }
+    const auto now = std::chrono::steady_clock::now();
+    if (!halted_since_)
+        halted_since_ = now;
+    const bool picture = next_ < steps_.size() && steps_[next_].step.kind == ScriptStep::Kind::ExpectPicture;
+    return now - *halted_since_ >= (picture ? kLastPicture : kLastLook);
 }
 
 std::string RunScript::waiting_for() const {

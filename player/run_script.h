@@ -5,6 +5,7 @@
 #include "player/session.h"
 
 #include <memory>
+#include <optional>
 #include <regex.h>
 
 namespace player {
@@ -31,6 +32,9 @@ class RunScript {
         Typed,   // the last step was typing, and all of it is typed
     };
     State tick(Session& session);
+
+    // The guest has halted for good, and what the next step waits for has had its time to be seen.
+    bool hopeless(const Session& session);
 
     [[nodiscard]] bool empty() const { return steps_.empty(); }
     // What the next steps wait for, for a message.
@@ -63,6 +67,7 @@ class RunScript {
     std::vector<uint32_t> picture_; // the last one looked at
     vmm::Activity picture_since_;   // since when it has not changed
     uint64_t picture_reverts_ = 0;  // the session's reverts then: each sets the guest's time
+    std::optional<std::chrono::steady_clock::time_point> halted_since_;
 };
 
 } // namespace player

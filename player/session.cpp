@@ -72,6 +72,8 @@ const char* to_string(SessionEnd end) {
         return "idle";
     case SessionEnd::Asked:
         return "asked";
+    case SessionEnd::Halted:
+        return "halted";
     case SessionEnd::Failed:
         return "failed";
     }
@@ -159,7 +161,12 @@ void Session::finish(SessionEnd why, base::Error failure) {
         machine_->stop();
 }
 
-void Session::end() { finish(SessionEnd::Asked); }
+void Session::end(SessionEnd why) { finish(why); }
+
+bool Session::guest_halted() const {
+    const auto current = machine();
+    return current->exit_reason() == vmm::ExitReason::GuestHang && !current->has_ended();
+}
 
 SessionEnd Session::state() const {
     const std::lock_guard lock(mutex_);
@@ -198,6 +205,7 @@ SessionEnd Session::poll() {
     const auto current = machine();
     switch (current->exit_reason()) {
     case vmm::ExitReason::None:
+        halt_told_ = false;
         break;
     case vmm::ExitReason::PowerOff:
         if (policy_.policy().power_off_ends_session) {
@@ -212,7 +220,10 @@ SessionEnd Session::poll() {
         finish(SessionEnd::Reset); // nobody asked: the machine ends itself at a reset only
         break;
     case vmm::ExitReason::GuestHang:
-        finish(SessionEnd::Failed, {1, "the machine inside has crashed and cannot continue"});
+        if (current->has_ended())
+            finish(SessionEnd::Failed, {1, "the machine inside has crashed and cannot continue"});
+        else if (!std::exchange(halt_told_, true))
+            tell("the guest has halted with interrupts disabled: only a revert or a reset brings it back");
         break;
     case vmm::ExitReason::HostError:
         finish(SessionEnd::Failed, current->failure());

@@ -63,6 +63,7 @@ enum class SessionEnd : uint8_t {
     TimeLimit, // policy.max_minutes are over
     Idle,      // nobody touched it for policy.idle_seconds
     Asked,     // end() was called
+    Halted,    // the guest halted for good, and whoever ran it has no use for that
     Failed,    // failure() says why
 };
 
@@ -83,7 +84,7 @@ class Session {
     // Carries the session on: notices what the guest did, applies the publisher's rules. Call it some twenty
     // times a second from one thread.
     SessionEnd poll();
-    void end(); // poll() reports it
+    void end(SessionEnd why = SessionEnd::Asked); // poll() reports it
     // Drops everything the guest wrote and goes back to where the session began: its scene, in place and in
     // milliseconds, or power-on.
     base::Result<void> revert();
@@ -106,6 +107,10 @@ class Session {
     // aside, and goes on whatever comes of it.
     base::Result<void> capture(const SceneLabel& label, const signing::Signer& signer,
                                appliance_format::WriterOptions options);
+
+    // The guest halted its processor with interrupts disabled, as after a crash or to be turned off: nothing
+    // inside the machine brings it back. The session goes on, for whoever looks at it or reverts it.
+    [[nodiscard]] bool guest_halted() const;
 
     [[nodiscard]] SessionEnd state() const;
     [[nodiscard]] base::Error failure() const;
@@ -192,7 +197,7 @@ class Session {
     appliance_format::EffectivePolicy policy_;
     std::atomic<std::chrono::steady_clock::time_point> touched_{};
     std::atomic<std::chrono::minutes> extension_{};
-    bool idle_warned_ = false;
+    bool idle_warned_ = false, halt_told_ = false;
 
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;

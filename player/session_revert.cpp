@@ -97,7 +97,7 @@ base::Result<void> Session::revert() {
     const std::lock_guard turn(turn_);
     if (state() != SessionEnd::None)
         return base::fail("the session is over");
-    const bool in_place = scene_ != nullptr && !saved_ && machine()->exit_reason() == vmm::ExitReason::None;
+    const bool in_place = scene_ != nullptr && !saved_ && !machine()->has_ended();
     leave_saved();
     auto done = in_place ? revert_in_place(nullptr) : replace_machine();
     if (!done)
@@ -156,7 +156,7 @@ base::Result<std::string> Session::revert_with_receipt() {
     const std::lock_guard turn(turn_);
     if (state() != SessionEnd::None)
         return base::fail("the session is over");
-    if (scene_ == nullptr || machine()->exit_reason() != vmm::ExitReason::None)
+    if (scene_ == nullptr || machine()->has_ended())
         return base::fail("the session does not run from a scene: there is nothing to compare with");
     std::string root;
     base::Result<void> done;

@@ -104,7 +104,7 @@ base::Result<std::unique_ptr<format::Bundle>> Session::bundle_as_it_is() const {
 
 // The machine is at rest.
 base::Result<FrozenMachine> Session::freeze_for(const format::Bundle& bundle) {
-    if (machine()->exit_reason() != vmm::ExitReason::None)
+    if (machine()->has_ended())
         return base::fail("the machine is off: there is nothing to keep");
     return freeze(
         bundle, {*machine(), moment(), overlays_, [this](std::string_view name) { return open_blob(name); }},

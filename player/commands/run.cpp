@@ -108,8 +108,9 @@ class Runner {
     base::Result<> run();
 
   private:
-    enum class Why : uint8_t { SessionEnded, Matched, TimedOut, Closed, Signal };
+    enum class Why : uint8_t { SessionEnded, Matched, TimedOut, Closed, Signal, Halted };
     Why loop();
+    [[nodiscard]] bool ends_with_halt() const;
     base::Result<> conclude(Why why);
     base::Result<> print_receipt();
     base::Result<> open_display(Session& session);
@@ -189,7 +190,7 @@ base::Result<> Runner::run() {
     if (result && options_.receipt)
         result = print_receipt();
     control.reset();
-    session_->end();
+    session_->end(why == Why::Halted ? SessionEnd::Halted : SessionEnd::Asked);
     session_->serial().finish();
     if (loudspeaker_)
         loudspeaker_->close();
@@ -227,6 +228,12 @@ base::Result<> Runner::open_display(Session& session) {
     return {};
 }
 
+// A guest that halted for good: whoever looks at its window, or holds the control socket, decides what
+// becomes of it; a script that waits for it, or nobody at all, does not.
+bool Runner::ends_with_halt() const {
+    return options_.script.expecting() || (options_.headless && options_.control.empty());
+}
+
 Runner::Why Runner::loop() {
     TerminalInput input(options_.serial == "stdio");
     const auto start = std::chrono::steady_clock::now();
@@ -240,6 +247,8 @@ Runner::Why Runner::loop() {
             return Why::Matched;
         if (state != SessionEnd::None)
             return Why::SessionEnded;
+        if (ends_with_halt() && script_->hopeless(*session_))
+            return Why::Halted;
         if (options_.script.timeout > 0 && std::chrono::steady_clock::now() - start >= limit)
             return Why::TimedOut;
         input.pass_on(*session_);
@@ -290,6 +299,12 @@ base::Result<> Runner::conclude(Why why) {
         return base::fail(fmt::format("timed out after {} s waiting for {}", options_.script.timeout,
                                       script_->waiting_for()),
                           kExitTimedOut);
+    case Why::Halted:
+        if (!expecting)
+            return {};
+        print_screen();
+        return base::fail(fmt::format("the guest halted with interrupts disabled while waiting for {}",
+                                      script_->waiting_for()));
     case Why::SessionEnded:
         break;
     }

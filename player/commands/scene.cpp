@@ -69,6 +69,10 @@ base::Result<void> run_to_moment(Session& session, const Options& options, RunSc
             return tl::make_unexpected(session.failure());
         if (state != SessionEnd::None)
             return base::fail("the machine ended before the scene's moment came");
+        if (!script_done && !options.interactive && script.hopeless(session))
+            return base::fail(fmt::format(
+                "the guest halted with interrupts disabled while waiting for {}; nothing was written",
+                script.waiting_for()));
         if (timed_out)
             return base::fail(fmt::format("timed out after {} s waiting for {}", options.script.timeout,
                                           script.waiting_for()),

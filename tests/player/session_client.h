@@ -23,7 +23,7 @@ class Client {
             ::close(fd_);
             return false;
         }));
-        timeval patience{20, 0};
+        timeval patience{90, 0};
         ::setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     }
     ~Client() { ::close(fd_); }

@@ -1,7 +1,8 @@
 # A guest for session tests: one boot sector that says on COM1 what it finds, then obeys keys.
 #   sector 1 begins with 'P' on a fresh disk: "pristine"; with 'D': "dirty"
 #   w  writes 'D' there: "written" or "write error"     q  turns the machine off
-#   r  resets it                                        others: "key N" with the scan code in hex
+#   r  resets it                                        !  says "halting" and halts for good
+#   others: "key N" with the scan code in hex
 # The screen is white on blue, with "session guest" on it.
     .include "boot_sector.inc"
     begin_boot_sector
@@ -36,6 +37,8 @@ next:
     je off
     cmpb $'r', %al
     je reset
+    cmpb $'!', %al
+    je halt
     movb %ah, %bl
     movw $key, %si
     call say
@@ -72,6 +75,12 @@ reset:
 1:  hlt
     jmp 1b
 
+halt:
+    movw $halting, %si
+    call say
+    cli
+    hlt
+
     disk_routine disk
 
 hex:
@@ -93,6 +102,7 @@ pristine:    .asciz "pristine\r\n"
 dirty:       .asciz "dirty\r\n"
 written:     .asciz "written\r\n"
 write_error: .asciz "write error\r\n"
+halting:     .asciz "halting\r\n"
 key:         .asciz "key "
 newline:     .asciz "\r\n"
     end_boot_sector

@@ -138,3 +138,26 @@ TEST_CASE("control: a socket left by kill -9 is replaced, a served one is not", 
     run.ended = true;
     CHECK(run.desk.run("run x.encore --headless --control c --expect pristine --timeout 60") == 0);
 }
+
+TEST_CASE("control: a guest that halted for good is said to have, and stays until a reset or a revert",
+          "[control]") {
+    Running run;
+    Client& client = run.client;
+    const auto state_is = [&](const char* state) {
+        return eventually([&] { return client.ask(R"({"do":"status"})").at("state") == state; });
+    };
+    for (const char* rescue : {R"({"do":"reset"})", R"({"do":"revert"})"}) {
+        REQUIRE(eventually([&] { return run.desk.read("serial.txt").ends_with("pristine\r\n"); }));
+        CHECK(state_is("running"));
+        CHECK(client.ok(R"({"do":"type","text":"!"})"));
+        REQUIRE(state_is("halted"));
+        CHECK(client.ask(R"({"do":"screen-text"})").at("text").get<std::string>().find("session guest") !=
+              std::string::npos);
+        CHECK(client.ok(rescue));
+        REQUIRE(state_is("running"));
+    }
+    REQUIRE(eventually([&] { return run.desk.read("serial.txt").ends_with("pristine\r\n"); }));
+    CHECK(client.ok(R"({"do":"quit"})"));
+    run.ended = true;
+    CHECK(Desk::finish(run.child) == 0);
+}

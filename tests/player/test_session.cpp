@@ -60,6 +60,33 @@ TEST_CASE("session: an expectation that does not come true is status 124 and say
     CHECK(desk.run("run x.encore --headless --type-after 2 --type q --timeout 60") == 0);
 }
 
+TEST_CASE("session: a guest that halts for good ends a script at once, and nobody has to watch it",
+          "[session]") {
+    Desk desk;
+    CHECK(desk.run("run x.encore --headless --expect pristine --type '!' --expect never --timeout 100") == 1);
+    CHECK(
+        desk.output.find("the guest halted with interrupts disabled while waiting for 'never' on the serial "
+                         "line") != std::string::npos);
+    CHECK(desk.output.find("session guest") != std::string::npos); // the screen
+    // What it said and showed before counts.
+    CHECK(desk.run("run x.encore --headless --expect pristine --type '!' --expect halting --timeout 100") ==
+          0);
+    CHECK(desk.run("run x.encore --headless --expect pristine --type '!' --expect halting --expect-screen "
+                   "'session guest' --timeout 100") == 0);
+    const std::string sign = " --warm 0 --timeout 60 --key k.key --cert k.crt";
+    REQUIRE(desk.run("scene add x.encore --name ready --start --at pristine" + sign) == 0);
+    CHECK(desk.run("run x.encore --headless --type '!' --screenshot halted.png --receipt") == 0);
+    CHECK(desk.output.find("the guest has halted with interrupts disabled") != std::string::npos);
+    CHECK(desk.output.find("pristine ") != std::string::npos);
+    CHECK(fs::file_size(desk.path + "/halted.png") > 0);
+    // It can be captured as it stands, but not at a moment that will not come.
+    CHECK(desk.run("scene add x.encore --name never --type '!' --at never" + sign) == 1);
+    CHECK(desk.output.find("halted with interrupts disabled while waiting for 'never'") != std::string::npos);
+    REQUIRE(desk.run("scene add x.encore --name halted --type '!' --at halting" + sign) == 0);
+    CHECK(desk.run("run x.encore --headless --scene halted --timeout 100") == 0);
+    CHECK(desk.run("run x.encore --headless --scene halted --expect never --timeout 100") == 1);
+}
+
 TEST_CASE("session: wrong words on the command line are status 2 and nothing runs", "[session]") {
     Desk desk;
     CHECK(desk.run("run x.encore --headless --expect '('") == 2);
