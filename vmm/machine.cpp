@@ -530,6 +530,8 @@ base::Result<void> Machine::Impl::load(std::span<const uint8_t> bytes) {
     archive.end();
     if (!archive.error().empty())
         return base::fail(archive.error());
+    if (now > Clock::kLongestSaved)
+        return base::fail("saved machine state holds an impossible time; the file is damaged");
     platform->clock.set(now);
     platform->clock.disarm_all();
     for (auto& device : devices)

@@ -5,6 +5,8 @@
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
 
+#include <algorithm>
+#include <cstring>
 #include <fcntl.h>
 #include <filesystem>
 #include <fstream>
@@ -23,6 +25,16 @@ void put(const std::string& path, std::span<const uint8_t> bytes) {
 }
 void put(const std::string& path, std::string_view text) {
     put(path, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
+}
+
+// A saved state with another value in its first field of that name.
+Bytes with_field(Bytes state, std::string_view name, uint64_t value) {
+    const Bytes wanted(name.begin(), name.end());
+    const auto found = std::search(state.begin(), state.end(), wanted.begin(), wanted.end());
+    VERIFY(found != state.end());
+    const size_t at = static_cast<size_t>(found - state.begin()) + name.size() + sizeof(uint32_t);
+    std::memcpy(&state.at(at), &value, sizeof value);
+    return state;
 }
 
 // Forms of fuzz_chunk: stored as it is, and compressed.
@@ -155,7 +167,14 @@ int main(int argc, char** argv) {
     config.platform.ram_bytes = 16u << 20;
     config.platform.vram_bytes = 1u << 20;
     auto machine = *vmm::Machine::create(config);
-    put(out + "/device_state/power_on", *machine->save_state());
+    const Bytes power_on = *machine->save_state();
+    put(out + "/device_state/power_on", power_on);
+    // Times at which sums of 64 bits would overflow: one too late to be believed, and the latest that is,
+    // with a clock chip and a timer at the end of theirs.
+    put(out + "/device_state/impossible_time", with_field(power_on, "now_ns", INT64_MAX));
+    put(out + "/device_state/latest_time",
+        with_field(with_field(with_field(power_on, "now_ns", vmm::Clock::kLongestSaved), "offset", INT64_MAX),
+                   "next_overflow", UINT64_MAX));
     machine->start();
     while (machine->text_screen().find("SeaBIOS") == std::string::npos)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));

@@ -1,7 +1,9 @@
 #include "tests/guest/guest.h"
 
+#include "tests/vmm/thread_time.h"
 #include "vmm/base/verify.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <fmt/format.h>
@@ -18,15 +20,16 @@ constexpr uint32_t kFlat = 0xFFFFF;
 
 uint64_t flat(uint32_t access) { return descriptor(0, kFlat, access, 0xC); }
 
-// Ends a run that does not end by itself.
+// Ends a run that does not end by itself, once it has taken so much processor time.
 class Watchdog {
   public:
     Watchdog(Engine& engine, unsigned milliseconds)
-        : thread_([this, &engine, milliseconds] {
+        : time_(pthread_self()), thread_([this, &engine, milliseconds] {
+              const std::chrono::milliseconds most(milliseconds);
               std::unique_lock lock(mutex_);
-              if (!finished_.wait_for(lock, std::chrono::milliseconds(milliseconds),
-                                      [this] { return done_; }))
-                  engine.request_stop();
+              while (!finished_.wait_for(lock, left(most) + kGrain, [this] { return done_; }))
+                  if (time_.passed() >= most)
+                      engine.request_stop();
           }) {}
     ~Watchdog() {
         {
@@ -38,6 +41,12 @@ class Watchdog {
     }
 
   private:
+    [[nodiscard]] std::chrono::nanoseconds left(std::chrono::nanoseconds most) const {
+        return std::max(most - time_.passed(), std::chrono::nanoseconds(0));
+    }
+
+    static constexpr std::chrono::milliseconds kGrain{1};
+    const watchdog::ThreadTime time_;
     std::mutex mutex_;
     std::condition_variable finished_;
     bool done_ = false;
@@ -81,13 +90,14 @@ Segment segment_of(uint16_t selector, uint64_t value) {
     return s;
 }
 
-Guest::Guest(BlockMode mode) {
+Guest::Guest(BlockMode mode, HostMaker host) {
     auto made = GuestMemory::create(kRamBytes);
     VERIFY(made);
     memory = std::move(*made);
     EngineConfig config;
     config.block_mode = mode;
     config.verify_containment = true;
+    config.host_maker = host;
     config.code_cache_bytes = 4u << 20;
     io.add(0xE0, 8, this, "guest fixture");
 

@@ -2,6 +2,8 @@
 // they have done.
 #include "tests/guest/guest.h"
 
+#include <fmt/format.h>
+
 using namespace vmm;
 using namespace vmm::guest;
 
@@ -166,6 +168,7 @@ GUEST32(rep_movsd, "rep movsd\n hlt");
 GUEST32(rep_stos, "rep stosd\n hlt");
 GUEST32(rep_scas, "repne scasb\n hlt");
 GUEST32(rep_cmps, "repe cmpsb\n hlt");
+GUEST32(rep_cmpsd, "repe cmpsd\n hlt");
 GUEST_TEST("string: REP MOVS stops exactly at the missing page and goes on", "[string]") {
     for (const bool source_missing : {false, true}) {
         hole(g);
@@ -212,23 +215,69 @@ GUEST_TEST("string: backwards into a missing page", "[string]") {
     CHECK(g.get32(0x41000) == 0xAABBCCDD);
     CHECK((g.state.eflags & eflags::kDf) != 0);
 }
-GUEST_TEST("string: SCAS and CMPS keep the flags of the last element done", "[string]") {
-    hole(g);
-    g.fill(0x40F00, 0x20, 0x100);
-    g.edi() = 0x40F80;
-    g.ecx() = 0x1000;
-    g.eax() = 0x10;
-    CHECK(g.run(rep_scas) == "#14(0000)@41000 at 10000");
-    CHECK(g.ecx() == 0x1000 - 0x80);
-    CHECK((g.state.eflags & (eflags::kCf | eflags::kZf)) == eflags::kCf);
-    g.fill(0x50000, 0x20, 0x200);
-    g.esi() = 0x50000;
-    g.edi() = 0x40F00;
-    g.ecx() = 0x200;
-    g.state.eip = kCode;
-    CHECK(g.run(rep_cmps) == "#14(0000)@41000 at 10000");
-    CHECK(g.ecx() == 0x100);
-    CHECK((g.state.eflags & eflags::kZf) != 0);
+// SDM Vol. 2B "REP": the flags are those from before the instruction, whatever was compared until then.
+GUEST_TEST("string: REP SCAS and CMPS that fault leave the flags from before", "[string]") {
+    for (const bool slot_form : {false, true}) {
+        for (const uint32_t before : {uint32_t{0}, eflags::kArithmetic}) {
+            hole(g);
+            if (slot_form) // C++ carries it out
+                g.state.segment(SegReg::Es).limit = g.state.segment(SegReg::Ds).limit = 0x7FFFFFFF;
+            g.fill(0x40F00, 0x20, 0x100);
+            g.fill(0x50000, 0x20, 0x200);
+            const auto flags = [&] { return g.state.eflags & eflags::kArithmetic; };
+            const auto start = [&](uint32_t count) {
+                g.state.eip = kCode;
+                g.ecx() = count;
+                g.state.eflags = eflags::kFixed1 | before;
+            };
+            start(0x1000);
+            g.edi() = 0x40F80;
+            g.eax() = 0x10;
+            CHECK(g.run(rep_scas) == "#14(0000)@41000 at 10000");
+            CHECK(g.ecx() == 0x1000 - 0x80);
+            CHECK(flags() == before);
+            start(0x200);
+            g.esi() = 0x50000;
+            g.edi() = 0x40F00;
+            CHECK(g.run(rep_cmps) == "#14(0000)@41000 at 10000");
+            CHECK(g.ecx() == 0x100);
+            CHECK(flags() == before);
+            g.page(0x41000, 0x41007);
+            g.fill(0x41000, 0x20, 0x100);
+            CHECK(g.run() == "hlt");
+            CHECK(flags() == (eflags::kZf | eflags::kPf));
+        }
+    }
+}
+GUEST32(one_cmpsd, "cmpsd\n hlt");
+// Measured on Intel's processors: ES:[EDI] is read first, all of it.
+GUEST_TEST("string: CMPS with both pages missing reports EDI's", "[string]") {
+    struct Row {
+        uint32_t esi, edi, address;
+    };
+    // 41000h and 43000h are missing.
+    constexpr Row kRows[] = {{0x41010, 0x43010, 0x43010}, {0x40FFE, 0x42FFE, 0x43000},
+                             {0x40FFE, 0x43010, 0x43010}, {0x41010, 0x42FFE, 0x43000},
+                             {0x41010, 0x42000, 0x41010}, {0x40FFE, 0x42000, 0x41000},
+                             {0x40000, 0x43FFE, 0x43FFE}};
+    for (const bool slot_form : {false, true}) {
+        for (const Snippet& code : {one_cmpsd, rep_cmpsd}) {
+            for (const Row& row : kRows) {
+                hole(g);
+                g.page(0x43000, 0);
+                if (slot_form)
+                    g.state.segment(SegReg::Ds).limit = 0x7FFFFFFF;
+                g.state.eip = kCode;
+                g.esi() = row.esi;
+                g.edi() = row.edi;
+                g.ecx() = 4;
+                CAPTURE(row.esi, row.edi, slot_form);
+                CHECK(g.run(code) == fmt::format("#14(0000)@{:x} at 10000", row.address));
+                CHECK(g.esi() == row.esi);
+                CHECK(g.edi() == row.edi);
+            }
+        }
+    }
 }
 GUEST_TEST("string: overlapping REP MOVSB repeats what it wrote", "[string]") {
     g.put8(0x40000, 0x99);

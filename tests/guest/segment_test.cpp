@@ -335,3 +335,35 @@ GUEST_TEST("segment: one block, three meanings of DS in each pass", "[segment]")
     CHECK(g.run(seg_switch_loop) == "hlt");
     CHECK(g.ebx() == 100 * 102);
 }
+
+// SDM Vol. 2A "ARPL": the destination is written, and must be writable, only when its RPL is too small.
+GUEST32(seg_arpl, "arpl word ptr fs:[0], cx\n hlt");
+GUEST_TEST("segment: ARPL writes only what changes", "[segment]") {
+    const auto run = [&](uint16_t source) {
+        g.put16(kData, 0xFFF2);
+        g.ecx() = source;
+        g.state.eip = kCode;
+        g.state.eflags = eflags::kFixed1;
+        return g.run(seg_arpl);
+    };
+    for (const bool read_only_page : {false, true}) {
+        g.set_segment(SegReg::Fs, kFree, descriptor(kData, 0xFFFFF, read_only_page ? 0x93 : 0x91, 0xC));
+        if (read_only_page) {
+            g.paging();
+            g.page(kData, kData | 5);
+            g.engine->state_replaced();
+        }
+        for (const uint16_t source : {uint16_t{0}, uint16_t{2}}) {
+            CHECK(run(source) == "hlt");
+            CHECK((g.state.eflags & eflags::kZf) == 0);
+        }
+        CHECK(run(3) == (read_only_page ? "#14(0003)@40000 at 10000" : "#13(0000) at 10000"));
+        CHECK((g.state.eflags & eflags::kZf) == 0);
+        CHECK(g.get16(kData) == 0xFFF2);
+    }
+    g.page(kData, kData | 7);
+    g.engine->state_replaced();
+    CHECK(run(3) == "hlt");
+    CHECK((g.state.eflags & eflags::kZf) != 0);
+    CHECK(g.get16(kData) == 0xFFF3);
+}

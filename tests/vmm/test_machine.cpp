@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <future>
 #include <string>
@@ -360,4 +361,35 @@ TEST_CASE("machine: a triple fault is a reset, and a hang where a reset ends the
     (*ending)->start();
     CHECK((*ending)->wait(60000) == ExitReason::GuestHang);
     CHECK((*ending)->has_ended());
+}
+
+// Clocks reckon with signed 64 bits: a state whose time is close to their end is nobody's.
+TEST_CASE("machine: an impossible saved time is refused, and at the latest one timers still fire",
+          "[machine]") {
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    auto machine = Machine::create(config);
+    REQUIRE(machine);
+    const auto saved = (*machine)->save_state();
+    REQUIRE(saved);
+    const auto with = [](std::vector<uint8_t> state, std::string_view name, uint64_t value) {
+        const auto found = std::search(state.begin(), state.end(), name.begin(), name.end());
+        REQUIRE(found != state.end());
+        const auto at = static_cast<size_t>(found - state.begin()) + name.size() + sizeof(uint32_t);
+        std::memcpy(&state.at(at), &value, sizeof value);
+        return state;
+    };
+    for (const uint64_t time : {uint64_t{INT64_MAX}, UINT64_MAX, Clock::kLongestSaved + 1}) {
+        const auto loaded = (*machine)->load_state(with(*saved, "now_ns", time));
+        REQUIRE_FALSE(loaded);
+        CHECK(loaded.error().message.find("damaged") != std::string::npos);
+    }
+    auto latest = with(*saved, "now_ns", Clock::kLongestSaved);
+    latest = with(with(latest, "offset", INT64_MAX), "next_overflow", UINT64_MAX);
+    REQUIRE((*machine)->load_state(latest));
+    (*machine)->start();
+    while ((*machine)->text_screen().find("SeaBIOS") == std::string::npos)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    (*machine)->pause();
+    CHECK((*machine)->save_state());
 }

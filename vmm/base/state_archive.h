@@ -44,7 +44,13 @@ class StateArchive {
 
     template <class T> void field(std::string_view name, T& value) {
         static_assert(std::is_trivially_copyable_v<T> && !std::is_pointer_v<T>);
-        raw(name, &value, sizeof value);
+        if constexpr (std::is_same_v<T, bool>) { // a byte of a file may be neither true nor false
+            uint8_t byte = value ? 1 : 0;
+            raw(name, &byte, sizeof byte);
+            value = byte != 0;
+        } else {
+            raw(name, &value, sizeof value);
+        }
     }
     // Fixed-size memory owned by the caller.
     void bytes_field(std::string_view name, std::span<uint8_t> memory) {

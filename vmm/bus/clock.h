@@ -16,6 +16,9 @@ inline constexpr uint64_t kNanosPerSecond = 1'000'000'000;
 class Clock {
   public:
     using TimerId = unsigned;
+    // The latest time that a saved state may hold: 36 years of running. From there on as long again, and the
+    // years that a clock chip can show, stay within the signed 64 bits that devices reckon with.
+    static constexpr uint64_t kLongestSaved = uint64_t{1} << 60;
 
     // The moment of the present operation, ns. While the clock runs nobody else may ask.
     [[nodiscard]] uint64_t now() const;

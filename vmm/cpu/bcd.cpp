@@ -1,8 +1,9 @@
 // Decimal adjustment (SDM Vol. 2A "AAA", "AAD", "AAM", "AAS", "DAA", "DAS"), which 64-bit mode lacks.
 //
-// Flags that the SDM leaves undefined come out as current processors (AMD Zen, checked exhaustively) leave
-// them: those of the addition or subtraction that did the adjustment - on AX for AAA and AAS, on AL
-// otherwise - and all clear for AAM's CF, AF and OF.
+// Flags that the SDM leaves undefined come out as Intel's processors leave them (checked exhaustively), for
+// that is whom our CPUID names: SF, ZF and PF of the AL that results, OF clear, and clear CF and AF for AAM.
+// AMD's take SF, ZF, PF and OF of AAA and AAS from AX before its high digit is cleared, and OF of DAA and
+// DAS from the addition.
 #include "vmm/cpu/cpu.h"
 
 namespace vmm {
@@ -52,13 +53,9 @@ void ascii_adjust(CpuState& state, uint16_t adjust, bool subtract) {
         flags = kAf | kCf;
     else
         adjust = 0;
-    const auto result = static_cast<uint16_t>(subtract ? old - adjust : old + adjust);
-    const unsigned overflow = subtract ? old & ~result : ~old & result; // `adjust` is positive
-    flags |= result_flags(result, 0x8000);
-    if ((overflow & 0x8000) != 0)
-        flags |= kOf;
-    set_ax(state, result & 0xFF0F);
-    set_arithmetic(state, flags);
+    const auto result = static_cast<uint16_t>((subtract ? old - adjust : old + adjust) & 0xFF0F);
+    set_ax(state, result);
+    set_arithmetic(state, flags | result_flags(result, 0x80));
 }
 
 } // namespace
@@ -75,8 +72,6 @@ void Cpu::daa() {
         result = static_cast<uint8_t>(result + 0x60);
         flags |= kCf;
     }
-    if ((~old & result & 0x80) != 0)
-        flags |= kOf;
     set_al(state_, result);
     set_arithmetic(state_, flags | result_flags(result, 0x80));
 }
@@ -96,8 +91,6 @@ void Cpu::das() {
         result = static_cast<uint8_t>(result - 0x60);
         flags |= kCf;
     }
-    if ((old & ~result & 0x80) != 0)
-        flags |= kOf;
     set_al(state_, result);
     set_arithmetic(state_, flags | result_flags(result, 0x80));
 }

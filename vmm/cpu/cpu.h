@@ -107,7 +107,7 @@ class Cpu {
     GuestResult<void> sti();                        // sets interrupt_shadow when IF goes 0 -> 1
     GuestResult<uint32_t> pushf_image(Width width); // value to push; #GP(0) in v86 with IOPL<3 unless VME
     GuestResult<void> popf(uint32_t image, Width width);
-    // DAA DAS AAA AAS AAM AAD on AL/AX and flags; undefined flags as current processors leave them.
+    // DAA DAS AAA AAS AAM AAD on AL/AX and flags; undefined flags as Intel's processors leave them.
     void daa();
     void das();
     void aaa();
@@ -118,6 +118,8 @@ class Cpu {
     // -- stack.cpp ----------------------------------------------------------------------------------
     // Pushes and pops by SS and its B bit through linear memory, with checks (#SS).
     GuestResult<void> push(uint32_t value, Width width);
+    // PUSH Sreg: a slot of `width` of which two bytes are written.
+    GuestResult<void> push_selector(uint16_t selector, Width width);
     GuestResult<uint32_t> pop(Width width);
     GuestResult<void> enter(uint16_t size, uint8_t level, Width width);
     GuestResult<void> pusha(Width width);
@@ -132,7 +134,8 @@ class Cpu {
     // Carries out a whole (repeated) string instruction with ECX/CX, ESI/SI, EDI/DI and DF, updating
     // registers after each element so that a fault leaves them restartable. Returns true when finished
     // (eip = next_eip); false when it stopped early at an element boundary because `should_stop` became
-    // nonzero or after 4096 elements (eip unchanged: run it again). Cmps/Scas set the arithmetic flags.
+    // nonzero or after 4096 elements (eip unchanged: run it again). Cmps/Scas set the arithmetic flags
+    // when they have finished.
     GuestResult<bool> string_instruction(StringOp op, Repeat repeat, Width width, unsigned address_bits,
                                          SegReg source_segment, uint32_t next_eip,
                                          const volatile uint32_t& should_stop);

@@ -96,6 +96,18 @@ GuestResult<void> Cpu::push(uint32_t value, Width width) {
     return {};
 }
 
+// SDM Vol. 2B "PUSH": a 16-bit move, also with a 32-bit operand; the upper half of the slot is neither
+// checked nor written. (AMD's processors write zeros there.)
+GuestResult<void> Cpu::push_selector(uint16_t selector, Width width) {
+    const Segment& ss = state_.segment(SegReg::Ss);
+    const uint32_t esp = merge_sp(ss, state_.reg(Reg::Esp), state_.reg(Reg::Esp) - bytes_of(width));
+    const uint32_t linear =
+        TRY(linear_address(SegReg::Ss, esp & stack_mask(ss), sizeof selector, AccessKind::Write));
+    TRY(memory_.write_bytes(linear, &selector, sizeof selector, privilege_of(state_.cpl)));
+    state_.reg(Reg::Esp) = esp;
+    return {};
+}
+
 GuestResult<uint32_t> Cpu::pop(Width width) {
     const CpuInternals in(*this);
     uint32_t value = 0;

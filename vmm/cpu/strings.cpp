@@ -2,7 +2,9 @@
 // "REP"): port I/O always, the memory forms at sites that touch MMIO.
 //
 // Registers are written back after each element, so a fault or an early stop leaves the instruction
-// restartable. INS, OUTS and, in plain memory, MOVS and STOS move whole runs within a page at a time.
+// restartable. The flags of CMPS and SCAS are not: until a repeated one has finished, EFLAGS are those from
+// before it (SDM Vol. 2B "REP"), for faults, interrupts and single steps alike. INS, OUTS and, in plain
+// memory, MOVS and STOS move whole runs within a page at a time.
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/io_permission.h"
 
@@ -58,8 +60,8 @@ GuestResult<void> write_element(LinearMemory& memory, uint32_t linear, uint32_t 
     }
 }
 
-// The arithmetic flags of `left - right` at `width`.
-void set_compare_flags(CpuState& state, uint32_t left, uint32_t right, Width width) {
+// EFLAGS with the arithmetic flags of `left - right` at `width`.
+uint32_t compare(uint32_t eflags_before, uint32_t left, uint32_t right, Width width) {
     const uint32_t mask = width_mask(width);
     const uint32_t sign = mask ^ (mask >> 1);
     left &= mask;
@@ -78,7 +80,7 @@ void set_compare_flags(CpuState& state, uint32_t left, uint32_t right, Width wid
         flags |= eflags::kSf;
     if (((left ^ right) & (left ^ result) & sign) != 0)
         flags |= eflags::kOf;
-    state.eflags = (state.eflags & ~eflags::kArithmetic) | flags;
+    return (eflags_before & ~eflags::kArithmetic) | flags;
 }
 
 // Plain memory, where a run may be moved at once; devices must see each element.
@@ -123,6 +125,7 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
         return linear_address(segment, index.get(pointer), elements * bytes, access).has_value();
     };
 
+    uint32_t flags = state_.eflags;
     uint32_t budget = kMaxElementsPerCall;
     while (true) {
         const uint32_t count = repeated ? index.get(Reg::Ecx) : kNoCount;
@@ -216,17 +219,18 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             break;
         }
         case StringOp::Cmps: {
-            const uint32_t from = TRY(source(bytes));
-            const uint32_t left = TRY(read_element(memory_, from, width, privilege));
+            // ES:[EDI] first, as Intel's processors do: when both fault, its fault is the one reported.
             const uint32_t to = TRY(destination(bytes, AccessKind::Read));
             const uint32_t right = TRY(read_element(memory_, to, width, privilege));
-            set_compare_flags(state_, left, right, width);
+            const uint32_t from = TRY(source(bytes));
+            const uint32_t left = TRY(read_element(memory_, from, width, privilege));
+            flags = compare(flags, left, right, width);
             break;
         }
         case StringOp::Scas: {
             const uint32_t to = TRY(destination(bytes, AccessKind::Read));
             const uint32_t right = TRY(read_element(memory_, to, width, privilege));
-            set_compare_flags(state_, state_.reg(Reg::Eax), right, width);
+            flags = compare(flags, state_.reg(Reg::Eax), right, width);
             break;
         }
         }
@@ -239,10 +243,11 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             break;
         index.set(Reg::Ecx, count - done);
         budget -= done;
-        const bool zero = (state_.eflags & eflags::kZf) != 0;
+        const bool zero = (flags & eflags::kZf) != 0;
         if (compares(op) && zero != (repeat == Repeat::RepOrRepe))
             break;
     }
+    state_.eflags = flags;
     state_.eip = next_eip;
     return true;
 }

@@ -162,6 +162,32 @@ void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o
     }
 }
 
+// Shifts by CL or by nothing and repeated compares may leave the flags alone.
+bool may_keep_flags(const GuestInstruction& out) {
+    if (out.lowering == Lowering::StringMove)
+        return out.repeat != 0;
+    const bool shift = out.map == 0 && (out.opcode == 0xC0 || out.opcode == 0xC1);
+    const bool by_cl = out.map == 0 ? out.opcode == 0xD2 || out.opcode == 0xD3
+                                    : out.map == 1 && (out.opcode == 0xA5 || out.opcode == 0xAD);
+    const bool double_shift = out.map == 1 && (out.opcode == 0xA4 || out.opcode == 0xAC);
+    return by_cl || ((shift || double_shift) && (out.immediate & 31) == 0);
+}
+
+void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out) {
+    if (z.cpu_flags == nullptr)
+        return;
+    constexpr uint32_t kArithmetic = ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF |
+                                     ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF;
+    const ZydisAccessedFlags& f = *z.cpu_flags;
+    out.flags_read = static_cast<uint16_t>(f.tested & kArithmetic);
+    if (!may_keep_flags(out))
+        out.flags_written =
+            static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmetic);
+    if (out.lowering == Lowering::PushFlags || out.lowering == Lowering::SoftwareInterrupt ||
+        z.mnemonic == ZYDIS_MNEMONIC_LAHF)
+        out.flags_read = kArithmetic; // an image of them
+}
+
 bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& out) {
     if (out.lowering != Lowering::SimdIdentity || out.memory.bytes != 16)
         return false;
@@ -262,6 +288,7 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
             out.target &= 0xFFFF;
     }
     out.aligned_memory = out.has_memory && needs_alignment(z, out);
+    take_flags(z, out);
     return true;
 }
 

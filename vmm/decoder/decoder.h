@@ -98,9 +98,10 @@ struct GuestInstruction {
     bool has_memory = false;
     MemoryOperand memory;
     uint8_t immediate_bytes = 0, immediate2_bytes = 0;
-    uint32_t immediate = 0, immediate2 = 0; // zero-extended raw bytes
-    uint32_t target = 0;                    // relative branches: guest EIP, wrapped to the operand size
-    bool aligned_memory = false;            // 16-byte operand that must be aligned (#GP)
+    uint32_t immediate = 0, immediate2 = 0;     // zero-extended raw bytes
+    uint32_t target = 0;                        // relative branches: guest EIP, wrapped to the operand size
+    uint16_t flags_read = 0, flags_written = 0; // arithmetic flags, as bits of EFLAGS; what is certain
+    bool aligned_memory = false;                // 16-byte operand that must be aligned (#GP)
     uint8_t segment_override = kNoRegister;
 
     [[nodiscard]] uint32_t next_eip() const { return eip + length; }

@@ -52,8 +52,6 @@ constexpr uint32_t kChunkSectors = 256;
 constexpr uint8_t kMaxMultiple = 16;
 constexpr uint8_t kPowerActive = 0xFF;
 constexpr uint64_t kLba28Limit = 0x0FFFFFFF;
-constexpr uint16_t kMaxCylinders = 16383;
-constexpr uint8_t kHeads = 16, kSectorsPerTrack = 63;
 
 } // namespace
 
@@ -61,9 +59,7 @@ AtaDisk::AtaDisk(AtaHost& host, std::unique_ptr<BlockWorker> worker, std::string
     : AtaDrive(host, std::move(worker)), serial_(std::move(serial)) {
     VERIFY(worker_ != nullptr);
     capacity_ = worker_->size_bytes() / kSectorBytes;
-    const uint64_t cylinders = capacity_ / (kHeads * kSectorsPerTrack);
-    native_ = {static_cast<uint16_t>(std::clamp<uint64_t>(cylinders, 1, kMaxCylinders)), kHeads,
-               kSectorsPerTrack};
+    native_ = disk_geometry(worker_->size_bytes());
     power_on();
 }
 
@@ -494,7 +490,7 @@ void AtaDisk::serialize_drive(base::StateArchive& archive) {
         return;
     write_cache_ = write_cache != 0;
     chunk_failed_ = failed != 0;
-    const bool sound = current_.heads >= 1 && current_.heads <= kHeads && current_.sectors >= 1 &&
+    const bool sound = current_.heads >= 1 && current_.heads <= native_.heads && current_.sectors >= 1 &&
                        multiple_ <= kMaxMultiple && mwdma_mode_ <= 2 && transfer_ <= Transfer::Verify &&
                        addressing_ <= Addressing::Bits48 && block_sectors_ >= 1 &&
                        block_sectors_ <= kMaxMultiple && lba_ <= capacity_ &&

@@ -3,6 +3,7 @@
 // PIIX3 has none. Long transfers go through the medium in pieces of up to 256 sectors.
 #pragma once
 #include "vmm/devices/ata_drive.h"
+#include "vmm/devices/disk_geometry.h"
 
 namespace vmm {
 
@@ -18,10 +19,6 @@ class AtaDisk final : public AtaDrive {
     struct Extent {
         uint64_t lba = 0;
         uint32_t sectors = 0;
-    };
-    struct Geometry {
-        uint16_t cylinders = 0;
-        uint8_t heads = 0, sectors = 0;
     };
 
     void execute(uint8_t opcode) override;
@@ -53,7 +50,7 @@ class AtaDisk final : public AtaDrive {
 
     std::string serial_;
     uint64_t capacity_; // sectors
-    Geometry native_, current_;
+    DiskGeometry native_, current_;
     uint8_t multiple_ = 0; // sectors per DRQ block of READ/WRITE MULTIPLE; 0 = not set
     uint8_t mwdma_mode_ = 2;
     bool write_cache_ = true;

@@ -108,6 +108,7 @@ class Piix4Pm : public PciDevice, public IoHandler {
         status_ &= kStatusBits;
         enable_ &= kEnableBits;
         control_ &= kControlBits;
+        next_overflow_ = std::min(next_overflow_, ticks() + kOverflowPeriod);
         claim_ports();
         update_sci();
     }

@@ -2,6 +2,7 @@
 // MC146818/D). The time is the virtual clock plus an offset; nothing ticks unless the guest enabled an
 // interrupt. The CMOS bytes beyond the clock are the PC/AT's as SeaBIOS reads them.
 #include "vmm/devices/device_list.h"
+#include "vmm/devices/disk_geometry.h"
 
 #include <algorithm>
 #include <array>
@@ -29,9 +30,12 @@ enum Register : uint8_t {
     kRegisterC = 0x0C,
     kRegisterD = 0x0D,
     kFloppyTypes = 0x10,
+    kDiskTypes = 0x12,
     kEquipment = 0x14,
     kBaseMemoryLow = 0x15,
     kExtendedMemoryLow = 0x17,
+    kExtendedDiskType = 0x19,
+    kUserDisk = 0x1B,
     kChecksumHigh = 0x2E,
     kExtendedMemoryLow2 = 0x30,
     kCentury = 0x32,
@@ -115,8 +119,8 @@ class RtcMc146818 final : public Device, public IoHandler {
         archive.end();
         if (archive.loading()) {
             index_ &= 0x7F;
-            offset_ = std::clamp(offset_, -static_cast<int64_t>(now()),
-                                 static_cast<int64_t>(kMaxSeconds * kNanosPerSecond));
+            const auto time = static_cast<int64_t>(now());
+            offset_ = std::clamp(offset_, -time, static_cast<int64_t>(kMaxSeconds * kNanosPerSecond) - time);
             last_advance_ = now();
             update_irq();
             schedule();
@@ -336,6 +340,8 @@ class RtcMc146818 final : public Device, public IoHandler {
             static_cast<uint8_t>(0x06 | (floppies > 0 ? 0x01 : 0) | (floppies > 1 ? 0x40 : 0));
         cmos_[kDiskTranslation] = 0x55; // LBA-assisted CHS for all four drives
 
+        fill_disks();
+
         // Three nibbles: first and second choice in BOOTFLAG2, third in the high half of BOOTFLAG1, whose
         // bit 0 lets floppies without a boot signature start.
         std::array<uint8_t, 3> order{};
@@ -356,6 +362,28 @@ class RtcMc146818 final : public Device, public IoHandler {
             sum += cmos_[index];
         cmos_[kChecksumHigh] = static_cast<uint8_t>(sum >> 8);
         cmos_[kChecksumHigh + 1] = static_cast<uint8_t>(sum);
+    }
+
+    // For systems that look here for their first two disks: "type 15, see the extended type", which is 47,
+    // and that is "as described in the nine bytes of this drive", by the common convention of AT BIOSes.
+    void fill_disks() {
+        constexpr unsigned kDescriptionBytes = 9;
+        unsigned drive = 0;
+        for (const Medium& medium : platform_.config.media) {
+            if (medium.kind != MediumKind::Disk || medium.port == nullptr || drive == 2)
+                continue;
+            const DiskGeometry geometry = disk_geometry(medium.port->size_bytes());
+            cmos_[kDiskTypes] |= static_cast<uint8_t>(drive == 0 ? 0xF0 : 0x0F);
+            cmos_[kExtendedDiskType + drive] = 47;
+            const auto at = static_cast<uint8_t>(kUserDisk + kDescriptionBytes * drive);
+            set_word(at, geometry.cylinders);
+            cmos_[at + 2u] = geometry.heads;
+            set_word(static_cast<uint8_t>(at + 3), 0xFFFF);             // no write precompensation
+            cmos_[at + 5u] = 0xC8;                                      // no retries; more than eight heads
+            set_word(static_cast<uint8_t>(at + 6), geometry.cylinders); // landing zone
+            cmos_[at + 8u] = geometry.sectors;
+            ++drive;
+        }
     }
 
     Platform& platform_;

@@ -1,6 +1,7 @@
 #include "vmm/translator/block_translator.h"
 
 #include "vmm/memory/guest_memory.h"
+#include "vmm/translator/intel_flags.h"
 
 #include <algorithm>
 #include <cstring>
@@ -10,9 +11,9 @@ namespace vmm {
 using namespace host;
 
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
-                                 const SegmentCache& segments, bool arrival_guard)
+                                 const SegmentCache& segments, bool arrival_guard, HostMaker host_maker)
     : cache_(cache), stubs_(stubs), segments_(segments), arrival_guard_(arrival_guard),
-      slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
+      host_maker_(host_maker), slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
 
@@ -185,6 +186,27 @@ void BlockTranslator::begin_instruction() {
 uint16_t BlockTranslator::site_of(unsigned index) const {
     const uint32_t offset = (kPageSize - page_room_) + (instructions_[index].eip - start_eip_);
     return cache_.mark_at({backing_, static_cast<uint16_t>(offset), Sites::Kind::Memory});
+}
+
+// Does this instruction leave flags that another maker's host computes in its own way, and does something in
+// this block look at them? Whoever takes them along through a jump, a call or a return is left to the host: a
+// program would have to compute with what its manual calls undefined, and the price would be the hot path's.
+bool BlockTranslator::pins_flags(unsigned index) const {
+    if (host_maker_ == HostMaker::Intel)
+        return false;
+    uint32_t open = maker_dependent_flags(instructions_[index]);
+    for (unsigned i = index + 1; open != 0; ++i) {
+        if (i == count_)
+            return true; // the block's size ended it: the next one goes on
+        const GuestInstruction& next = instructions_[i];
+        if ((next.flags_read & open) != 0)
+            return true;
+        open &= ~uint32_t{next.flags_written};
+        if (next.ends_block() || next.lowering == Lowering::CallRelative ||
+            next.lowering == Lowering::CallIndirect)
+            return false;
+    }
+    return false;
 }
 
 // The last instruction of a short loop without branches that begins here, or 0. Such a loop is emitted

@@ -10,6 +10,7 @@
 #include "vmm/decoder/decoder.h"
 #include "vmm/translator/callouts.h"
 #include "vmm/translator/emitter.h"
+#include "vmm/translator/host_maker.h"
 #include "vmm/translator/segment_cache.h"
 #include "vmm/translator/stubs.h"
 
@@ -46,7 +47,7 @@ struct TranslateOptions {
 class BlockTranslator {
   public:
     BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt, const SegmentCache& segments,
-                    bool arrival_guard);
+                    bool arrival_guard, HostMaker host_maker);
 
     // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
     // entirely because its second page faults (source.next_page said so).
@@ -80,8 +81,10 @@ class BlockTranslator {
     [[nodiscard]] uint16_t site_of(unsigned index) const; // its mark (see Sites), 0 if it has none
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
-        return options_.call_out || key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0;
+        return options_.call_out || key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0 ||
+               pins_flags(index);
     }
+    [[nodiscard]] bool pins_flags(unsigned index) const;
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);
     [[nodiscard]] bool polls_for_next() const;
@@ -131,12 +134,15 @@ class BlockTranslator {
     void lower_move_offset();
     void lower_xlat();
     void emit_identity(HostOpcode op);
+    void pin_flags();
+    void settle_flags();
     void lower_masked_move();
     [[nodiscard]] HostOpcode opcode_of(bool general) const;
 
     // -- lower_stack.cpp ----------------------------------------------------------------------------
     [[nodiscard]] bool flat_stack() const;
     void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
+    void push_part(uint8_t host_reg, unsigned bytes, unsigned written);
     void push_imm(uint32_t value, unsigned bytes);
     void pop_to(uint8_t scratch, unsigned bytes, bool move = true); // value into a scratch register
     void release_stack(uint32_t bytes);
@@ -187,6 +193,7 @@ class BlockTranslator {
     const Stubs& stubs_;
     const SegmentCache& segments_;
     const bool arrival_guard_;
+    const HostMaker host_maker_;
     Emitter* e_ = nullptr;
     ModeKey key_;
     TranslateOptions options_;

@@ -5,6 +5,7 @@
 #include "vmm/translator/callout_scope.h"
 #include "vmm/translator/engine_core.h"
 #include "vmm/translator/fpu_callouts.h"
+#include "vmm/translator/intel_flags.h"
 
 #include <cstring>
 #include <utility>
@@ -112,6 +113,14 @@ uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
         return scope.fault(done.error());
     note_stack_access(*rt.engine, width, true);
     return (packed & kEndsInstruction) ? scope.done() : scope.go_on();
+}
+
+uint32_t push_segment(Runtime& rt, uint32_t selector, uint32_t width) {
+    CalloutScope scope(rt);
+    auto done = rt.engine->cpu->push_selector(static_cast<uint16_t>(selector), static_cast<Width>(width));
+    if (done)
+        note_stack_access(*rt.engine, 2, true);
+    return scope.result(done);
 }
 
 uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
@@ -493,17 +502,20 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
         return store(c.cr0);
     case SelectorOperation::Arpl: { // SDM Vol. 2A "ARPL"
         const uint32_t source = c.gpr[gpr] & 3;
-        uint32_t result = selector;
-        c.eflags &= ~eflags::kZf;
-        if ((selector & 3u) < source) {
-            result = (selector & ~3u) | source;
-            c.eflags |= eflags::kZf;
+        const bool raised = (selector & 3u) < source;
+        const auto result = static_cast<uint16_t>((selector & ~3u) | source);
+        if (raised && width != 0)
+            set_gpr(c, packed >> 24, result, 2);
+        // Memory is written, and must be writable, only when the RPL changes.
+        if (raised && width == 0) {
+            if (!c.segment(static_cast<SegReg>(packed >> 24)).writable())
+                return scope.fault({Vector::GeneralProtection, true, 0, 0});
+            const EngineCore& core = *rt.engine;
+            if (auto done = core.linear->write_bytes(rt.slot_linear, &result, 2, core.privilege()); !done)
+                return scope.fault(done.error());
+            rt.engine->note_data_access(rt.slot_linear, 2, true);
         }
-        if (width == 0) {
-            put(rt, static_cast<uint16_t>(result));
-            return scope.go_on();
-        }
-        set_gpr(c, packed >> 24, result, 2);
+        c.eflags = raised ? c.eflags | eflags::kZf : c.eflags & ~eflags::kZf;
         return scope.done();
     }
     }
@@ -557,6 +569,16 @@ uint32_t bound(Runtime& rt, uint32_t index, uint32_t width) {
     return inside ? scope.done() : scope.fault({Vector::BoundRange, false, 0, 0});
 }
 
+// -- flags that hosts of another maker's leave otherwise ----------------------------------------------
+
+uint32_t pin_flags(Runtime& rt, uint32_t packed, uint32_t immediate) {
+    CalloutScope scope(rt);
+    const PinnedFlags flags = intel_flags({packed, immediate}, rt.cpu, get<uint32_t>(rt));
+    rt.pin_keep = ~uint64_t{flags.mask};
+    rt.pin_flags = flags.values;
+    return scope.go_on();
+}
+
 } // namespace
 
 void install_callouts(Runtime& rt) {
@@ -567,6 +589,7 @@ void install_callouts(Runtime& rt) {
     set(Callout::SlotPrepare, slot_prepare);
     set(Callout::SlotCommit, slot_commit);
     set(Callout::Push, push);
+    set(Callout::PushSegment, push_segment);
     set(Callout::Pop, pop);
     set(Callout::PopPeek, pop_peek);
     set(Callout::LoadSegment, load_segment);
@@ -602,6 +625,7 @@ void install_callouts(Runtime& rt) {
     set(Callout::FpuLoad, fpu_load);
     set(Callout::LoadMxcsr, load_mxcsr);
     set(Callout::MaskedMove, masked_move);
+    set(Callout::PinFlags, pin_flags);
 }
 
 } // namespace vmm

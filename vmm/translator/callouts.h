@@ -11,6 +11,7 @@ enum class Callout : uint8_t {
     SlotPrepare,    // a: offset, b: packed SlotAccess; checks, and fills the slot for a read
     SlotCommit,     // writes the slot back; b: as above
     Push,           // a: value, b: width, | kEndsInstruction
+    PushSegment,    // a: selector, b: width
     Pop,            // b: width; result in the slot; ESP moved
     PopPeek,        // b: width; result in the slot; ESP not moved
     LoadSegment,    // a: selector, b: SegReg
@@ -47,6 +48,7 @@ enum class Callout : uint8_t {
     LoadMxcsr,  // slot holds the value
     MaskedMove, // MASKMOVQ/MASKMOVDQU: a: source | mask << 8 | 128-bit << 16, b: SegReg | address bits << 8
     DebugCheck, // instruction breakpoints
+    PinFlags,   // what comes before Stubs::pin_flags; a, b: PinnedInstruction; the slot: a memory operand
     Count,
 };
 static_assert(static_cast<unsigned>(Callout::Count) <= kMaxCallouts);

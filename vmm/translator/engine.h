@@ -9,6 +9,7 @@
 #include "vmm/bus/irq.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/memory/guest_memory.h"
+#include "vmm/translator/host_maker.h"
 
 #include <functional>
 #include <memory>
@@ -23,6 +24,7 @@ struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
     bool verify_containment = false; // decode every emitted block and prove it stays inside the window
     uint32_t code_cache_bytes = 24u << 20;
+    HostMaker host_maker = vmm::host_maker(); // tests also try the lowerings for the other one
 };
 
 // What translated code takes; totals since the engine began, except `bytes`.

@@ -48,8 +48,9 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
-    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
-                                                         core->runtime_memory->has_arrival_guard());
+    core->translator =
+        std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
+                                          core->runtime_memory->has_arrival_guard(), config.host_maker);
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();

@@ -72,6 +72,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void wrong_arrival(ucontext_t& uc, Block& block);
     void shadow_stack_full(ucontext_t& uc);
     void stub_fault(ucontext_t& uc, uint64_t address);
+    Fault first_fault_of_compare(const ucontext_t& uc, const Fault& found);
     void leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip);
     void window_fault(ucontext_t& uc, Block& block, uint32_t linear);
 

@@ -9,6 +9,7 @@
 #include "vmm/translator/engine_core.h"
 #include "vmm/translator/host_window.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -71,7 +72,50 @@ ThreadSignals::~ThreadSignals() {
     sigaltstack(&saved_, nullptr);
 }
 
+namespace {
+
+// The CMPS or SCAS that translated code is at, if any; see BlockTranslator::lower_string.
+struct HostCompare {
+    explicit HostCompare(uint64_t host) {
+        const auto* at = reinterpret_cast<const uint8_t*>(host);
+        const bool word = *at == 0x66;
+        at += word ? 1 : 0;
+        repeated = *at == 0xF2 || *at == 0xF3;
+        at += repeated ? 1 : 0;
+        cmps = (*at & 0xFE) == 0xA6;
+        scas = (*at & 0xFE) == 0xAE;
+        bytes = (*at & 1) == 0 ? 1 : word ? 2 : 4;
+    }
+    bool repeated = false, cmps = false, scas = false;
+    uint32_t bytes = 0;
+};
+
+} // namespace
+
+// Intel's processors read ES:[EDI] first, all of it, and a fault there comes before one at the other operand.
+Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
+    const HostCompare compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
+    if (config.host_maker == HostMaker::Intel || !compare.cmps)
+        return found;
+    const auto first = static_cast<uint32_t>(uc.uc_mcontext.gregs[REG_RDI]);
+    const uint32_t last_page = (first + compare.bytes - 1) & ~(kPageSize - 1);
+    for (const uint32_t address : {first, std::max(first, last_page)})
+        if (WindowFault fault = windows->resolve(address, AccessKind::Read);
+            fault.outcome == WindowFault::Outcome::GuestFault)
+            return fault.fault;
+    return found;
+}
+
 void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip) {
+    if (config.host_maker != HostMaker::Intel) {
+        // A repeated compare that is not finished has left the flags alone; AMD's processors show those of
+        // the last element.
+        auto& gregs = uc.uc_mcontext.gregs;
+        const HostCompare compare(static_cast<uint64_t>(gregs[REG_RIP]));
+        if (compare.repeated && (compare.cmps || compare.scas))
+            gregs[REG_EFL] = (gregs[REG_EFL] & ~greg_t{eflags::kArithmetic}) |
+                             static_cast<greg_t>(rt->string_flags & eflags::kArithmetic);
+    }
     rt->cpu.eip = eip;
     rt->exit_reason = static_cast<uint32_t>(reason);
     uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
@@ -97,7 +141,7 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
             retry_with_callout(uc, block, eip, Sites::Reason::Wrap);
             return;
         }
-        pending_fault = fault.fault;
+        pending_fault = first_fault_of_compare(uc, fault.fault);
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     case WindowFault::Outcome::Mmio:
@@ -118,13 +162,16 @@ void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const uint64_t call = *reinterpret_cast<const uint64_t*>(gregs[REG_RSP]) - 1;
     Block* block = cache->find_host(call);
-    VERIFY(block != nullptr && address - rt->window_base < (uint64_t{1} << 32));
-    const WindowFault fault =
-        windows->resolve(static_cast<uint32_t>(address - rt->window_base), AccessKind::Read);
-    if (fault.outcome == WindowFault::Outcome::Mapped)
+    VERIFY(block != nullptr);
+    // A descriptor across the top of the 4 GiB ends in the guard; the call-out knows how it wraps.
+    const uint64_t linear_address = address - rt->window_base;
+    const bool wraps = linear_address >= uint64_t{1} << 32;
+    if (!wraps && windows->resolve(static_cast<uint32_t>(linear_address), AccessKind::Read).outcome ==
+                      WindowFault::Outcome::Mapped)
         return;
     gregs[REG_RSP] += 8;
-    retry_with_callout(uc, *block, cache->guest_eip(*block, call), Sites::Reason::Cold);
+    retry_with_callout(uc, *block, cache->guest_eip(*block, call),
+                       wraps ? Sites::Reason::Wrap : Sites::Reason::Cold);
 }
 
 // An indirect transfer came to a block, or a return to a landing, that was made for another EIP; it is in
@@ -239,8 +286,10 @@ bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
         fault = {Vector::GeneralProtection, true, 0, 0};
         break;
     case kTrapAlignment:
-        fault = {Vector::AlignmentCheck, true, 0, 0};
-        break;
+        // The guest's own alignment checks are made by call-outs: the host refuses a locked access across
+        // cache lines (split_lock_detect=fatal), which the slot never is.
+        retry_with_callout(uc, *block, cache->guest_eip(*block, host), Sites::Reason::Wrap);
+        return true;
     default:
         return false; // SIGBUS on guest memory: the host is out of memory
     }

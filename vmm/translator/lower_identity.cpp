@@ -2,6 +2,8 @@
 // the window, and high-byte registers stay clear of REX.
 #include "vmm/translator/block_translator.h"
 
+#include "vmm/translator/intel_flags.h"
+
 namespace vmm {
 
 using namespace host;
@@ -124,6 +126,7 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     const bool high_reg = i.reg_gpr == 1 && i.reg >= 4;
     bool esp_written = esp_in_reg && i.reg_gpr == 4 && i.reg_written;
     if (i.mod == 3) {
+        pin_flags();
         const bool esp_in_rm = i.rm_gpr >= 2 && i.rm == kEspNumber;
         const bool high_rm = i.rm_gpr == 1 && i.rm >= 4;
         if (high_rm && esp_in_reg) { // MOVZX ESP, AH: no encoding has both
@@ -139,6 +142,7 @@ void BlockTranslator::emit_identity(HostOpcode op) {
                 e_->mov32(kGuestEsp, kGuestEsp);
             rebias_esp();
         }
+        settle_flags();
         return;
     }
     const MemoryOperand& m = i.memory;
@@ -148,6 +152,7 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     if ((bit_string && !plain) || (high_reg && operand_needs_rex && m.access == (kAccessRead | kAccessWrite)))
         force_callouts_ = true;
     const HostMemory memory = memory_operand(bit_string);
+    pin_flags();
     if (bit_string && use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
         e_->load32(kScratch2, rt(ENCORE_RT(slot_bit)));
         reg = kScratch2;
@@ -171,7 +176,21 @@ void BlockTranslator::emit_identity(HostOpcode op) {
             e_->mov32(kGuestEsp, kGuestEsp);
         rebias_esp();
     }
+    settle_flags();
     finish_memory();
+}
+
+void BlockTranslator::pin_flags() {
+    if (!pins_flags(index_))
+        return;
+    const PinnedInstruction instruction = PinnedInstruction::of(*insn_);
+    callout(Callout::PinFlags, instruction.packed, instruction.immediate);
+}
+
+// Before a memory operand is written back, which may end the block.
+void BlockTranslator::settle_flags() {
+    if (pins_flags(index_))
+        e_->call(stubs_.pin_flags);
 }
 
 bool BlockTranslator::fpu_check() {

@@ -13,22 +13,26 @@ bool BlockTranslator::flat_stack() const {
 }
 
 void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
-    const auto size = static_cast<int32_t>(bytes);
-    if (flat_stack()) {
-        e_->store({.base = kGuestEsp, .displacement = -size}, reg, bytes);
-        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = -size});
+    if (use_callout(kSs, true)) {
+        e_->mov32(kScratch0, reg);
+        callout_b(Callout::Push, bytes | (insn_->lowering == Lowering::Push ? kEndsInstruction : 0));
         return;
     }
-    if (use_callout(kSs, true)) {
-        const bool ends = insn_->lowering == Lowering::Push || insn_->lowering == Lowering::PushSegment;
-        e_->mov32(kScratch0, reg);
-        callout_b(Callout::Push, bytes | (ends ? kEndsInstruction : 0));
+    push_part(reg, bytes, bytes);
+}
+
+// Writes the low `written` bytes of a slot of `bytes`.
+void BlockTranslator::push_part(uint8_t reg, unsigned bytes, unsigned written) {
+    const auto size = static_cast<int32_t>(bytes);
+    if (flat_stack()) {
+        e_->store({.base = kGuestEsp, .displacement = -size}, reg, written);
+        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = -size});
         return;
     }
     e_->lea32(kScratch0, {.base = kGuestEsp, .displacement = -size});
     if (!key_.has(ModeKey::kStack32))
         e_->movzx16(kScratch0, kScratch0);
-    e_->store(windowed(kSs, kScratch0, bytes, true), reg, bytes);
+    e_->store(windowed(kSs, kScratch0, written, true), reg, written);
     if (key_.has(ModeKey::kStack32))
         e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
     else
@@ -138,10 +142,15 @@ void BlockTranslator::lower_pop() {
     insn_ = &instructions_[index_];
 }
 
+// Two bytes whatever the operand size: see Cpu::push_selector.
 void BlockTranslator::lower_push_segment() {
     const unsigned segment = (insn_->opcode >> 3) & 7;
-    e_->load16(kScratch2, rt(rt_segment_selector(segment)));
-    push_reg(kScratch2, insn_->operand_bytes);
+    const uint8_t selector = use_callout(kSs, true) ? kScratch0 : kScratch2;
+    e_->load16(selector, rt(rt_segment_selector(segment)));
+    if (use_callout(kSs, true))
+        callout_b(Callout::PushSegment, insn_->operand_bytes);
+    else
+        push_part(selector, insn_->operand_bytes, 2);
 }
 
 void BlockTranslator::lower_leave() {

@@ -180,6 +180,9 @@ void BlockTranslator::lower_string() {
     }
     if (i.repeat != 0)
         poll();
+    const bool compares = form.op == StringOp::Cmps || form.op == StringOp::Scas;
+    if (i.repeat != 0 && compares && host_maker_ != HostMaker::Intel)
+        e_->call(stubs_.keep_flags); // see EngineCore::leave_from_handler
     if (form.source)
         e_->lea64(kRsi, {.base = kRsi, .index = kWindow});
     if (form.destination)
@@ -482,10 +485,9 @@ void BlockTranslator::lower_arpl() {
         callout_b(Callout::SelectorOperation, operation | 2u << 16 | uint32_t{insn_->rm} << 24);
         return;
     }
-    slot_operand(2, SlotAccess::kRead | SlotAccess::kWrite);
+    slot_operand(2, SlotAccess::kRead);
     e_->load16(kScratch0, slot());
-    callout_b(Callout::SelectorOperation, operation);
-    finish_memory();
+    callout_b(Callout::SelectorOperation, operation | uint32_t{insn_->memory.segment} << 24);
 }
 
 void BlockTranslator::lower_fpu_environment() {

@@ -116,6 +116,27 @@ Stubs emit_stubs(Emitter& e) {
     e.store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Link));
     e.jump(stubs.leave);
 
+    // On the C++ stack: the shadow stack has no room to spare.
+    stubs.keep_flags = static_cast<uint32_t>(e.address());
+    e.mov64(kScratch1, kRsp);
+    e.load64(kRsp, rt(ENCORE_RT(cpp_rsp)));
+    e.byte(0x9C);                                               // pushfq
+    e.op_mem({.opcode = 0x8F}, 0, rt(ENCORE_RT(string_flags))); // pop
+    e.mov64(kRsp, kScratch1);
+    e.ret();
+
+    stubs.pin_flags = static_cast<uint32_t>(e.address());
+    e.mov64(kScratch1, kRsp);
+    e.load64(kRsp, rt(ENCORE_RT(cpp_rsp)));
+    e.byte(0x9C); // pushfq
+    pop(e, kScratch2);
+    e.op_mem({.opcode = 0x23, .wide = true}, kScratch2, rt(ENCORE_RT(pin_keep)));  // and
+    e.op_mem({.opcode = 0x0B, .wide = true}, kScratch2, rt(ENCORE_RT(pin_flags))); // or
+    push(e, kScratch2);
+    e.byte(0x9D); // popfq
+    e.mov64(kRsp, kScratch1);
+    e.ret();
+
     stubs.return_miss = static_cast<uint32_t>(e.address());
     e.load64(kRsp, rt(ENCORE_RT(shadow_top)));
     table_jump(e);

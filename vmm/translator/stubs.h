@@ -16,6 +16,9 @@ struct Stubs {
     uint32_t indirect_miss = 0; // r8d: EIP
     uint32_t return_miss = 0;   // r8d: EIP; the shadow stack is out of step
     uint32_t leave_link = 0;    // r8d: EIP, r9d: link index
+    // Only for a host of another maker's (host_maker.h).
+    uint32_t keep_flags = 0; // RFLAGS to Runtime::string_flags
+    uint32_t pin_flags = 0;  // RFLAGS with the bits outside Runtime::pin_keep from Runtime::pin_flags
     // ring0_stubs.h
     uint32_t ring0_first = 0, ring0_end = 0;
     uint32_t load_segment[kSegmentCount]{}; // r8d: selector, r9d: table of SegmentCache

@@ -103,3 +103,38 @@ TEST_CASE("bcd: the SDM's examples and edges", "[cpu]") {
     CHECK(faults_with(t.cpu.aam(0), Vector::DivideError));
     CHECK(eax == 0x0307);
 }
+
+// All of AX, AF and CF: the hash of AX and the flags that an Intel processor (family 6, model CFh) left.
+TEST_CASE("bcd: results and flags are those of Intel's processors, exhaustively", "[cpu]") {
+    struct Row {
+        const char* name;
+        void (*run)(Cpu&);
+        uint64_t hash;
+    };
+    static constexpr Row kRows[] = {
+        {"daa", [](Cpu& cpu) { cpu.daa(); }, 0xf8a454b9364d6125},
+        {"das", [](Cpu& cpu) { cpu.das(); }, 0x8a657678e1e2fd25},
+        {"aaa", [](Cpu& cpu) { cpu.aaa(); }, 0xff871ff615639925},
+        {"aas", [](Cpu& cpu) { cpu.aas(); }, 0x872a69964a69ff25},
+        {"aam", [](Cpu& cpu) { (void)cpu.aam(10); }, 0xca9c0ce76f253b25},
+        {"aad", [](Cpu& cpu) { cpu.aad(10); }, 0x4dab17b7e9b2c325},
+    };
+    CallOuts t;
+    for (const Row& row : kRows) {
+        uint64_t hash = 0xcbf29ce484222325; // FNV-1a
+        const auto add = [&](uint32_t byte) { hash = (hash ^ (byte & 0xFF)) * 0x100000001b3; };
+        for (uint32_t ax = 0; ax < 0x10000; ++ax)
+            for (const uint32_t flags : {0u, eflags::kCf, eflags::kAf, eflags::kCf | eflags::kAf}) {
+                t.state.reg(Reg::Eax) = ax;
+                t.state.eflags = eflags::kFixed1 | flags;
+                row.run(t.cpu);
+                const uint32_t after = t.state.eflags & eflags::kArithmetic;
+                add(t.state.reg(Reg::Eax));
+                add(t.state.reg(Reg::Eax) >> 8);
+                add(after);
+                add(after >> 8);
+            }
+        INFO(row.name);
+        CHECK(hash == row.hash);
+    }
+}

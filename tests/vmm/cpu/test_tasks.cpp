@@ -216,8 +216,13 @@ TEST_CASE("tasks: 32-bit to 16-bit and back", "[cpu]") {
     g.put16(kTss2 + 0x2A, 0);
     REQUIRE(call(g, kTss2Sel) == "ok");
     CHECK(g.state.eip == 0x1234);
-    CHECK(g.reg(Reg::Ebx) == 0x2003);
+    // What a 16-bit TSS has no room for: upper halves of general registers become FFFFh, those of EIP and
+    // EFLAGS 0, FS and GS null.
+    CHECK(g.reg(Reg::Ebx) == 0xFFFF2003);
+    CHECK(g.reg(Reg::Esp) == 0xFFFF2004);
+    CHECK(g.state.eflags == (0x202 | eflags::kNt));
     CHECK(g.seg(SegReg::Fs).usable == 0);
+    CHECK(g.seg(SegReg::Gs).selector == 0);
     CHECK(g.seg(SegReg::Es).usable == 1);
     CHECK(g.state.tr.type() == 3);
     CHECK(g.get16(kTss2) == kTssSel);

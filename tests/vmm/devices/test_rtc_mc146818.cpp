@@ -1,4 +1,5 @@
 #include "tests/vmm/devices/legacy_fixture.h"
+#include "tests/vmm/devices/storage_fixture.h"
 
 using namespace vmm;
 
@@ -164,6 +165,36 @@ TEST_CASE("rtc: boot order and floppies", "[devices]") {
     for (unsigned index = 0x10; index < 0x2E; ++index)
         sum += get(index);
     CHECK((get(0x2E) << 8 | get(0x2F)) == static_cast<int>(sum));
+}
+
+// For systems that ask the CMOS and not the BIOS: type 47 with the geometry beside it.
+TEST_CASE("rtc: the first two disks stand in the CMOS with their geometry", "[devices]") {
+    LegacyFixture machine;
+    auto& media = machine.platform.config.media;
+    media.push_back({MediumKind::Cdrom, nullptr});
+    auto rtc = make_rtc_mc146818(machine.platform);
+    const auto get = [&](unsigned index) { return machine.out(0x70, index), machine.in(0x71); };
+    CHECK(get(0x12) == 0);
+    CHECK(get(0x19) == 0);
+    rtc.reset();
+    for (const size_t megabytes : {size_t{63}, size_t{8}, size_t{1}})
+        media.push_back({MediumKind::Disk, std::make_shared<MemoryBlockPort>(megabytes << 20)});
+    rtc = make_rtc_mc146818(machine.platform);
+    CHECK(get(0x12) == 0xFF);
+    for (unsigned drive = 0; drive < 2; ++drive) {
+        const unsigned at = 0x1B + 9 * drive;
+        CHECK(get(0x19 + drive) == 47);
+        CHECK((get(at) | get(at + 1) << 8) == (drive == 0 ? 128u : 16u));
+        CHECK(get(at + 2) == 16);
+        CHECK((get(at + 3) & get(at + 4)) == 0xFF);
+        CHECK(get(at + 5) == 0xC8);
+        CHECK((get(at + 6) | get(at + 7) << 8) == (drive == 0 ? 128u : 16u));
+        CHECK(get(at + 8) == 63);
+    }
+    unsigned sum = 0;
+    for (unsigned index = 0x10; index < 0x2E; ++index)
+        sum += get(index);
+    CHECK((get(0x2E) << 8 | get(0x2F)) == sum);
 }
 
 TEST_CASE("rtc: reset keeps RAM and time but turns interrupts off", "[devices]") {

@@ -134,8 +134,10 @@ uint32_t CodeBuilder::pick_immediate() {
     }
 }
 
-CodeBuilder::Operand CodeBuilder::memory_operand(unsigned reg_field, uint32_t size, bool aligned) {
-    const uint32_t linear = pick_linear(size, aligned);
+CodeBuilder::Operand CodeBuilder::memory_operand(unsigned reg_field, uint32_t size, bool aligned,
+                                                 bool within_line) {
+    constexpr uint32_t kWidestLocked = 8;
+    const uint32_t linear = pick_linear(size, aligned) & ~(within_line ? kWidestLocked - 1 : 0u);
     std::optional<Seg> segment;
     if (random_.chance(20))
         segment = static_cast<Seg>(random_.below(6));
@@ -247,12 +249,16 @@ void CodeBuilder::form(const Form& form) {
     const unsigned reg_field = form.modrm == Form::ModRm::Digit ? form.digit : pick_register();
     const bool memory = form.modrm != Form::ModRm::None && form.rm != Form::Rm::RegisterOnly &&
                         (form.rm == Form::Rm::MemoryOnly || random_.chance(55));
+    // A locked access across two cache lines stops the whole machine and traps into the host's kernel, which
+    // may take seconds to log it.
+    const bool exchange = form.opcode[0] == 0x86 || form.opcode[0] == 0x87;
+    const bool locked = memory && (exchange || (form.lock && random_.chance(15)));
     Operand operand;
     if (memory)
-        operand = memory_operand(reg_field, form.memory_bytes, form.aligned);
+        operand = memory_operand(reg_field, form.memory_bytes, form.aligned, locked);
     else if (form.modrm != Form::ModRm::None)
         operand.modrm.push_back(modrm_byte(3, reg_field, pick_register()));
-    if (memory && form.lock && random_.chance(15))
+    if (locked && !exchange)
         operand.prefixes.push_back(0xF0);
     if (toggle)
         operand.prefixes.push_back(0x66);

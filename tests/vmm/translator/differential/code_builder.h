@@ -51,7 +51,7 @@ class CodeBuilder {
     struct Operand {
         std::vector<uint8_t> prefixes, modrm;
     };
-    Operand memory_operand(unsigned reg_field, uint32_t size, bool aligned);
+    Operand memory_operand(unsigned reg_field, uint32_t size, bool aligned, bool within_line);
     Operand memory32(unsigned reg_field, uint32_t linear, std::optional<Seg> override_segment);
     Operand memory16(unsigned reg_field, uint32_t linear, std::optional<Seg> override_segment);
     void moffs(const Form& form);

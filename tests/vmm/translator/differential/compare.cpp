@@ -1,8 +1,10 @@
 #include "tests/vmm/translator/differential/compare.h"
 
 #include "tests/vmm/translator/differential/report.h"
+#include "vmm/translator/host_maker.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -58,6 +60,39 @@ bool moves_frame(const std::string& mnemonic) {
 bool refused_frame(const Case& test, const Outcome& expected) {
     const bool fault = expected.vector >= kStackFault && expected.vector <= kPageFault;
     return fault && moves_frame(mnemonic_at(test, expected.registers.eip));
+}
+
+// On Intel's processors an MMX store that faults has already set TOP to 0, but not the tags. Which of its
+// parts the processor has by then is nobody's promise, so the registers are compared where they are.
+bool refused_mmx_store(const Case& test, const Outcome& expected) {
+    if (expected.vector < kStackFault || expected.vector > kPageFault)
+        return false;
+    const std::string mnemonic = mnemonic_at(test, expected.registers.eip);
+    return mnemonic == "movq" || mnemonic == "movd" || mnemonic == "movntq";
+}
+
+constexpr size_t kStatusWord = 2, kFirstRegister = 32, kRegisterStride = 16;
+constexpr uint8_t kTopOfHighByte = 0x38;
+
+// The same image with TOP 0: the registers in the order of their tags.
+std::array<uint8_t, 512> with_top_zero(const std::array<uint8_t, 512>& image) {
+    std::array<uint8_t, 512> out = image;
+    const unsigned top = image[kStatusWord + 1] >> 3 & 7;
+    for (unsigned i = 0; i < 8; ++i)
+        std::copy_n(image.begin() + kFirstRegister + kRegisterStride * ((i - top) & 7), kRegisterStride,
+                    out.begin() + kFirstRegister + kRegisterStride * i);
+    out[kStatusWord + 1] &= static_cast<uint8_t>(~kTopOfHighByte);
+    return out;
+}
+
+// A compare that faults: of two missing operands Intel's processors report ES:[EDI], and the flags are those
+// from before the instruction. Others do not, the engine always does.
+bool refused_compare(const Case& test, const Outcome& expected) {
+    static const bool intel = vmm::host_maker() == vmm::HostMaker::Intel;
+    if (intel || expected.vector < kStackFault || expected.vector > kPageFault)
+        return false;
+    const std::string text = text_at(test, expected.registers.eip);
+    return text.find("cmps") != std::string::npos || text.find("scas") != std::string::npos;
 }
 
 // The case ran into an extension the host has and our CPUID does not promise (a jump into the middle of an
@@ -130,7 +165,7 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
             out.push_back(
                 fmt::format("error code: native {:x} engine {:x}", expected.error_code, actual.error_code));
         if (expected.vector == kPageFault && actual.vector == kPageFault &&
-            !same_fault_address(test, expected, actual))
+            !same_fault_address(test, expected, actual) && !refused_compare(test, expected))
             out.push_back(fmt::format("cr2: native {:08x} engine {:08x}", expected.fault_address,
                                       actual.fault_address));
         if (expected.registers.eip != actual.registers.eip)
@@ -146,7 +181,7 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
         if (e.gpr[i] != a.gpr[i] && (i == kEsp || !refused_popa))
             out.push_back(
                 fmt::format("{}: native {:08x} engine {:08x}", kRegisterNames[i], e.gpr[i], a.gpr[i]));
-    if (((e.eflags ^ a.eflags) & kComparedFlags) != 0)
+    if (((e.eflags ^ a.eflags) & kComparedFlags) != 0 && !refused_compare(test, expected))
         out.push_back(fmt::format("eflags: native {:08x} engine {:08x} (differ in {:x})", e.eflags, a.eflags,
                                   (e.eflags ^ a.eflags) & kComparedFlags));
     for (size_t i = 0; i < 6; ++i)
@@ -154,7 +189,10 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
         if (e.selectors[i] != a.selectors[i] && ((e.selectors[i] | a.selectors[i]) & ~3) != 0)
             out.push_back(fmt::format("{}: native {:04x} engine {:04x}", kSegmentNames[i], e.selectors[i],
                                       a.selectors[i]));
-    compare_fx(out, e.fx.data(), a.fx.data());
+    if (refused_mmx_store(test, expected))
+        compare_fx(out, with_top_zero(e.fx).data(), with_top_zero(a.fx).data());
+    else
+        compare_fx(out, e.fx.data(), a.fx.data());
     if (std::memcmp(&expected.memory, &actual.memory, sizeof expected.memory) != 0) {
         compare_bytes(out, "data", kDataBase, expected.memory.data.data(), actual.memory.data.data(),
                       kDataBytes);

@@ -1,5 +1,6 @@
 #include "tests/vmm/translator/differential/engine_runner.h"
 
+#include "tests/vmm/thread_time.h"
 #include "vmm/base/verify.h"
 
 #include <atomic>
@@ -55,28 +56,31 @@ Segment segment_for(uint16_t selector) {
 
 } // namespace
 
-// Ends a run that loops: request_stop() once the same run has lasted too long.
+// Ends a run that loops: request_stop() once the same run has taken half a second of processor time.
 struct EngineRunner::Watchdog {
-    explicit Watchdog(Engine& engine) : engine_(engine), thread_([this] { watch(); }) {}
+    explicit Watchdog(Engine& engine)
+        : engine_(engine), runner_(pthread_self()), thread_([this] { watch(); }) {}
     ~Watchdog() {
         done_ = true;
         thread_.join();
     }
     void watch() {
+        watchdog::ThreadTime time(runner_);
         uint64_t last = 0;
-        unsigned same = 0;
         while (!done_) {
             std::this_thread::sleep_for(std::chrono::milliseconds(20));
             const uint64_t now = runs_;
-            same = now == last ? same + 1 : 0;
+            if (now != last)
+                time.restart();
             last = now;
-            if ((now & 1) != 0 && same > 25) { // odd: inside run(); 500 ms
+            if ((now & 1) != 0 && time.passed() > std::chrono::milliseconds(500)) { // odd: inside run()
                 engine_.request_stop();
-                same = 0;
+                time.restart();
             }
         }
     }
     Engine& engine_;
+    const pthread_t runner_;
     std::atomic<uint64_t> runs_ = 0;
     std::atomic<bool> done_ = false;
     std::thread thread_;
@@ -84,13 +88,10 @@ struct EngineRunner::Watchdog {
 
 EngineRunner::~EngineRunner() = default;
 
-base::Result<std::unique_ptr<EngineRunner>> EngineRunner::create(BlockMode mode, bool verify_containment) {
+base::Result<std::unique_ptr<EngineRunner>> EngineRunner::create(EngineConfig config) {
     std::unique_ptr<EngineRunner> runner(new EngineRunner);
     runner->memory_ = TRY(GuestMemory::create(kRamBytes));
     runner->build_tables();
-    EngineConfig config;
-    config.block_mode = mode;
-    config.verify_containment = verify_containment;
     config.code_cache_bytes = 16u << 20;
     runner->engine_ = TRY(Engine::create(runner->state_, *runner->memory_, runner->io_, config));
     runner->engine_->set_fault_intercept([self = runner.get()](const Fault& fault) {

@@ -9,7 +9,7 @@ namespace differential {
 
 class EngineRunner {
   public:
-    static base::Result<std::unique_ptr<EngineRunner>> create(vmm::BlockMode mode, bool verify_containment);
+    static base::Result<std::unique_ptr<EngineRunner>> create(vmm::EngineConfig config);
     ~EngineRunner();
 
     // Running the same case again finds its blocks translated (and linked).

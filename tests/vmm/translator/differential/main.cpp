@@ -3,7 +3,9 @@
 //
 //   differential [--cases N] [--seed S] [--case K] [--mode single|unlinked|linked] [--group NAME] [--seconds
 //   T]
-//                [--max-failures N] [--verify] [--native-only]
+//                [--max-failures N] [--verify] [--native-only] [--other-maker]
+//
+// --other-maker: with the lowerings for a host that is not Intel's, whatever the host is.
 #include "tests/vmm/translator/differential/compare.h"
 #include "tests/vmm/translator/differential/generator.h"
 #include "tests/vmm/translator/differential/native_runner.h"
@@ -34,7 +36,7 @@ struct Options {
     Group group = Group::Count;
     double seconds = 1e9;
     unsigned max_failures = 10;
-    bool verify_containment = false, native_only = false;
+    bool verify_containment = false, native_only = false, other_maker = false;
 };
 
 // Something that runs a case: the processor, or the engine in one block mode.
@@ -64,6 +66,8 @@ std::optional<Options> parse(int count, char** arguments) {
             options.verify_containment = true;
         else if (name == "--native-only")
             options.native_only = true;
+        else if (name == "--other-maker")
+            options.other_maker = true;
         else if (name == "--group") {
             const std::string wanted = value();
             const auto* found = std::find(std::begin(kGroupNames), std::end(kGroupNames), wanted);
@@ -90,7 +94,12 @@ base::Result<std::vector<Side>> engine_sides(const Options& options,
     for (const Mode& mode : kModes) {
         if (!options.mode.empty() && options.mode != mode.name)
             continue;
-        runners.push_back(TRY(EngineRunner::create(mode.mode, options.verify_containment)));
+        vmm::EngineConfig config;
+        config.block_mode = mode.mode;
+        config.verify_containment = options.verify_containment;
+        if (options.other_maker)
+            config.host_maker = vmm::HostMaker::Other;
+        runners.push_back(TRY(EngineRunner::create(config)));
         EngineRunner* runner = runners.back().get();
         sides.push_back(
             {mode.name, [runner](const Case& test, Outcome& outcome) { runner->run(test, outcome); }});
@@ -168,33 +177,35 @@ class Session {
     void check(const Side& side, const Case& test, const Outcome& expected) {
         if (agrees(side, test, expected))
             return;
-        Outcome native;
+        Outcome last_expected = expected; // of the last run that failed
+        std::vector<std::string> differences = compare(test, expected, actual_);
+        const bool timed_out = actual_.vector == kTimedOut;
         const auto fails = [&](const Case& candidate) {
+            Outcome native;
             {
                 NativeRunner runner;
                 runner.run(candidate, native);
             }
-            return !agrees(side, candidate, native);
+            if (agrees(side, candidate, native))
+                return false;
+            last_expected = native;
+            differences = compare(candidate, native, actual_);
+            return true;
         };
-        // A side descheduled past its watchdog on a busy machine looks like a mismatch once: three repeats
-        // tell.
         constexpr unsigned kRepeats = 3;
         unsigned seen = 0;
         for (unsigned i = 0; i < kRepeats; ++i)
             seen += fails(test) ? 1 : 0;
-        if (seen == 0) {
-            fmt::print("case {} in mode {} disagreed once and not again in {} repeats: not counted\n",
-                       test.index, side.name, kRepeats);
+        if (seen == 0 && (expected.vector == kTimedOut || timed_out)) {
+            // The host held one side up: a page came from its disk, or a split lock trapped into its kernel.
+            fmt::print("case {} in mode {} timed out once and not again\n", test.index, side.name);
             return;
         }
         ++failures_;
         const Case smallest = shrink(test, fails);
-        const bool again = fails(smallest);
-        const std::vector<std::string> differences = compare(smallest, native, actual_);
-        ++blamed_[mnemonic_at(smallest, native.registers.eip)];
-        fmt::print("MISMATCH in mode {}{}\n{}\n", side.name,
-                   again ? "" : " (not seen again on the second run)",
-                   describe(smallest, native, differences));
+        ++blamed_[mnemonic_at(smallest, last_expected.registers.eip)];
+        fmt::print("MISMATCH in mode {}, seen again in {} of {} repeats\n{}\n", side.name, seen, kRepeats,
+                   describe(smallest, last_expected, differences));
         std::fflush(stdout);
     }
 
@@ -213,9 +224,10 @@ class Session {
 int real_main(int count, char** arguments) {
     const std::optional<Options> options = parse(count, arguments);
     if (!options) {
-        fmt::print(stderr,
-                   "usage: differential [--cases N] [--seed S] [--case K] [--mode single|unlinked|linked] "
-                   "[--group NAME] [--seconds T] [--max-failures N] [--verify] [--native-only]\n");
+        fmt::print(
+            stderr,
+            "usage: differential [--cases N] [--seed S] [--case K] [--mode single|unlinked|linked] "
+            "[--group NAME] [--seconds T] [--max-failures N] [--verify] [--native-only] [--other-maker]\n");
         return 2;
     }
     if (auto ready = NativeRunner::prepare(); !ready) {

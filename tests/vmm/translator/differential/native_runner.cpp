@@ -1,5 +1,6 @@
 #include "tests/vmm/translator/differential/native_runner.h"
 
+#include "tests/vmm/thread_time.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/base/verify.h"
 
@@ -124,16 +125,18 @@ uint64_t read_fs_base() {
 }
 void write_fs_base(uint64_t base) { asm volatile("wrfsbase %0" ::"r"(base)); }
 
+bool watchdog_meant(const siginfo_t& info);
+
 // Entered with the guest's FS base: nothing before the first line may touch thread-local storage.
-__attribute__((optimize("no-stack-protector"))) void on_signal(int signal, siginfo_t*, void* context) {
+__attribute__((optimize("no-stack-protector"))) void on_signal(int signal, siginfo_t* info, void* context) {
     const uint64_t interrupted_fs = read_fs_base();
     write_fs_base(differential_saved_fs);
     auto& machine = static_cast<ucontext_t*>(context)->uc_mcontext;
     auto& gregs = machine.gregs;
     const auto segments = static_cast<uint64_t>(gregs[REG_CSGSFS]);
     const auto cs = static_cast<uint16_t>(segments);
-    if (cs == kCode64) {
-        // Our own code: the watchdog was late, or the harness has a bug and dies of it.
+    if (cs == kCode64 || (signal == SIGUSR1 && !watchdog_meant(*info))) {
+        // The watchdog was late; or our own code, when the harness has a bug and dies of it.
         if (signal != SIGUSR1)
             ::signal(signal, SIG_DFL);
         write_fs_base(interrupted_fs);
@@ -165,7 +168,8 @@ __attribute__((optimize("no-stack-protector"))) void on_signal(int signal, sigin
     machine.fpregs = nullptr;
 }
 
-// Stops a case that loops for ever: the same case number seen over several ticks gets SIGUSR1.
+// Stops a case that loops for ever: one that has taken 200 ms of processor time gets SIGUSR1. Time on the
+// wall says nothing on a busy machine, where a case of two instructions may take that long.
 class Watchdog {
   public:
     Watchdog() : runner_(pthread_self()), thread_([this] { watch(); }) {}
@@ -178,18 +182,28 @@ class Watchdog {
         thread_.join();
     }
     void begin() { started_.fetch_add(1, std::memory_order_relaxed); }
+    // Was this signal sent because of the case that now runs?
+    [[nodiscard]] bool meant(const siginfo_t& info) const {
+        return reinterpret_cast<uint64_t>(info.si_value.sival_ptr) ==
+               started_.load(std::memory_order_relaxed);
+    }
 
   private:
     void watch() {
+        watchdog::ThreadTime time(runner_);
         uint64_t last = 0;
-        unsigned same = 0;
         std::unique_lock lock(mutex_);
         while (!wake_.wait_for(lock, std::chrono::milliseconds(10), [this] { return done_; })) {
             const uint64_t now = started_.load(std::memory_order_relaxed);
-            same = now == last ? same + 1 : 0;
+            if (now != last)
+                time.restart();
             last = now;
-            if (same > 20) // 200 ms
-                pthread_kill(runner_, SIGUSR1);
+            if (time.passed() > std::chrono::milliseconds(200)) {
+                sigval which{};
+                which.sival_ptr = reinterpret_cast<void*>(now);
+                pthread_sigqueue(runner_, SIGUSR1, which);
+                time.restart();
+            }
         }
     }
     std::atomic<uint64_t> started_ = 0;
@@ -237,6 +251,8 @@ struct Batch {
     std::unique_ptr<Watchdog> watchdog;
 };
 Batch batch;
+
+bool watchdog_meant(const siginfo_t& info) { return batch.watchdog->meant(info); }
 
 base::Result<void> map_fixed(uint32_t address, size_t bytes, int protection, int flags, int fd) {
     void* wanted = reinterpret_cast<void*>(static_cast<uintptr_t>(address));

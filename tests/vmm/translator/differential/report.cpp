@@ -64,6 +64,13 @@ uint32_t memory_operand_bytes(const Case& test, uint32_t eip) {
     return 0;
 }
 
+std::string text_at(const Case& test, uint32_t eip) {
+    for (const Line& line : disassemble(test))
+        if (line.offset == eip)
+            return line.text;
+    return "";
+}
+
 std::string mnemonic_at(const Case& test, uint32_t eip) {
     const std::vector<Line> lines = disassemble(test);
     for (const Line& line : lines)

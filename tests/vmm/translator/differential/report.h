@@ -17,6 +17,8 @@ Case shrink(Case test, const std::function<bool(const Case&)>& fails);
 uint32_t memory_operand_bytes(const Case& test, uint32_t eip);
 
 // The last instruction's mnemonic, to count failures by.
+// The whole instruction there, prefixes included; empty when none begins there.
+std::string text_at(const Case& test, uint32_t eip);
 std::string mnemonic_at(const Case& test, uint32_t eip);
 
 // Whether the bytes at `eip` are an instruction of an extension beyond SSE2.
