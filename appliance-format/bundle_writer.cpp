@@ -416,7 +416,7 @@ base::Result<> BundleWriter::publish(const std::string& json, std::span<const Pa
 base::Result<> BundleWriter::finish_beside(const Front& front, const Check& check) {
     const auto packs = TRY(spool_.finish());
     const std::string json = TRY(close_manifest(packs));
-    OutputFile output = TRY(OutputFile::create(path_));
+    OutputFile output = TRY(OutputFile::create(path_, Audience::Owner)); // a session's memory
     TRY(write_archive(output.fd(), front(json), std::span(packs).subspan(adopted_packs_)));
     TRY(check(base::UniqueFd{::dup(output.fd())}, path_));
     return output.commit();

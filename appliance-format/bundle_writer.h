@@ -64,7 +64,7 @@ class BundleWriter {
 
     // Writes a file that refers to the bundle this writer extends: of the packs only the new ones are in it.
     // `front` makes its first members, given the whole manifest; `check` opens it again before it is
-    // published.
+    // published. Only its owner may read it.
     using Front = std::function<std::vector<FrontMember>(const std::string& manifest_json)>;
     using Check = std::function<base::Result<>(base::UniqueFd fd, const std::string& path)>;
     base::Result<> finish_beside(const Front& front, const Check& check);

@@ -76,24 +76,28 @@ base::Result<> write_all(int fd, std::span<const uint8_t> bytes, const std::stri
     return {};
 }
 
-base::Result<OutputFile> OutputFile::create(const std::string& path) {
+base::Result<OutputFile> OutputFile::create(const std::string& path, Audience audience) {
     std::string folder = folder_of(path);
     struct stat info;
-    if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    const bool replaces = ::stat(path.c_str(), &info) == 0;
+    if (replaces && !S_ISREG(info.st_mode))
         return base::fail(fmt::format("{} exists and is not a file", path), kIo);
     remove_stale(path);
-    base::UniqueFd fd{::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0644)};
+    base::UniqueFd fd{
+        ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, audience == Audience::Owner ? 0600 : 0644)};
     std::string temporary;
     if (!fd.valid() && lacks_tmpfile(errno)) {
         temporary = path + ".XXXXXX";
         fd = base::UniqueFd{::mkostemp(temporary.data(), O_CLOEXEC)};
-        if (fd.valid())
-            ::fchmod(fd.get(), 0644);
-        else
+        if (!fd.valid())
             temporary.clear();
+        else if (audience == Audience::Others)
+            ::fchmod(fd.get(), 0644);
     }
     if (!fd.valid())
         return cannot_write(path, errno);
+    if (replaces && audience == Audience::Others)
+        ::fchmod(fd.get(), info.st_mode & 0777);
     return OutputFile{path, std::move(fd), std::move(temporary)};
 }
 

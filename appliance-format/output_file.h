@@ -18,9 +18,13 @@ base::Result<base::UniqueFd> scratch_file(const std::string& folder);
 // Writes all of `bytes` at the file's position; `what` names the file in errors.
 base::Result<> write_all(int fd, std::span<const uint8_t> bytes, const std::string& what);
 
+// Who may read it. What holds a guest's memory, picture or words is its owner's alone, whatever the umask and
+// an older file of the name say; other files are as the umask wants them, or like the file that they replace.
+enum class Audience : uint8_t { Others, Owner };
+
 class OutputFile {
   public:
-    static base::Result<OutputFile> create(const std::string& path);
+    static base::Result<OutputFile> create(const std::string& path, Audience audience = Audience::Others);
     OutputFile(OutputFile&&) noexcept = default;
     OutputFile& operator=(OutputFile&&) = delete;
     ~OutputFile();

@@ -63,7 +63,7 @@ base::Result<std::vector<uint8_t>> encode_png(const vmm::Picture& picture) {
 base::Result<void> write_png(const vmm::Picture& picture, const std::string& path) {
     const std::vector<uint8_t> png = TRY(encode_png(picture));
     const std::string partial = fmt::format("{}.{}.part", path, ::getpid());
-    base::UniqueFd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    base::UniqueFd fd(::open(partial.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     auto failed = [&] {
         const std::string why = std::strerror(errno);
         ::unlink(partial.c_str());

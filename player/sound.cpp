@@ -225,7 +225,7 @@ WavFile::WavFile(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 base::Result<std::shared_ptr<WavFile>> WavFile::create(const std::string& path) {
     auto impl = std::make_unique<Impl>();
     impl->path = path;
-    impl->fd = base::UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+    impl->fd = base::UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!impl->fd.valid() || !impl->put_header())
         return base::fail(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
     return std::shared_ptr<WavFile>(new WavFile(std::move(impl)));

@@ -94,7 +94,7 @@ base::Result<void> open_serial(Session& session, const std::string& where) {
         return {};
     base::UniqueFd fd(where == "stdio"
                           ? ::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
-                          : ::open(where.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+                          : ::open(where.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!fd.valid())
         return base::fail(fmt::format("cannot write {}: {}", where, std::strerror(errno)));
     session.serial().write_to(std::move(fd));
