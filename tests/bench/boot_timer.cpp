@@ -7,6 +7,7 @@
 #include "vmm/devices/file_block_port.h"
 #include "vmm/machine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <regex>
 #include <thread>
+#include <unordered_map>
 
 namespace {
 
@@ -39,6 +41,7 @@ Steps, carried out in the order given:
   --send TEXT           to the serial line (\n, \r and \e are understood)
   --type TEXT           on the keyboard (letters, digits, space, minus, slash, dot and \n)
   --measure SECONDS     let it run that long; report processor use and memory
+  --reopen REVERTS      go on in another machine, opened at this moment, that was put back to it so often
   --expect-power-off    wait for the guest to turn itself off
 
   --screenshot FILE     write the last picture as PPM
@@ -62,7 +65,31 @@ class Serial final : public vmm::CharPort {
     std::string arrived_;
 };
 
-enum class StepKind { Serial, Screen, Graphics, Send, Type, Measure, PowerOff };
+// RAM of another machine, as it was.
+class CopiedMemory final : public vmm::PageSource {
+  public:
+    explicit CopiedMemory(vmm::GuestMemory& memory) {
+        const auto pages = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
+        for (const vmm::GuestMemory::Run& run : memory.resident(0, pages))
+            for (uint32_t page = run.first; page < run.first + run.count; ++page) {
+                const uint8_t* bytes = memory.data() + (uint64_t{page} << vmm::kPageShift);
+                pages_.emplace(page, std::vector<uint8_t>(bytes, bytes + vmm::kPageSize));
+            }
+    }
+    base::Result<void> read(uint32_t page, std::span<uint8_t> to) override {
+        const auto found = pages_.find(page);
+        if (found == pages_.end())
+            std::ranges::fill(to, uint8_t{0});
+        else
+            std::ranges::copy(found->second, to.begin());
+        return {};
+    }
+
+  private:
+    std::unordered_map<uint32_t, std::vector<uint8_t>> pages_;
+};
+
+enum class StepKind { Serial, Screen, Graphics, Send, Type, Measure, Reopen, PowerOff };
 struct Step {
     StepKind kind;
     std::string text;
@@ -168,6 +195,8 @@ Options parse(int argc, char** argv) {
             step(StepKind::Type);
         else if (option == "--measure")
             step(StepKind::Measure);
+        else if (option == "--reopen")
+            step(StepKind::Reopen);
         else if (option == "--expect-power-off")
             options.steps.push_back({StepKind::PowerOff, {}});
         else if (option == "--screenshot")
@@ -212,7 +241,7 @@ uint16_t scan_code(char c) {
 
 class Script {
   public:
-    Script(const Options& options, vmm::Machine& machine, Serial& serial)
+    Script(const Options& options, std::unique_ptr<vmm::Machine>& machine, Serial& serial)
         : options_(options), machine_(machine), serial_(serial) {}
 
     // Carries out the steps; false names the one that failed.
@@ -231,7 +260,7 @@ class Script {
     void print_evidence() {
         const std::string tail = all_.size() > 3000 ? all_.substr(all_.size() - 3000) : all_;
         std::fprintf(stderr, "--- serial line, last %zu bytes\n%s\n--- screen\n%s\n", tail.size(),
-                     tail.c_str(), machine_.text_screen().c_str());
+                     tail.c_str(), machine_->text_screen().c_str());
     }
 
   private:
@@ -248,7 +277,7 @@ class Script {
     template <typename Condition> bool wait_for(int poll_milliseconds, Condition condition) {
         for (;;) {
             // Asked before looking: what the machine said last must still be seen.
-            const bool ended = machine_.exit_reason() != vmm::ExitReason::None;
+            const bool ended = machine_->exit_reason() != vmm::ExitReason::None;
             pump();
             if (condition())
                 return true;
@@ -266,8 +295,8 @@ class Script {
 
     std::string fmt_exit() const {
         static constexpr const char* kNames[] = {"running", "powered off", "stopped", "hung", "host error"};
-        return std::string("the machine ended: ") + kNames[static_cast<size_t>(machine_.exit_reason())] +
-               " " + machine_.error();
+        return std::string("the machine ended: ") + kNames[static_cast<size_t>(machine_->exit_reason())] +
+               " " + machine_->error();
     }
 
     bool carry_out(const Step& step) {
@@ -289,20 +318,22 @@ class Script {
         case StepKind::Screen: {
             const std::regex pattern(step.text);
             return reported(
-                step, wait_for(100, [&] { return std::regex_search(machine_.text_screen(), pattern); }));
+                step, wait_for(100, [&] { return std::regex_search(machine_->text_screen(), pattern); }));
         }
         case StepKind::Graphics:
             return reported(step, wait_for(200, [&] { return shows_graphics(step.text); }));
         case StepKind::Send:
-            machine_.serial_input(unescape(step.text));
+            machine_->serial_input(unescape(step.text));
             return true;
         case StepKind::Type:
             return type(unescape(step.text));
         case StepKind::Measure:
             return measure(std::strtod(step.text.c_str(), nullptr));
+        case StepKind::Reopen:
+            return reopen(static_cast<unsigned>(std::strtoul(step.text.c_str(), nullptr, 10)));
         case StepKind::PowerOff:
             return reported(
-                step, wait_for(10, [&] { return machine_.exit_reason() == vmm::ExitReason::PowerOff; }));
+                step, wait_for(10, [&] { return machine_->exit_reason() == vmm::ExitReason::PowerOff; }));
         }
         return false;
     }
@@ -315,9 +346,9 @@ class Script {
     }
 
     bool shows_graphics(const std::string& size) {
-        if (!machine_.text_screen().empty())
+        if (!machine_->text_screen().empty())
             return false;
-        const vmm::Picture picture = machine_.picture();
+        const vmm::Picture picture = machine_->picture();
         if (std::to_string(picture.width) + "x" + std::to_string(picture.height) != size)
             return false;
         for (const uint32_t pixel : picture.pixels)
@@ -333,11 +364,52 @@ class Script {
                 why_ = "no key for a character";
                 return false;
             }
-            machine_.key({code, true});
+            machine_->key({code, true});
             std::this_thread::sleep_for(std::chrono::milliseconds(30));
-            machine_.key({code, false});
+            machine_->key({code, false});
             std::this_thread::sleep_for(std::chrono::milliseconds(30));
         }
+        return true;
+    }
+
+    bool reopen(unsigned reverts) {
+        machine_->pause();
+        if (options_.statistics)
+            std::fprintf(stderr, "--- statistics until reopened\n%s\n", machine_->statistics().c_str());
+        auto state = machine_->save_scene_state();
+        const auto video = machine_->video_memory();
+        const uint8_t* bytes = machine_->memory().data() + (uint64_t{video.first_page} << vmm::kPageShift);
+        auto copy =
+            std::make_shared<std::vector<uint8_t>>(bytes, bytes + (uint64_t{video.pages} << vmm::kPageShift));
+        vmm::SavedMachine saved;
+        saved.memory = std::make_shared<CopiedMemory>(machine_->memory());
+        saved.load_video = [copy](std::span<uint8_t> to) -> base::Result<void> {
+            std::ranges::copy(*copy, to.begin());
+            return {};
+        };
+        auto other = vmm::Machine::create(options_.machine);
+        if (!state || !other) {
+            why_ = state ? other.error().message : state.error().message;
+            return false;
+        }
+        saved.state = std::move(*state);
+        machine_ = std::move(*other);
+        if (auto opened = machine_->open_at(std::move(saved)); !opened) {
+            why_ = opened.error().message;
+            return false;
+        }
+        machine_->start();
+        constexpr auto kSession = std::chrono::milliseconds(5);
+        for (unsigned i = 0; i < reverts; ++i) {
+            std::this_thread::sleep_for(kSession);
+            machine_->pause();
+            if (auto done = machine_->revert(); !done) {
+                why_ = done.error().message;
+                return false;
+            }
+            machine_->start();
+        }
+        std::fprintf(stderr, "boot_timer: %.3f s: reopened, and put back %u times\n", elapsed(), reverts);
         return true;
     }
 
@@ -359,7 +431,7 @@ class Script {
 
     static constexpr size_t kSearchWindow = 8192;
     const Options& options_;
-    vmm::Machine& machine_;
+    std::unique_ptr<vmm::Machine>& machine_;
     Serial& serial_;
     std::string all_, unread_, why_;
 };
@@ -386,7 +458,7 @@ int main(int argc, char** argv) {
     if (!machine)
         give_up(3, machine.error().message);
     (*machine)->start();
-    Script script(options, **machine, *serial);
+    Script script(options, *machine, *serial);
     const bool held = script.run();
     if (!held)
         script.print_evidence();
