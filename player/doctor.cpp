@@ -39,8 +39,8 @@ using nlohmann::ordered_json;
 constexpr uint64_t kMiB = 1u << 20, kGiB = 1u << 30;
 constexpr uint64_t kLittleMemory = 512 * kMiB, kSomeMemory = 1536 * kMiB;
 constexpr uint64_t kLittleDisk = 256 * kMiB, kSomeDisk = 2 * kGiB;
-// What a machine reserves (vmm/README.md): 96 windows of 4 GiB and their guards, and what else there is.
-constexpr uint64_t kAddressSpace = 512 * kGiB;
+// What a machine reserves (vmm/README.md): 96 windows with their guards, 40 GiB each, and what else there is.
+constexpr uint64_t kAddressSpace = 4096 * kGiB;
 constexpr int64_t kFewMappings = 65530; // Linux' own default
 constexpr uint64_t kFewFiles = 256;
 constexpr int64_t kDay = 24 * 3600, kTooEarly = 1'704'067'200; // 2024-01-01: before any release

@@ -298,18 +298,18 @@ TEST_CASE(
     for (int trial = 0; trial < 20; ++trial) {
         const uint16_t mark = sites.mark(kPlace, Sites::Reason::Arrival, 0, now, lost);
         const Sites::Microseconds since = now;
-        while (sites.expired_arrivals(now).empty())
+        while (sites.expired(now).empty())
             now += kSecond / 2;
-        CHECK(sites.expired_arrivals(now) == std::vector<uint16_t>{mark});
+        CHECK(sites.expired(now) == std::vector<uint16_t>{mark});
         CHECK(now - since >= lease);
         lease = now - since;
         sites.return_to_plain(mark, now);
-        CHECK(sites.expired_arrivals(now).empty());
+        CHECK(sites.expired(now).empty());
     }
     CHECK(lease == 64 * kSecond);
     now += 10 * lease; // it was right for a while
     (void)sites.mark(kPlace, Sites::Reason::Arrival, 0, now, lost);
-    CHECK(sites.expired_arrivals(now + lease / 2).size() == 1);
+    CHECK(sites.expired(now + lease / 2).size() == 1);
 }
 
 TEST_CASE("sites: what there is no room for is given up, never kept without a mark", "[sites]") {

@@ -77,9 +77,9 @@ struct Mark {
 struct CodePage {
     std::vector<Block*> blocks;
     std::vector<DormantBlock> dormant; // those that begin here; the oldest first
-    // By Sites::Kind, in order of offset: instructions whose memory goes through call-outs; addresses where
-    // indirect transfers and returns often arrive by mistake.
-    std::array<std::vector<Mark>, 2> marks;
+    // By Sites::Kind, in order of offset: instructions whose memory goes through call-outs; those whose
+    // address wraps at 4 GiB; addresses where indirect transfers and returns often arrive by mistake.
+    std::array<std::vector<Mark>, static_cast<size_t>(Sites::Kind::Count)> marks;
     // How often stores have taken all of its code away of late, and when they last did.
     uint8_t strikes = 0;
     Sites::Microseconds struck = 0;
@@ -150,6 +150,8 @@ class CodeCache {
     Sites sites;
     // The mark of a place, 0 if it is to be made in the plain form.
     uint16_t mark_at(const Sites::Place& place);
+    // Has anything in it been marked, or unmarked, since it was made?
+    [[nodiscard]] bool marked_since(const Block& block) const { return block.marks != marks_within(block); }
     // From the next translation on; blocks made so far stay.
     void mark(const Sites::Place& place, Sites::Reason reason, Sites::Microseconds now);
     // Back to the plain form, and so are blocks from their next run on; true if any were live.

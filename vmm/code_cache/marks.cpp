@@ -39,7 +39,7 @@ uint16_t CodeCache::mark_at(const Sites::Place& place) {
         return 0;
     const uint16_t number = at->number;
     // Of an arrival the bytes say nothing: where a call returns to is what counts, and it may change.
-    if (place.kind == Sites::Kind::Memory && sites.bytes(number) != bytes_at(place)) {
+    if (place.kind != Sites::Kind::Arrival && sites.bytes(number) != bytes_at(place)) {
         sites.forget(number);
         erase_mark(place);
         return 0;
@@ -78,9 +78,10 @@ bool CodeCache::erase_mark(const Sites::Place& place) {
 }
 
 uint32_t CodeCache::marks_within(const Block& block) const {
+    static const CodePage kUnknown;
     const CodePage* page = pages_[block.backing].get();
     if (page == nullptr)
-        return 0;
+        page = &kUnknown;
     constexpr uint32_t kStart = 2166136261u, kPrime = 16777619u; // FNV-1a
     uint32_t sum = kStart;
     for (const auto& marks : page->marks) {

@@ -11,7 +11,7 @@ Sites::Site* Sites::set_of(const Place& place) {
     constexpr unsigned kHashShift = 64 - 10;
     static_assert(kSets == 1u << (64 - kHashShift));
     const uint64_t key =
-        uint64_t{place.backing} << 13 | uint64_t{place.offset} << 1 | static_cast<uint64_t>(place.kind);
+        uint64_t{place.backing} << 14 | uint64_t{place.offset} << 2 | static_cast<uint64_t>(place.kind);
     return &table_[1 + ((key * kMultiplier) >> kHashShift) * kWays];
 }
 
@@ -88,7 +88,7 @@ uint16_t Sites::mark(const Place& place, Reason reason, uint32_t bytes, Microsec
     Site* site = take(place, true, lost);
     if (!site->marked) {
         if (site->returned)
-            doubt(*site, now - site->changed < (place.kind == Kind::Arrival ? kArrivalLease : kWorthwhile));
+            doubt(*site, now - site->changed < (place.kind == Kind::Memory ? kWorthwhile : kTimedLease));
         site->marked = true;
         site->reason = reason;
         site->changed = now;
@@ -155,13 +155,14 @@ void Sites::forget(uint16_t number) {
     site = {};
 }
 
-std::vector<uint16_t> Sites::expired_arrivals(Microseconds now) const {
+std::vector<uint16_t> Sites::expired(Microseconds now) const {
     std::vector<uint16_t> expired;
-    if (statistics.live[static_cast<size_t>(Reason::Arrival)] != 0)
+    const auto live = [&](Reason reason) { return statistics.live[static_cast<size_t>(reason)]; };
+    if (live(Reason::Arrival) + live(Reason::Wrap) != 0)
         for (size_t i = 1; i < table_.size(); ++i) {
             const Site& site = table_[i];
-            if (site.marked && site.place.kind == Kind::Arrival &&
-                now - site.changed >= kArrivalLease << site.doubt)
+            if (site.marked && site.place.kind != Kind::Memory &&
+                now - site.changed >= kTimedLease << site.doubt)
                 expired.push_back(static_cast<uint16_t>(i));
         }
     return expired;

@@ -1,6 +1,7 @@
 // Places in guest code that are made in another form than the plain one: memory operands by call-out (their
-// accesses cannot, or should not, go through the window), and indirect arrivals with a compare and branch
-// instead of a guard that faults. What is kept here is why they are, and whether that still holds.
+// accesses cannot, or should not, go through the window) or with the prefixes that wrap their address at 4
+// GiB, and indirect arrivals with a compare and branch instead of a guard that faults. What is kept here is
+// why they are, and whether that still holds.
 //
 // All of these are guesses at what a place will do next, so all are leases:
 //  - The plain form is given up when the host's faults say that it is dear: at once where it cannot work
@@ -8,7 +9,7 @@
 //  - A call-out pays one unit of its lease for each access that the window would have served, and earns units
 //    for each that would have been a fault: about what either costs, in call-outs. When the lease is used up
 //    the place is made in the plain form again.
-//  - An arrival that compares costs next to nothing and sees nothing: its lease is a time.
+//  - Prefixes, and an arrival that compares, cost next to nothing and see nothing: their lease is a time.
 //  - A change that did not pay for itself raises the place's `doubt`: each degree doubles the lease and the
 //    faults it takes to get one. So being wrong costs a few per cent at most, whatever a guest does, and a
 //    place whose habits change is back in the right form soon.
@@ -26,13 +27,14 @@ class Sites {
   public:
     using Microseconds = uint32_t; // wraps
 
-    enum class Kind : uint8_t { Memory, Arrival };
+    enum class Kind : uint8_t { Memory, Address, Arrival, Count };
     enum class Reason : uint8_t {
-        Cold,    // page after page that the window does not map
-        Device,  // not memory
-        Code,    // stores to pages with translated code
-        Wrap,    // beyond 4 GiB
-        Arrival, // the wrong EIP came too often
+        Cold,     // page after page that the window does not map
+        Device,   // not memory
+        Code,     // stores to pages with translated code
+        Crossing, // runs over 4 GiB
+        Wrap,     // an address that wraps there
+        Arrival,  // the wrong EIP came too often
         Count
     };
     // What the plain form would have made of an access by call-out.
@@ -75,8 +77,8 @@ class Sites {
     void return_to_plain(uint16_t number, Microseconds now);
     // The code it was for is gone.
     void forget(uint16_t number);
-    // Arrivals whose lease is over.
-    [[nodiscard]] std::vector<uint16_t> expired_arrivals(Microseconds now) const;
+    // Those whose lease is a time, which is over.
+    [[nodiscard]] std::vector<uint16_t> expired(Microseconds now) const;
 
     struct Statistics {
         std::array<uint64_t, static_cast<size_t>(Reason::Count)> made{}, live{};
@@ -117,7 +119,7 @@ class Sites {
     static constexpr Microseconds kFaultsApart = 1000;      // farther, and they cost next to nothing
     static constexpr Microseconds kWorthwhile = 1000;       // in which a change of form costs next to nothing
     static constexpr Microseconds kArrivalMemory = 1000000; // misses older than that count no more
-    static constexpr Microseconds kArrivalLease = 1000000;
+    static constexpr Microseconds kTimedLease = 1000000;
 
     std::vector<Site> table_ = std::vector<Site>(kWays * kSets + 1); // number 0 is nobody's
 };

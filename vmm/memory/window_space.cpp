@@ -37,7 +37,7 @@ bool done(bool success) {
 base::Result<std::unique_ptr<WindowSpace>> WindowSpace::create(unsigned slots, int fd) {
     std::unique_ptr<WindowSpace> space(new WindowSpace);
     // Up to 4 GiB of alignment, the leading guard, then the slots with their trailing guards.
-    space->reserved_bytes_ = 2 * kWindowBytes + slots * kStride;
+    space->reserved_bytes_ = kWindowBytes + kGuardBefore + slots * kStride;
     space->reservation_ = map_pages(nullptr, space->reserved_bytes_, PROT_NONE, kReserve, -1, 0);
     if (space->reservation_ == MAP_FAILED) {
         space->reservation_ = nullptr;
@@ -47,7 +47,7 @@ base::Result<std::unique_ptr<WindowSpace>> WindowSpace::create(unsigned slots, i
                         space->reserved_bytes_ >> 30, std::strerror(errno)));
     }
     const auto start = reinterpret_cast<uint64_t>(space->reservation_);
-    space->first_base_ = ((start + kWindowBytes - 1) & ~(kWindowBytes - 1)) + kWindowBytes;
+    space->first_base_ = ((start + kWindowBytes - 1) & ~(kWindowBytes - 1)) + kGuardBefore;
     space->slots_ = slots;
     space->fd_ = fd;
     return space;

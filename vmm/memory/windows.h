@@ -1,6 +1,6 @@
 // Windows: the guest's MMU in the host's. A window is 4 GiB of host address space, 4 GiB-aligned so that the
-// low 32 bits of a host address are the guest-linear address, with at least 4 GiB of PROT_NONE guard on each
-// side. Guest pages appear in it lazily, mapped MAP_SHARED from GuestMemory's memfd.
+// low 32 bits of a host address are the guest-linear address, with PROT_NONE guards on each side (see
+// WindowSpace). Guest pages appear in it lazily, mapped MAP_SHARED from GuestMemory's memfd.
 //
 // A window belongs to one (paging root, view); it behaves as that root's TLB: entries stay until the
 // architecture says they may not. Page tables are not write-protected. Instead each window keeps a copy

@@ -126,13 +126,13 @@ void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
         e_->load32(kScratch0, {.base = kRuntime, .index = kScratch1, .displacement = kArrival});
         return;
     }
-    e_->mov64(kScratch1, kRcx);
+    e_->mov32(kScratch1, kRcx);
     e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
-    e_->byte(0xE3); // jrcxz over the miss path: mov rcx, r9 (3) + jmp rel32 (5)
+    e_->byte(0xE3); // jrcxz over the miss path: mov ecx, r9d (3) + jmp rel32 (5)
     e_->byte(8);
-    e_->mov64(kRcx, kScratch1);
+    e_->mov32(kRcx, kScratch1);
     e_->jump(miss);
-    e_->mov64(kRcx, kScratch1);
+    e_->mov32(kRcx, kScratch1);
     poll();
 }
 
@@ -180,12 +180,13 @@ void BlockTranslator::begin_instruction() {
     ended_ = false;
     site_ = site_of(index_);
     force_callouts_ = calls_out(index_);
+    wraps_ = site_of(index_, Sites::Kind::Address) != 0;
     slot_write_pending_ = false;
 }
 
-uint16_t BlockTranslator::site_of(unsigned index) const {
+uint16_t BlockTranslator::site_of(unsigned index, Sites::Kind kind) const {
     const uint32_t offset = (kPageSize - page_room_) + (instructions_[index].eip - start_eip_);
-    return cache_.mark_at({backing_, static_cast<uint16_t>(offset), Sites::Kind::Memory});
+    return cache_.mark_at({backing_, static_cast<uint16_t>(offset), kind});
 }
 
 // Does this instruction leave flags that another maker's host computes in its own way, and does something in

@@ -78,7 +78,8 @@ class BlockTranslator {
     [[nodiscard]] bool begins_loop() const;
     void align_loop();
     void begin_instruction();
-    [[nodiscard]] uint16_t site_of(unsigned index) const; // its mark (see Sites), 0 if it has none
+    // Its mark (see Sites), 0 if it has none.
+    [[nodiscard]] uint16_t site_of(unsigned index, Sites::Kind kind = Sites::Kind::Memory) const;
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
         return options_.call_out || key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0 ||
@@ -114,6 +115,7 @@ class BlockTranslator {
     // Host operand for the guest memory operand of the instruction; may use r8, r9 (and r10, r11 for limits).
     // In call-out form the operand is the slot; finish_memory() then writes it back.
     HostMemory memory_operand(bool bit_string = false);
+    HostMemory flat_operand();
     void finish_memory();
     HostMemory windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check);
     void load_segment_base(unsigned segment, uint8_t to);
@@ -208,6 +210,7 @@ class BlockTranslator {
     const GuestInstruction* insn_ = nullptr;
     bool force_callouts_ = false; // this instruction's memory goes through call-outs
     uint16_t site_ = 0;           // because it is marked so
+    bool wraps_ = false;          // its address has wrapped before: see flat_operand()
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
     int sti_poll_at_ = -1;      // index of the instruction after which to poll for a pending interrupt

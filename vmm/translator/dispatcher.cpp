@@ -112,7 +112,7 @@ std::optional<Engine::Stop> Dispatcher::heed_requests() {
     if (core_.stop_requested.exchange(false))
         return Engine::Stop::Requested;
     if (core_.attention.exchange(false) && core_.boundary_hook) {
-        core_.review_arrivals();
+        core_.review_timed_forms();
         core_.boundary_hook();
         if (core_.stop_requested.exchange(false))
             return Engine::Stop::Requested;

@@ -101,9 +101,10 @@ SpecialForms Engine::special_forms() const {
     const Sites::Statistics& s = core.cache->sites.statistics;
     SpecialForms forms;
     for (size_t i = 0; i < s.made.size(); ++i) {
-        const bool arrival = i == static_cast<size_t>(Sites::Reason::Arrival);
-        (arrival ? forms.arrivals : forms.callouts) += s.live[i];
-        (arrival ? forms.arrivals_made : forms.callouts_made) += s.made[i];
+        const auto reason = static_cast<Sites::Reason>(i);
+        const bool arrival = reason == Sites::Reason::Arrival, wrap = reason == Sites::Reason::Wrap;
+        (arrival ? forms.arrivals : wrap ? forms.wraps : forms.callouts) += s.live[i];
+        (arrival ? forms.arrivals_made : wrap ? forms.wraps_made : forms.callouts_made) += s.made[i];
     }
     forms.needed = s.needed;
     forms.needless = s.needless;
@@ -116,7 +117,7 @@ std::string Engine::statistics() const {
     const auto& k = core.cache->statistics;
     const auto& w = core.windows->statistics();
     const Sites::Statistics& s = core.cache->sites.statistics;
-    static constexpr const char* kReasons[] = {"cold", "device", "code", "wrap", "arrival"};
+    static constexpr const char* kReasons[] = {"cold", "device", "code", "crossing", "wrap", "arrival"};
     static_assert(std::size(kReasons) == std::tuple_size_v<decltype(s.made)>);
     std::string marks;
     for (size_t i = 0; i < s.made.size(); ++i)

@@ -36,7 +36,7 @@ struct CodeUse {
 // Places in guest code made in another form than the plain one, now and in all, and the accesses made by
 // call-out on account of it (see Sites).
 struct SpecialForms {
-    uint64_t callouts = 0, callouts_made = 0, arrivals = 0, arrivals_made = 0;
+    uint64_t callouts = 0, callouts_made = 0, arrivals = 0, arrivals_made = 0, wraps = 0, wraps_made = 0;
     uint64_t needed = 0, needless = 0;
 };
 

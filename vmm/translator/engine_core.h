@@ -78,6 +78,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
 
     // -- forms of code, by what happens (site_forms.cpp) -----------------------------------------------
     void retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason);
+    void address_wrapped(ucontext_t& uc, Block& block, uint32_t eip);
     [[nodiscard]] bool turns_cold(const Block& block, uint32_t eip, uint32_t address);
     void store_into_code(ucontext_t& uc, Block& block, uint32_t eip, uint32_t address, uint32_t backing);
     void note_wrong_arrival(Block& block, uint32_t eip);
@@ -86,7 +87,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void note_site_without_access(); // it did what its plain form does without us
     [[nodiscard]] Sites::Need need_of(uint16_t site, uint32_t linear, uint32_t bytes, AccessKind kind);
     void make_plain(uint16_t site);
-    void review_arrivals(); // now and then
+    void review_timed_forms(); // now and then
 
     // TlbControl
     void cr3_loaded() override;
@@ -160,7 +161,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     SupervisorCode supervisor_code;
 
     uint32_t uncached_backing_ = 0;
-    Sites::Microseconds arrivals_reviewed_ = 0;
+    Sites::Microseconds forms_reviewed_ = 0;
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
     std::vector<uint8_t> signal_stack_;

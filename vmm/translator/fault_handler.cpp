@@ -6,6 +6,7 @@
 // DEVIATION from resolving on the normal stack: the interrupted context is always generated code, which holds
 // no lock and no half-made C++ state, so allocation here is as safe as anywhere, and sigreturn restores x87,
 // XMM and flags for free.
+#include "vmm/memory/window_space.h"
 #include "vmm/translator/engine_core.h"
 #include "vmm/translator/host_window.h"
 
@@ -138,7 +139,7 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
         }
         // An operand that runs over 4 GiB breaks its segment's limit, which comes before paging.
         if (constexpr uint32_t kWidest = 512; address < kWidest / 32 || address >= -kWidest) {
-            retry_with_callout(uc, block, eip, Sites::Reason::Wrap);
+            retry_with_callout(uc, block, eip, Sites::Reason::Crossing);
             return;
         }
         pending_fault = first_fault_of_compare(uc, fault.fault);
@@ -239,13 +240,14 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         window_fault(uc, *block, static_cast<uint32_t>(address));
         return;
     }
+    VERIFY(WindowSpace::reaches(base, address));
     // In a guard: the biased stack pointer has left the window, or an address wrapped at 4 GiB.
     const uint64_t biased = base + static_cast<uint32_t>(gregs[REG_R12]);
     if (static_cast<uint64_t>(gregs[REG_R12]) != biased) {
         gregs[REG_R12] = static_cast<greg_t>(biased);
         return;
     }
-    retry_with_callout(uc, *block, eip, Sites::Reason::Wrap);
+    address_wrapped(uc, *block, eip);
 }
 
 bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {

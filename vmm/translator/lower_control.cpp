@@ -78,12 +78,12 @@ void BlockTranslator::lower_loop() {
         }
     }
     if (!wide) {
-        e_->mov64(kScratch1, kRcx);
+        e_->mov32(kScratch1, kRcx);
         e_->movzx16(kRcx, kRcx);
     }
     const auto restore_counter = [&] {
         if (!wide)
-            e_->mov64(kRcx, kScratch1);
+            e_->mov32(kRcx, kScratch1);
     };
     e_->byte(0xE3); // jrcxz zero
     const uint32_t zero = e_->offset();

@@ -1,5 +1,5 @@
-// Memory operands: from segment:[base + index*scale + displacement] to gs:[32-bit], or to the slot when a
-// call-out has to do the access. Everything emitted here leaves the flags alone.
+// Memory operands: from segment:[base + index*scale + displacement] to one in the window, or to the slot when
+// a call-out has to do the access. Everything emitted here leaves the flags alone.
 #include "vmm/translator/block_translator.h"
 
 namespace vmm {
@@ -56,7 +56,7 @@ void BlockTranslator::check_limit(unsigned segment, uint8_t offset_reg, unsigned
 HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check) {
     switch (key_.segment(segment)) {
     case SegmentClass::Flat:
-        return {.base = offset_reg, .window = true};
+        return {.base = kWindow, .index = offset_reg};
     case SegmentClass::Limited:
         if (check)
             check_limit(segment, offset_reg, bytes);
@@ -65,6 +65,36 @@ HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsig
         load_segment_base(segment, kScratch1);
         return {.base = offset_reg, .index = kScratch1, .window = true};
     }
+}
+
+// A flat operand with a 32-bit address. GS: and the 67h prefix make the processor wrap it at 4 GiB, but a
+// load takes two cycles more with a segment base, and stores half their throughput (Intel). Without prefixes
+// the registers and the displacement add up in 64 bits, from the window's base on: to the same address, or to
+// one in a guard (see WindowSpace). An operand that was found in a guard has the prefixes from then on.
+//
+// A register on top of the window's base is an index for the processor, which does not forward stores to
+// loads without delay then: where a value is likely to be read soon after it was written, LEA adds the two.
+HostMemory BlockTranslator::flat_operand() {
+    const MemoryOperand& m = insn_->memory;
+    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
+    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
+    if (base == kGuestEsp && index == kNone)
+        return {.base = kGuestEsp, .displacement = m.displacement}; // already biased
+    // Farther back is no step back but an address in the upper half of memory.
+    constexpr int32_t kFarthestBack = -(1 << 28);
+    const bool beside_high_byte = insn_->has_modrm && insn_->reg_gpr == 1 && insn_->reg >= 4; // no REX
+    if (wraps_ || m.displacement < kFarthestBack || beside_high_byte)
+        return {
+            .base = base, .index = index, .scale = m.scale, .window = true, .displacement = m.displacement};
+    if (base == kGuestEsp)
+        return {.base = base, .index = index, .scale = m.scale, .displacement = m.displacement};
+    if (base == kNone)
+        return {.base = kWindow, .index = index, .scale = m.scale, .displacement = m.displacement};
+    const bool read_again = m.access == (kAccessRead | kAccessWrite) || base == kRbp;
+    if (index == kNone && !read_again)
+        return {.base = kWindow, .index = base, .displacement = m.displacement};
+    e_->lea64(kScratch0, {.base = kWindow, .index = base});
+    return {.base = kScratch0, .index = index, .scale = m.scale, .displacement = m.displacement};
 }
 
 HostMemory BlockTranslator::memory_operand(bool bit_string) {
@@ -89,15 +119,10 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
         return slot();
     }
     const SegmentClass segment_class = key_.segment(m.segment);
-    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
-    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
-    if (m.address_bits == 32 && segment_class == SegmentClass::Flat) {
-        if (base == kGuestEsp && index == kNone)
-            return {.base = kGuestEsp, .displacement = m.displacement}; // already biased
-        return {
-            .base = base, .index = index, .scale = m.scale, .window = true, .displacement = m.displacement};
-    }
-    if (m.address_bits == 32 && segment_class == SegmentClass::Based && index == kNone) {
+    if (m.address_bits == 32 && segment_class == SegmentClass::Flat)
+        return flat_operand();
+    if (m.address_bits == 32 && segment_class == SegmentClass::Based && m.index == kNoRegister) {
+        const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
         load_segment_base(m.segment, kScratch1);
         if (base == kNone)
             return {.base = kScratch1, .window = true, .displacement = m.displacement};

@@ -32,6 +32,21 @@ void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, 
     leave_from_handler(uc, ExitReason32::Retry, eip);
 }
 
+// An operand without prefixes met a guard. With them the host wraps its address as the guest's processor
+// does; an access that runs over 4 GiB nevertheless is a call-out's.
+void EngineCore::address_wrapped(ucontext_t& uc, Block& block, uint32_t eip) {
+    const Sites::Place place = place_in(block, eip, Sites::Kind::Address);
+    const bool known = cache->mark_at(place) != 0;
+    if (known && !cache->marked_since(block)) {
+        retry_with_callout(uc, block, eip, Sites::Reason::Crossing);
+        return;
+    }
+    if (!known)
+        cache->mark(place, Sites::Reason::Wrap, now());
+    cache->remake(block);
+    leave_from_handler(uc, ExitReason32::Retry, eip);
+}
+
 // Only what lowers to a call-out for one operand: there it is one of them for an access.
 bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
     const uint32_t offset = block.offset + (eip - block.eip);
@@ -69,13 +84,13 @@ void EngineCore::note_wrong_arrival(Block& block, uint32_t eip) {
     cache->remake(block);
 }
 
-void EngineCore::review_arrivals() {
+void EngineCore::review_timed_forms() {
     constexpr Sites::Microseconds kBetween = 500'000;
     const Sites::Microseconds time = now();
-    if (time - arrivals_reviewed_ < kBetween)
+    if (time - forms_reviewed_ < kBetween)
         return;
-    arrivals_reviewed_ = time;
-    for (const uint16_t number : cache->sites.expired_arrivals(time))
+    forms_reviewed_ = time;
+    for (const uint16_t number : cache->sites.expired(time))
         code_changed |= cache->unmark(number, time);
 }
 

@@ -2,11 +2,17 @@
 
 #include "vmm/base/verify.h"
 #include "vmm/translator/callouts.h"
+#include "vmm/translator/emitter.h"
 
 #include <Zydis/Zydis.h>
+#include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
+#include <vector>
 
 namespace vmm {
 
@@ -18,6 +24,15 @@ struct Decoded {
     uint32_t host = 0;
 };
 
+// What is known of a general register. Guest registers are narrow wherever code can be entered or left.
+enum class Content : uint8_t {
+    Unknown,
+    Narrow, // 32 bits, zero-extended
+    Biased, // the window's base plus such
+};
+
+constexpr bool is_scratch(unsigned number) { return number >= host::kScratch0 && number <= host::kScratch3; }
+
 class BlockVerifier {
   public:
     BlockVerifier(CodeCache& cache, const Block& block, const Runtime& rt)
@@ -25,35 +40,83 @@ class BlockVerifier {
         ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     }
 
-    void run() {
-        for (uint32_t host = block_.entry; host < block_.host_end;) {
+    // Empty: it keeps to its window.
+    std::string run() {
+        find_labels();
+        forget_scratch();
+        for (uint32_t host = block_.entry; host < block_.host_end && breach_.empty();) {
             older_ = previous_;
             previous_ = current_;
             current_.host = host;
-            if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, memory_.writable(host),
-                                                     block_.host_end - host, &current_.z, current_.operands)))
+            if (!decode_at(host)) {
                 fail("does not decode");
+                break;
+            }
+            if (std::binary_search(labels_.begin(), labels_.end(), host))
+                pass_label();
             check_instruction();
             host += current_.z.length;
         }
+        current_.host = 0;
         if (pending_rebias_)
             fail("ESP written without its window base");
+        pass_label();
+        return breach_;
     }
 
   private:
-    [[noreturn]] void fail(const char* why) {
-        std::fprintf(stderr, "encore: translated block at EIP %08x breaks containment: %s\n", block_.eip,
-                     why);
+    bool decode_at(uint32_t host) {
+        return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, memory_.writable(host), block_.host_end - host,
+                                                   &current_.z, current_.operands));
+    }
+
+    // Where code of this block can be entered but from the instruction before.
+    void find_labels() {
+        labels_ = {block_.entry, block_.body};
+        for (uint32_t host = block_.entry; host < block_.host_end && decode_at(host);
+             host += current_.z.length) {
+            const ZydisDecodedOperand& to = current_.operands[0];
+            if (current_.z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE &&
+                to.type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+                labels_.push_back(host + current_.z.length + static_cast<uint32_t>(to.imm.value.s));
+            if (current_.z.meta.category == ZYDIS_CATEGORY_CALL)
+                labels_.push_back(host + current_.z.length);
+        }
+        std::sort(labels_.begin(), labels_.end());
+        current_ = {};
+    }
+
+    void forget_scratch() {
+        for (unsigned i = host::kScratch0; i <= host::kScratch3; ++i)
+            content_[i] = Content::Unknown;
+    }
+
+    void require_narrow_guest() {
+        for (unsigned i = 0; i < 8; ++i)
+            if (i != host::kRsp && content_[i] != Content::Narrow)
+                fail("guest register is not 32 bits wide where another block may begin");
+    }
+
+    void pass_label() {
+        require_narrow_guest();
+        forget_scratch();
+        previous_ = older_ = {}; // they need not have run
+    }
+
+    void fail(const char* why) {
+        if (!breach_.empty())
+            return;
+        breach_ = why;
         ZydisFormatter formatter;
         ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
         for (const Decoded* d : {&older_, &previous_, &current_}) {
+            if (d->host == 0)
+                continue;
             char text[128] = "?";
-            if (d->host != 0)
-                ZydisFormatterFormatInstruction(&formatter, &d->z, d->operands, d->z.operand_count_visible,
-                                                text, sizeof text, d->host, nullptr);
-            std::fprintf(stderr, "  %08x  %s\n", d->host, text);
+            ZydisFormatterFormatInstruction(&formatter, &d->z, d->operands, d->z.operand_count_visible, text,
+                                            sizeof text, d->host, nullptr);
+            breach_ += fmt::format("\n  {:08x}  {}", d->host, text);
         }
-        std::abort();
     }
 
     void check_instruction() {
@@ -82,18 +145,23 @@ class BlockVerifier {
         if (uses_stack_pointer(current_))
             drifts_ = false;
         check_branch();
+        for (unsigned i = 0; i < z.operand_count; ++i) { // addresses are made before anything is written
+            const ZydisDecodedOperand& operand = current_.operands[i];
+            if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type != ZYDIS_MEMOP_TYPE_AGEN)
+                check_memory(operand);
+        }
         for (unsigned i = 0; i < z.operand_count; ++i) {
             const ZydisDecodedOperand& operand = current_.operands[i];
             if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER &&
                 (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE))
                 check_register_write(operand);
-            else if (operand.type == ZYDIS_OPERAND_TYPE_MEMORY && operand.mem.type != ZYDIS_MEMOP_TYPE_AGEN)
-                check_memory(operand);
         }
     }
 
     void check_branch() {
         const ZydisDecodedInstruction& z = current_.z;
+        if (z.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE || z.meta.category == ZYDIS_CATEGORY_RET)
+            require_narrow_guest();
         if (z.meta.category == ZYDIS_CATEGORY_RET) {
             if (z.opcode != 0xC3)
                 fail("only plain RET");
@@ -116,9 +184,20 @@ class BlockVerifier {
     [[nodiscard]] bool is_rebias() const {
         const auto& o = current_.operands;
         return current_.z.mnemonic == ZYDIS_MNEMONIC_LEA && o[0].reg.value == ZYDIS_REGISTER_R12 &&
-               (o[1].mem.base == ZYDIS_REGISTER_R12 ||
-                (o[1].mem.base == ZYDIS_REGISTER_R9 && older_is_lea_r9d())) &&
-               o[1].mem.index == ZYDIS_REGISTER_R14 && o[1].mem.scale == 1 && o[1].mem.disp.value == 0;
+               adds_window(o[1].mem);
+    }
+
+    // The window's base plus a register of 32 bits, in whichever order.
+    [[nodiscard]] bool adds_window(const ZydisDecodedOperandMem& m) const {
+        if (m.disp.value != 0 || m.scale != 1)
+            return false;
+        return (m.base == ZYDIS_REGISTER_R14 && has(m.index, Content::Narrow)) ||
+               (m.index == ZYDIS_REGISTER_R14 && has(m.base, Content::Narrow));
+    }
+
+    [[nodiscard]] bool has(ZydisRegister reg, Content content) const {
+        return ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR64 &&
+               content_[static_cast<size_t>(ZydisRegisterGetId(reg))] == content;
     }
 
     // mov r12d, r12d
@@ -129,49 +208,82 @@ class BlockVerifier {
                o[1].reg.value == ZYDIS_REGISTER_R12D;
     }
 
-    // lea r9d, [r12 + x] two instructions back: ESP's new value, zero-extended.
-    [[nodiscard]] bool older_is_lea_r9d() const {
-        return older_.host != 0 && older_.z.mnemonic == ZYDIS_MNEMONIC_LEA &&
-               older_.operands[0].reg.value == ZYDIS_REGISTER_R9D;
-    }
-
     void check_register_write(const ZydisDecodedOperand& operand) {
         const ZydisRegister reg = operand.reg.value;
         const ZydisRegister whole = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
+        if (ZydisRegisterGetClass(whole) != ZYDIS_REGCLASS_GPR64)
+            return;
         switch (whole) {
         case ZYDIS_REGISTER_R13:
         case ZYDIS_REGISTER_R14:
         case ZYDIS_REGISTER_R15:
             fail("VMM register written");
+            return;
         case ZYDIS_REGISTER_RSP:
             if (current_.z.meta.category != ZYDIS_CATEGORY_CALL &&
                 current_.z.meta.category != ZYDIS_CATEGORY_RET)
                 fail("host stack pointer written");
             return;
         case ZYDIS_REGISTER_R12:
-            if (reg == ZYDIS_REGISTER_R12D)
+            if (reg == ZYDIS_REGISTER_R12D) {
                 pending_rebias_ = true;
-            else if (reg == ZYDIS_REGISTER_R12)
+                content_[host::kGuestEsp] = may_keep_destination() ? Content::Unknown : Content::Narrow;
+            } else if (reg == ZYDIS_REGISTER_R12) {
                 check_stack_pointer_lea();
+                content_[host::kGuestEsp] = Content::Biased;
+            }
             return; // 16-bit writes keep the window half
         default:
-            return;
+            break;
         }
+        Content& content = content_[static_cast<size_t>(ZydisRegisterGetId(whole))];
+        if (ZydisRegisterGetClass(reg) == ZYDIS_REGCLASS_GPR32) {
+            content = Content::Narrow; // zero-extended, or left as it was
+        } else if (reg == whole) {
+            content = content_written(content);
+            if (content == Content::Unknown && !is_scratch(static_cast<unsigned>(ZydisRegisterGetId(whole))))
+                fail("guest register written beyond its 32 bits");
+        } // what is narrower keeps the rest
+    }
+
+    [[nodiscard]] bool may_keep_destination() const {
+        switch (current_.z.mnemonic) {
+        case ZYDIS_MNEMONIC_CMPXCHG:
+        case ZYDIS_MNEMONIC_BSF:
+        case ZYDIS_MNEMONIC_BSR:
+            return true;
+        default:
+            return false;
+        }
+    }
+
+    // By an instruction that writes all 64 bits.
+    [[nodiscard]] Content content_written(Content before) const {
+        const ZydisDecodedOperand& from = current_.operands[1];
+        if (current_.z.meta.category == ZYDIS_CATEGORY_STRINGOP)
+            return before; // RSI and RDI step along, RCX counts down
+        if (current_.z.mnemonic == ZYDIS_MNEMONIC_LEA && adds_window(from.mem))
+            return Content::Biased;
+        if (current_.z.mnemonic == ZYDIS_MNEMONIC_MOV && from.type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            has(from.reg.value, Content::Narrow))
+            return Content::Narrow;
+        return Content::Unknown;
     }
 
     // r12 <- r12 + small, or <- 32-bit register + window.
     void check_stack_pointer_lea() {
-        if (current_.z.mnemonic != ZYDIS_MNEMONIC_LEA)
+        if (current_.z.mnemonic != ZYDIS_MNEMONIC_LEA) {
             fail("biased ESP written other than by LEA");
+            return;
+        }
         const auto& m = current_.operands[1].mem;
         const bool small = m.disp.value >= -kFarthestStackStep && m.disp.value <= kFarthestStackStep;
         if (m.base == ZYDIS_REGISTER_R12 && m.index == ZYDIS_REGISTER_NONE && small) {
             drifts_ = drifts_ || !uses_stack_pointer(previous_);
             return;
         }
-        if (m.index == ZYDIS_REGISTER_R14 && m.scale == 1 && m.disp.value == 0)
-            return;
-        fail("biased ESP out of reach of its window");
+        if (!adds_window(m))
+            fail("biased ESP out of reach of its window");
     }
 
     // Does it access memory near r12? What is out of the window then meets the guard and is brought back.
@@ -204,11 +316,11 @@ class BlockVerifier {
         }
         const int64_t displacement = m.disp.value;
         const bool plain = m.index == ZYDIS_REGISTER_NONE;
+        // Register times scale, displacement and bit offset reach into guards at most: see WindowSpace.
+        if ((m.base == ZYDIS_REGISTER_R14 || has(m.base, Content::Biased)) &&
+            (plain || has(m.index, Content::Narrow)))
+            return;
         switch (m.base) {
-        case ZYDIS_REGISTER_R12:
-            if (plain)
-                return;
-            break;
         case ZYDIS_REGISTER_R15:
             if (plain && displacement >= -kAnchor &&
                 displacement + operand.size / 8 <= static_cast<int64_t>(sizeof(Runtime)) - kAnchor &&
@@ -277,14 +389,8 @@ class BlockVerifier {
                at == ENCORE_RT(gs_base_pointer);
     }
 
-    // ESI and EDI must have been biased right before.
     void check_string(ZydisRegister base) {
-        const auto biases = [&](const Decoded& d) {
-            return d.host != 0 && d.z.mnemonic == ZYDIS_MNEMONIC_LEA && d.operands[0].reg.value == base &&
-                   d.operands[1].mem.base == base && d.operands[1].mem.index == ZYDIS_REGISTER_R14 &&
-                   d.operands[1].mem.disp.value == 0;
-        };
-        if (current_.z.address_width != 64 || (!biases(previous_) && !biases(older_)))
+        if (current_.z.address_width != 64 || !has(base, Content::Biased))
             fail("string operand not biased by the window");
     }
 
@@ -293,14 +399,33 @@ class BlockVerifier {
     const Runtime& rt_;
     ZydisDecoder decoder_;
     Decoded current_, previous_, older_;
+    std::vector<uint32_t> labels_;
+    std::array<Content, 16> content_ = [] {
+        std::array<Content, 16> at_entry;
+        at_entry.fill(Content::Unknown);
+        for (unsigned i = 0; i < 8; ++i)
+            at_entry[i] = i == host::kRsp ? Content::Unknown : Content::Narrow;
+        at_entry[host::kGuestEsp] = Content::Biased;
+        return at_entry;
+    }();
+    std::string breach_;
     bool pending_rebias_ = false;
     bool drifts_ = false; // r12 was moved without an access through it yet
 };
 
 } // namespace
 
+std::string containment_breach(CodeCache& cache, const Block& block, const Runtime& rt) {
+    return BlockVerifier(cache, block, rt).run();
+}
+
 void verify_block(CodeCache& cache, const Block& block, const Runtime& rt) {
-    BlockVerifier(cache, block, rt).run();
+    const std::string breach = containment_breach(cache, block, rt);
+    if (breach.empty())
+        return;
+    std::fprintf(stderr, "encore: translated block at EIP %08x breaks containment: %s\n", block.eip,
+                 breach.c_str());
+    std::abort();
 }
 
 } // namespace vmm

@@ -43,7 +43,7 @@ struct Windowed : Paged {
     }
     // Kernel mappings that overlap the reservation of `slots` windows whose lowest base is `base`.
     static uint64_t kernel_mappings(uint64_t base, unsigned slots) {
-        const uint64_t begin = base - (4ull << 30), end = base + slots * (8ull << 30);
+        const uint64_t begin = base - (4ull << 30), end = base + slots * (40ull << 30);
         std::ifstream maps("/proc/self/maps");
         uint64_t found = 0, first = 0, last = 0;
         for (std::string line; std::getline(maps, line);)
