@@ -70,7 +70,7 @@ HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsig
 // A flat operand with a 32-bit address. GS: and the 67h prefix make the processor wrap it at 4 GiB, but a
 // load takes two cycles more with a segment base, and stores half their throughput (Intel). Without prefixes
 // the registers and the displacement add up in 64 bits, from the window's base on: to the same address, or to
-// one in a guard (see WindowSpace). An operand that was found in a guard has the prefixes from then on.
+// one in a guard (see WindowSpace). An operand that was found in a guard gets the prefixes (see Sites).
 //
 // A register on top of the window's base is an index for the processor, which does not forward stores to
 // loads without delay then: where a value is likely to be read soon after it was written, LEA adds the two.
