@@ -235,6 +235,7 @@ void GuestProcess::take_status(const json& answer) {
     if (shown && !status_.shown)
         time_to_live_ = Clock::now() - started_;
     status_.shown = shown;
+    status_.halted = answer.contains("state") && answer["state"] == "halted";
     status_.reverts = number("reverts");
     status_.overlay_bytes = number("overlay_bytes");
     status_.chords = number("chords");

@@ -20,7 +20,8 @@ namespace kiosk {
 using Clock = std::chrono::steady_clock;
 
 struct GuestStatus {
-    bool shown = false; // its picture has been on the screen
+    bool shown = false;  // its picture has been on the screen
+    bool halted = false; // for good: nothing will happen in it any more
     uint64_t reverts = 0, overlay_bytes = 0;
     uint64_t chords = 0; // Ctrl+Alt+letter pressed in a window of the guest's own
     char chord = 0;

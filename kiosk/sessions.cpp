@@ -78,6 +78,15 @@ void Sessions::lose(GuestProcess::State state) {
     on_loss(loss);
 }
 
+// Its process is well, so the machine can still be reverted and compared.
+void Sessions::give_up_halted() {
+    Loss loss;
+    loss.appliance = running_->appliance;
+    loss.said = "the guest halted with interrupts disabled";
+    end("halted");
+    on_loss(loss);
+}
+
 void Sessions::tick(bool covered) {
     watch_running(covered);
     watch_leaving();
@@ -89,6 +98,10 @@ void Sessions::watch_running(bool covered) {
     const auto state = running_->process->poll();
     if (state == GuestProcess::State::Ended || state == GuestProcess::State::Hung) {
         lose(state);
+        return;
+    }
+    if (running_->process->status().halted) {
+        give_up_halted();
         return;
     }
     if (state == GuestProcess::State::Live && !running_->was_live) {

@@ -55,6 +55,7 @@ class Sessions {
         bool was_live = false, noted_receipt = false, is_check = false;
     };
     void lose(GuestProcess::State state);
+    void give_up_halted();
     void watch_running(bool covered);
     void watch_leaving();
     void ask_receipt(Session& left);

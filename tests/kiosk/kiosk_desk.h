@@ -142,13 +142,13 @@ class Kiosk {
 
     // What a visitor sees and does.
     [[nodiscard]] bool sees(unsigned long colour) { return place_of(colour).width > 40; }
-    Place place_of(unsigned long colour, int from_y = 0) {
+    Place place_of(unsigned long colour, int from_y = 0, int to_y = kHeight) {
         XImage* image =
             ::XGetImage(x_.display, DefaultRootWindow(x_.display), 0, 0, kWidth, kHeight, AllPlanes, ZPixmap);
         if (image == nullptr)
             return {};
         int left = kWidth, top = kHeight, right = -1, bottom = -1;
-        for (int y = from_y; y < kHeight; ++y)
+        for (int y = from_y; y < to_y; ++y)
             for (int x = 0; x < kWidth; ++x)
                 if ((XGetPixel(image, x, y) & 0xFFFFFF) == colour) {
                     left = std::min(left, x), right = std::max(right, x);
@@ -160,6 +160,16 @@ class Kiosk {
     bool click(unsigned long colour, int from_y = 0) {
         const Place at = place_of(colour, from_y);
         return at.width > 0 && click(at.x + at.width / 2, at.y + at.height / 2);
+    }
+    // The ribbon's last button; the bar below it has its colour, too, once there is time used.
+    Place finish() {
+        Place found;
+        REQUIRE(eventually([&] { return (found = place_of(kAccent, 0, kRibbon - 4)).width >= 48; }));
+        return found;
+    }
+    bool click_finish() {
+        const Place at = finish();
+        return click(at.x + at.width / 2, at.y + at.height / 2);
     }
     bool click(int x, int y) { return x_.tool(fmt::format("mousemove {} {} click 1", x, y)); }
     bool key(const std::string& keys) { return x_.tool("key " + keys); }
@@ -174,11 +184,12 @@ class Kiosk {
     }
     // A session is live: not only its stored picture is there.
     bool live(size_t times) {
-        return eventually([&] { return desk_.noted("kiosk-live", times) && shows_guest(); }, 20);
+        return eventually(
+            [&] { return desk_.noted("kiosk-live", times) && shows_guest() && shows_ribbon(); });
     }
     bool starts(unsigned long tile) {
         const size_t before = desk_.events("kiosk-live").size();
-        return eventually([&] { return sees(tile); }, 20) && click(tile) && live(before + 1);
+        return eventually([&] { return sees(tile); }) && click(tile) && live(before + 1);
     }
 
     // The processes of guests that run now.

@@ -123,7 +123,7 @@ TEST_CASE("kiosk: a screen reader finds a role and a name for all that can be do
     REQUIRE(atspi_init() <= 1);
     const auto says = [&](const std::vector<std::string>& names) {
         const bool all =
-            eventually([&] { return names_there() == std::multiset(names.begin(), names.end()); }, 10);
+            eventually([&] { return names_there() == std::multiset(names.begin(), names.end()); });
         std::string there;
         for (const Spoken& control : controls()) {
             INFO(control.role << " '" << control.name << "' " << control.description);
@@ -154,7 +154,7 @@ TEST_CASE("kiosk: a screen reader finds a role and a name for all that can be do
     CHECK(kiosk.key("Escape ctrl+alt+shift+x"));
     says({"1", "2", "3", "4", "5", "6", "7", "8", "9", "0", "Delete", "Enter", "Cancel"});
     CHECK(kiosk.key("1 1 1 1 Return"));
-    CHECK(eventually([&] { return alert() == "Staff only: Wrong PIN."; }, 10));
+    CHECK(eventually([&] { return alert() == "Staff only: Wrong PIN."; }));
     CHECK(kiosk.key("2 4 6 8 Return"));
     says({"Close the kiosk", "More time", "Back"});
     CHECK(kiosk.key("Escape"));

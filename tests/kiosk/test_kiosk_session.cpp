@@ -41,15 +41,15 @@ TEST_CASE("kiosk session: it shows the tiles, comes back when killed, and ends w
     const auto guests = children(first);
     REQUIRE(guests.size() == 1);
     REQUIRE(::kill(first, SIGKILL) == 0);
-    REQUIRE(eventually([&] { return running() != 0 && running() != first && kiosk.shows_tiles(); }, 20));
-    CHECK(eventually([&] { return ::kill(guests[0], 0) != 0; }, 10));
+    REQUIRE(eventually([&] { return running() != 0 && running() != first && kiosk.shows_tiles(); }));
+    CHECK(eventually([&] { return ::kill(guests[0], 0) != 0; }));
     const pid_t second = running();
     REQUIRE(kiosk.starts(kBeta));
     const auto last = children(second);
     REQUIRE(last.size() == 1);
     // As a log-out or the end of the unit does it.
     CHECK(kiosk.end(SIGTERM) == 0);
-    CHECK(eventually([&] { return ::kill(second, 0) != 0 && ::kill(last[0], 0) != 0; }, 5));
+    CHECK(eventually([&] { return ::kill(second, 0) != 0 && ::kill(last[0], 0) != 0; }));
     CHECK(desk.events("kiosk-end").size() == 1);
     CHECK(desk.leftovers() == 0);
     for (const auto& entry : fs::directory_iterator(desk.path + "/run"))

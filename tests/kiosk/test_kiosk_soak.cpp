@@ -73,14 +73,14 @@ TEST_CASE("kiosk soak: sessions come and go, and nothing grows", "[soak]") {
         REQUIRE(kiosk.key("w a"));
         switch (random() % 4) {
         case 0: // the visitor finishes
-            REQUIRE(kiosk.click(kAccent));
+            REQUIRE(kiosk.click_finish());
             break;
         case 1: // ... by keys, after a jump
             REQUIRE(kiosk.key("Super_L"));
-            REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 5));
+            REQUIRE(eventually([&] { return kiosk.shows_sheet(); }));
             REQUIRE(kiosk.key("2"));
-            REQUIRE(eventually([&] { return kiosk.shows_guest(); }, 10));
-            REQUIRE(kiosk.click(kAccent));
+            REQUIRE(eventually([&] { return kiosk.shows_guest(); }));
+            REQUIRE(kiosk.click_finish());
             break;
         case 2: // turned off from inside
             REQUIRE(kiosk.key("q"));
@@ -88,14 +88,14 @@ TEST_CASE("kiosk soak: sessions come and go, and nothing grows", "[soak]") {
         case 3: // killed
             for (const pid_t guest : kiosk.guests())
                 ::kill(guest, SIGKILL);
-            REQUIRE(eventually([&] { return kiosk.shows_sheet(); }, 10));
+            REQUIRE(eventually([&] { return kiosk.shows_sheet(); }));
             REQUIRE(kiosk.key("Escape"));
             break;
         }
-        REQUIRE(eventually([&] { return kiosk.shows_tiles(); }, 10));
-        REQUIRE(eventually([&] { return kiosk.guests().empty(); }, 20));
+        REQUIRE(eventually([&] { return kiosk.shows_tiles(); }));
+        REQUIRE(eventually([&] { return kiosk.guests().empty(); }));
         // Its receipt is there, of the machine itself or, where that is gone, of the one that starts next.
-        REQUIRE(eventually([&] { return desk.noted("kiosk-receipt", i + 1); }, 20));
+        REQUIRE(eventually([&] { return desk.noted("kiosk-receipt", i + 1); }));
         const json receipt = desk.events("kiosk-receipt").back();
         INFO(appliance_format::json_text(receipt));
         REQUIRE(receipt.value("pristine", "") == roots[receipt.value("scene", "")]);

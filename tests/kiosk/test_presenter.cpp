@@ -48,7 +48,7 @@ TEST_CASE("present: the demo fills the display that shows the point it is opened
     add_display(x, "notes", {0, 0, 1280, 800}, true);
     add_display(x, "projector", {1280, 0, 1024, 768}, false);
     const pid_t child = desk.start({"--full-screen", "--at", "1792,384"}, x.name);
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 120, 1024, 520) > 0.99; }, 20));
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 120, 1024, 520) > 0.99; }));
     CHECK(x.share(kGuest, 0, 0, 1280, 800) == 0);
     CHECK(Desk::finish(child, SIGTERM) == 130);
 }
@@ -67,30 +67,28 @@ TEST_CASE("present: the guest is on the projector, beside the notes while it is 
     const pid_t child = present(desk, x);
     const auto notes_there = [&] { return x.share(kPage, 0, 0, 1280, 800) > 0.2; };
     // 1024 by 569 of it, in the middle.
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 110, 1024, 548) > 0.97; }, 30));
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 110, 1024, 548) > 0.97; }));
     CHECK(x.share(0, 1280, 0, 1024, 90) == 1.0);
-    CHECK(eventually(notes_there, 10));
+    CHECK(eventually(notes_there));
     CHECK(x.share(kGuest, 0, 0, 380, 96) == 0);
     x.unplug("DUMMY1");
     // 720 by 400 at most, on the display that is left.
-    CHECK(eventually(
-        [&] {
-            XWindowAttributes at{};
-            int left = 0, top = 0;
-            Window guest = window_of(x, "^encore$"), unused = 0;
-            return guest != 0 && ::XGetWindowAttributes(x.display, guest, &at) != 0 &&
-                   ::XTranslateCoordinates(x.display, guest, DefaultRootWindow(x.display), 0, 0, &left, &top,
-                                           &unused) != 0 &&
-                   left >= 0 && left + at.width <= 1280 && at.width <= 720 && at.height <= 400;
-        },
-        10));
-    CHECK(eventually(notes_there, 10));
+    CHECK(eventually([&] {
+        XWindowAttributes at{};
+        int left = 0, top = 0;
+        Window guest = window_of(x, "^encore$"), unused = 0;
+        return guest != 0 && ::XGetWindowAttributes(x.display, guest, &at) != 0 &&
+               ::XTranslateCoordinates(x.display, guest, DefaultRootWindow(x.display), 0, 0, &left, &top,
+                                       &unused) != 0 &&
+               left >= 0 && left + at.width <= 1280 && at.width <= 720 && at.height <= 400;
+    }));
+    CHECK(eventually(notes_there));
     x.plug("DUMMY1", {1280, 0, 800, 600}); // another projector
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 85, 800, 425) > 0.97; }, 10));
-    CHECK(eventually([&] { return x.share(0, 1280, 0, 800, 70) == 1.0; }, 5));
-    CHECK(eventually(notes_there, 10));
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 85, 800, 425) > 0.97; }));
+    CHECK(eventually([&] { return x.share(0, 1280, 0, 800, 70) == 1.0; }));
+    CHECK(eventually(notes_there));
     x.plug("DUMMY1", {1280, 0, 1280, 720}); // and another mode of it
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 1280, 700) > 0.97; }, 10));
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 1280, 700) > 0.97; }));
     CHECK(Desk::finish(child, SIGTERM) == 0);
     CHECK(desk.read("present.txt").starts_with("pristine "));
 }
@@ -100,8 +98,7 @@ TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at t
     desk.rules("");
     XServer x(desk.path, XServer::Manager::Openbox);
     const pid_t child = present(desk, x);
-    REQUIRE(
-        eventually([&] { return window_of(x, "^encore-kiosk$") != 0 && window_of(x, "^encore$") != 0; }, 30));
+    REQUIRE(eventually([&] { return window_of(x, "^encore-kiosk$") != 0 && window_of(x, "^encore$") != 0; }));
     const auto guest_share = [&](unsigned long colour) { // of the guest's window
         Window at = window_of(x, "^encore$"), unused = 0;
         XWindowAttributes attributes{};
@@ -114,21 +111,21 @@ TEST_CASE("present: scenes by keys, black screen, start over, and a receipt at t
         ::XSync(x.display, False);
         return x.share(colour, left, top, attributes.width, attributes.height);
     };
-    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 20));
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }));
     x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore-kiosk$")));
     CHECK(x.tool("key b"));
-    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }, 10));
+    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }));
     x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore-kiosk$")));
     CHECK(x.tool("key b"));
-    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 10));
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }));
     // The next scene, with a chord where the guest has the keys.
     x.tool(fmt::format("windowactivate --sync {}", window_of(x, "^encore$")));
     CHECK(x.tool("key ctrl+alt+n"));
-    CHECK(eventually([&] { return desk.last("jump", "scene") == "second"; }, 10));
+    CHECK(eventually([&] { return desk.last("jump", "scene") == "second"; }));
     CHECK(x.tool("key ctrl+alt+b"));
-    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }, 10));
+    CHECK(eventually([&] { return guest_share(0x000000) == 1.0; }));
     CHECK(x.tool("key ctrl+alt+r")); // starting over lights the screen again
-    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }, 10));
+    CHECK(eventually([&] { return guest_share(kGuest) > 0.9; }));
     CHECK(Desk::finish(child, SIGTERM) == 0);
     CHECK(desk.read("present.txt").starts_with("pristine "));
     CHECK(desk.leftovers() == 0);
