@@ -17,6 +17,7 @@ constexpr uint8_t kLeft = 1, kRight = 2, kMiddle = 4;
 // A finger that is up again this soon, and has hardly moved, has tapped.
 constexpr auto kTapWithin = 300ms;
 constexpr float kTapSlop = 12;
+constexpr auto kLookAway = 50ms; // between two looks no more than this counts
 constexpr auto kFingerLost = 3s; // its end was told to another window: the next finger counts
 
 uint8_t button_bit(uint8_t sdl_button) {
@@ -68,7 +69,15 @@ void GuestInput::take(const SDL_Event& event) {
     }
 }
 
+// What a person's fingers do is timed by how long this looked on. On a busy computer the whole of a tap may
+// have happened while it did not.
+void GuestInput::look() {
+    const auto now = Clock::now();
+    attention_ += std::min<Clock::duration>(now - std::exchange(looked_at_, now), kLookAway);
+}
+
 void GuestInput::tick() {
+    look();
     const auto now = Clock::now();
     if (now - motion_sent_ >= kMotionInterval)
         send_motion();
@@ -201,7 +210,8 @@ void GuestInput::take_finger(const SDL_TouchFingerEvent& event) {
     if (SDL_GetTouchDeviceType(event.touchId) != SDL_TOUCH_DEVICE_DIRECT)
         return; // a touchpad moves the mouse already
     const bool begins = event.type == SDL_FINGERDOWN, ends = event.type == SDL_FINGERUP;
-    const auto now = Clock::now();
+    look();
+    const auto now = attention_;
     if (begins && finger_ && now - finger_seen_ > kFingerLost) {
         finger_.reset();
         press(kLeft, false);

@@ -41,6 +41,7 @@ class GuestInput {
     void take_key(const SDL_KeyboardEvent& event);
     void send_key(SDL_Scancode scan_code, uint16_t modifiers, bool pressed);
     void take_button(const SDL_MouseButtonEvent& event);
+    void look();
     void take_finger(const SDL_TouchFingerEvent& event);
     void slide(const SDL_TouchFingerEvent& event);
     void press(uint8_t bit, bool pressed);
@@ -65,7 +66,9 @@ class GuestInput {
 
     // The finger that counts: others beside it do nothing.
     std::optional<SDL_FingerID> finger_;
-    Clock::time_point finger_down_{}, finger_seen_{}, tapped_{};
+    Clock::time_point looked_at_ = Clock::now();
+    Clock::duration finger_down_{}, finger_seen_{}, tapped_{-std::chrono::hours(1)}; // of attention_
+    Clock::duration attention_{};
     float slid_ = 0, rest_x_ = 0, rest_y_ = 0; // points; parts of the guest's pixels not sent yet
 };
 

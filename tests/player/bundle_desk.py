@@ -42,7 +42,7 @@ class Desk:
     def __exit__(self, *_):
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def run(self, *arguments, timeout=120):
+    def run(self, *arguments, timeout=430):
         """Runs `encore ARGUMENTS` in `work` to its end; returns (exit status or minus the signal, all it said)."""
         command = [str(word) for word in (self.encore, *arguments)]
         try:

@@ -155,7 +155,7 @@ struct Guest {
         });
         return found;
     }
-    bool wait(const std::function<bool()>& holds, unsigned milliseconds = 10'000) {
+    bool wait(const std::function<bool()>& holds, unsigned milliseconds = 60'000) {
         const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
         while (!holds()) {
             if (std::chrono::steady_clock::now() > end)

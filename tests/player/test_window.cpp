@@ -29,46 +29,41 @@ TEST_CASE("window: shows the guest, scales it, passes keys, and its end leaves n
     bool shown = eventually([&] { return desk.says("pristine") && x.find_window(at, title); });
     CHECK(shown);
     if (shown) {
-        CHECK(
-            eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }, 10));
-        CHECK(
-            eventually([&] { return x.find_window(at, title) && at.width == 720 && at.height == 400; }, 10));
-        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, at.width, at.height) > 0.95; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 720 && at.height == 400; }));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, at.width, at.height) > 0.95; }));
         const std::string window = x.window;
         x.tool("windowfocus --sync " + window);
         CHECK(x.tool("key F10"));
-        CHECK(eventually([&] { return desk.says("key 44"); }, 10));
+        CHECK(eventually([&] { return desk.says("key 44"); }));
         CHECK(x.tool("key Left"));
-        CHECK(eventually([&] { return desk.says("key 4b"); }, 10));
+        CHECK(eventually([&] { return desk.says("key 4b"); }));
         // Twice as large fills the window; another shape keeps the picture's and is black beside it.
         CHECK(x.tool("windowsize --sync " + window + " 1440 800"));
-        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1440; }, 10));
-        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, 1440, 800) > 0.95; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1440; }));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, 1440, 800) > 0.95; }));
         CHECK(x.tool("windowsize --sync " + window + " 1120 400"));
-        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1120; }, 10));
-        CHECK(eventually([&] { return x.share(0, at.x, at.y, 200, 400) == 1.0; }, 10));
-        CHECK(eventually([&] { return x.share(kBlue, at.x + 200, at.y, 720, 400) > 0.95; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 1120; }));
+        CHECK(eventually([&] { return x.share(0, at.x, at.y, 200, 400) == 1.0; }));
+        CHECK(eventually([&] { return x.share(kBlue, at.x + 200, at.y, 720, 400) > 0.95; }));
         CHECK(x.share(0, at.x + 920, at.y, 200, 400) == 1.0);
         // The whole screen and back.
         CHECK(x.tool("key ctrl+alt+f"));
-        CHECK(eventually(
-            [&] {
-                return x.find_window(at, title) && at.width == kScreenWidth && at.height == kScreenHeight;
-            },
-            10));
-        CHECK(eventually([&] { return x.share(kBlue, 0, 45, kScreenWidth, 1110) > 0.9; }, 10));
+        CHECK(eventually([&] {
+            return x.find_window(at, title) && at.width == kScreenWidth && at.height == kScreenHeight;
+        }));
+        CHECK(eventually([&] { return x.share(kBlue, 0, 45, kScreenWidth, 1110) > 0.9; }));
         CHECK_FALSE(desk.says("key 21")); // the chord's F was not the guest's
         CHECK(x.tool("key ctrl+alt+f"));
-        CHECK(eventually([&] { return x.find_window(at, title) && at.width < kScreenWidth; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width < kScreenWidth; }));
         // A click gives the mouse to a guest that takes movement only; the chord takes it back.
         CHECK(x.tool(fmt::format("mousemove {} {} click 1", at.x + 300, at.y + 200)));
         CHECK(eventually(
-            [&] { return x.find_window(at, title) && title.find("Ctrl+Alt+G") != std::string::npos; }, 10));
+            [&] { return x.find_window(at, title) && title.find("Ctrl+Alt+G") != std::string::npos; }));
         CHECK(x.tool("key ctrl+alt+g"));
-        CHECK(
-            eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && title == "Session guest — Acme Ltd"; }));
         CHECK(x.tool("key w"));
-        CHECK(eventually([&] { return desk.says("written"); }, 10));
+        CHECK(eventually([&] { return desk.says("written"); }));
         CHECK(x.tool("key ctrl+alt+q"));
         CHECK(desk.finish(child) == 0);
     } else {
@@ -100,16 +95,16 @@ TEST_CASE("window: the watermark lies over the guest, and warnings do when no ti
     });
     CHECK(shown);
     if (shown) {
-        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y + 350, 300, 50) == 1.0; }, 10));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y + 350, 300, 50) == 1.0; }));
         const double marked = x.share(kBlue, at.x + 560, at.y + 370, 150, 25);
         CHECK(marked < 0.9);
         CHECK(marked > 0.3);
         CHECK(x.tool("windowfocus --sync " + x.window));
         CHECK(x.tool("key ctrl+alt+f"));
-        CHECK(eventually([&] { return x.find_window(at, title) && at.width == kScreenWidth; }, 10));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == kScreenWidth; }));
         const auto banner = [&] { return x.share(kBlue, kScreenWidth / 2 - 200, 80, 400, 40); };
-        CHECK(eventually([&] { return banner() == 1.0; }, 5));
-        CHECK(eventually([&] { return banner() < 0.3; }, 12)); // half the idle time before its end
+        CHECK(eventually([&] { return banner() == 1.0; }));
+        CHECK(eventually([&] { return banner() < 0.3; })); // half the idle time before its end
     }
     CHECK(desk.finish(child, shown ? 0 : SIGKILL) == (shown ? 0 : -SIGKILL)); // nobody was there
     CHECK(desk.says("nobody is there", "out.txt"));
@@ -160,7 +155,7 @@ TEST_CASE("window: a scene's stored picture is there before its machine, and no 
             display->show_preview();
         else
             display = TRY(player::Display::open(session, {}));
-        CHECK(eventually([&] { return covered(kMagenta); }, 10));
+        CHECK(eventually([&] { return covered(kMagenta); }));
         CHECK((at.width == 1024 && at.height == 768)); // from the start
         return {};
     };
@@ -173,14 +168,12 @@ TEST_CASE("window: a scene's stored picture is there before its machine, and no 
     session.start();
     const auto guest_takes_over = [&] {
         bool black = false;
-        CHECK(eventually(
-            [&] {
-                CHECK(display->frame());
-                // Within the window, whichever of the two sizes it has at the moment.
-                black = black || x.share(0, at.x + 100, at.y + 100, 300, 200) > 0.2;
-                return covered(kBlue);
-            },
-            10));
+        CHECK(eventually([&] {
+            CHECK(display->frame());
+            // Within the window, whichever of the two sizes it has at the moment.
+            black = black || x.share(0, at.x + 100, at.y + 100, 300, 200) > 0.2;
+            return covered(kBlue);
+        }));
         CHECK_FALSE(black);
     };
     guest_takes_over();

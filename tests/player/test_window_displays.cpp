@@ -31,18 +31,18 @@ TEST_CASE("window: over the whole display without a window manager, and so it st
     Desk desk;
     XorgServer x(desk.path, XServer::Manager::Absent, 1280, 1024);
     const pid_t child = desk.start({"--serial", "serial.txt", "--full-screen"}, x.name);
-    CHECK(eventually([&] { return desk.says("pristine") && fills(x, {0, 0, 1280, 1024}); }, 20));
+    CHECK(eventually([&] { return desk.says("pristine") && fills(x, {0, 0, 1280, 1024}); }));
     x.plug("DUMMY0", {0, 0, 1024, 768}, true);
-    CHECK(eventually([&] { return fills(x, {0, 0, 1024, 768}); }, 10));
+    CHECK(eventually([&] { return fills(x, {0, 0, 1024, 768}); }));
     x.plug("DUMMY0", {0, 0, 1600, 900}, true);
-    CHECK(eventually([&] { return fills(x, {0, 0, 1600, 900}); }, 10));
+    CHECK(eventually([&] { return fills(x, {0, 0, 1600, 900}); }));
     // A second display beside it: the window stays on its own.
     x.plug("DUMMY1", {1600, 0, 800, 600});
-    CHECK(eventually([&] { return fills(x, {0, 0, 1600, 900}); }, 10));
+    CHECK(eventually([&] { return fills(x, {0, 0, 1600, 900}); }));
     // Its own goes: it moves to what is left.
     x.unplug("DUMMY0");
     x.plug("DUMMY1", {0, 0, 800, 600}, true);
-    CHECK(eventually([&] { return fills(x, {0, 0, 800, 600}); }, 10));
+    CHECK(eventually([&] { return fills(x, {0, 0, 800, 600}); }));
     CHECK(x.tool("key ctrl+alt+q"));
     CHECK(Desk::finish(child) == 0);
 }
@@ -56,17 +56,15 @@ TEST_CASE("window: it stays on the display as the guest's picture and the displa
     Place at;
     std::string title;
     const auto stands = [&](const Place& wanted) {
-        return eventually(
-            [&] {
-                return x.find_window(at, title) && at.x == wanted.x && at.y == wanted.y &&
-                       at.width == wanted.width && at.height == wanted.height;
-            },
-            10);
+        return eventually([&] {
+            return x.find_window(at, title) && at.x == wanted.x && at.y == wanted.y &&
+                   at.width == wanted.width && at.height == wanted.height;
+        });
     };
     CHECK(stands({280, 200, 720, 400})); // the middle
     x.plug("DUMMY0", {0, 0, 640, 480}, true);
     CHECK(stands({0, 62, 640, 355})); // as large as the display allows
-    CHECK(eventually([&] { return x.share(kBlue, 0, 62, 640, 355) > 0.95; }, 10));
+    CHECK(eventually([&] { return x.share(kBlue, 0, 62, 640, 355) > 0.95; }));
     CHECK(Desk::finish(child, SIGTERM) == 130);
 }
 
@@ -87,8 +85,8 @@ TEST_CASE("window: a window manager that has just started, or answers nobody, ke
     }));
     Place at;
     std::string title;
-    CHECK(eventually([&] { return x.find_window(at, title) && desk.says("pristine"); }, 15));
-    CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, at.width, at.height) > 0.95; }, 10));
+    CHECK(eventually([&] { return x.find_window(at, title) && desk.says("pristine"); }));
+    CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, at.width, at.height) > 0.95; }));
     CHECK(x.tool("mousemove 1000 600 key F10"));
     CHECK(Desk::finish(child, SIGTERM) == 130);
 }
