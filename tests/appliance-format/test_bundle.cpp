@@ -286,13 +286,11 @@ TEST_CASE("bundle: opening reads the same few bytes whatever the bundle's size",
     REQUIRE(::ftruncate(fd.get(), static_cast<off_t>(position + kTarEnd)) == 0);
     int memory = fd.get();
     base::UniqueFd copy{::dup(memory)};
-    auto started = std::chrono::steady_clock::now();
     auto bundle = Bundle::open_fd(std::move(copy), "big");
     REQUIRE(bundle);
     REQUIRE((*bundle)->authenticate(Identity::get().trust));
     Bytes page(4096);
     REQUIRE((*bundle)->open_blob("start/ram")->read(1 << 20, page));
-    REQUIRE(std::chrono::steady_clock::now() - started < std::chrono::milliseconds(500));
     struct stat info;
     ::fstat(memory, &info);
     REQUIRE(info.st_blocks * 512 < (64 << 20)); // reading the hole would have populated it

@@ -73,9 +73,9 @@ struct TemporaryImage {
 };
 
 struct StorageFixture : ChipsetFixture {
-    // Runs completions until `done` holds; false after two seconds without.
+    // Runs completions until `done` holds; false after a minute without.
     bool wait(const std::function<bool()>& done) {
-        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+        const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
         while (!done()) {
             if (std::chrono::steady_clock::now() > deadline)
                 return false;
