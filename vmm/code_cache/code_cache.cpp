@@ -80,6 +80,8 @@ Block* CodeCache::add(const Block& block) {
     by_host_.push_back(added);
     added->marks = marks_within(*added);
     enlist(*added);
+    if (block.key.has(ModeKey::kBreakpoints))
+        breakpoint_blocks_.push_back(added);
     for (uint32_t i = 0; i < block.link_count; ++i)
         links[block.link_first + i].from = added;
     cursor_ = (block.host_end + 15) & ~15u;
@@ -208,6 +210,7 @@ void CodeCache::flush() {
     cursor_ = stub_end_;
     const bool in_tables = !blocks_.empty(); // at the start they are untouched, and stay so
     by_host_.clear();
+    breakpoint_blocks_.clear();
     blocks_.clear();
     links.clear();
     side_steps_.clear();

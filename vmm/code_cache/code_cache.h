@@ -123,6 +123,15 @@ class CodeCache {
     void link_through_table(Link& link);
     // It shall be made anew in another way, and is dormant until it is to be as it was.
     void remake(Block& block);
+    // Those under ModeKey::kBreakpoints of which `doomed` is true. They never lie dormant, for what they were
+    // made around changes.
+    template <class F> void invalidate_breakpoint_blocks(F&& doomed) {
+        std::erase_if(breakpoint_blocks_, [&](Block* block) {
+            if (block->valid && doomed(*block))
+                invalidate(*block);
+            return !block->valid;
+        });
+    }
     // All blocks of the page. It holds what they were made from still; they are dormant.
     void invalidate_page(uint32_t backing);
     // The same for blocks made from any byte of [offset, offset+length) of the page; true if any died.
@@ -206,6 +215,7 @@ class CodeCache {
     std::deque<SideStep> side_steps_; // grows without copying: there are millions
     std::deque<Block> blocks_;
     std::vector<Block*> by_host_; // in address order
+    std::vector<Block*> breakpoint_blocks_;
     base::ZeroedVector<Block*> buckets_;
     base::ZeroedVector<std::unique_ptr<CodePage>> pages_;
 };

@@ -25,7 +25,7 @@ void CodeCache::thin_out_dormant() {
 }
 
 void CodeCache::keep_dormant(Block& block) {
-    if (!block.valid || block.backing >= readable_pages_ ||
+    if (!block.valid || block.key.has(ModeKey::kBreakpoints) || block.backing >= readable_pages_ ||
         (block.second_backing != kNoPage && block.second_backing >= readable_pages_))
         return;
     auto& list = page_or_new(block.backing).dormant;

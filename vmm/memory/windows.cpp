@@ -51,6 +51,7 @@ struct Windows::Impl {
     WindowFault resolve(uint32_t linear, AccessKind access);
     void note_executed(uint32_t linear);
     void invlpg(uint32_t linear);
+    void set_guards(const Guards& guards);
 
     WindowRoot* find(uint64_t key);
     unsigned take_slot(WindowRoot& root, View view);
@@ -69,6 +70,12 @@ struct Windows::Impl {
     // How far A and D may be taken for granted: the page whose access the walk has just granted may
     // have its entries in ROM, where the bits cannot be set.
     enum class Assume : uint8_t { Nothing, Accessed, Dirty };
+    [[nodiscard]] bool guarded(uint32_t page, AccessKind access) const {
+        for (unsigned i = 0; i < guards_.count; ++i)
+            if (guards_.pages[i].page == page && (guards_.pages[i].reads || access == AccessKind::Write))
+                return true;
+        return false;
+    }
     [[nodiscard]] Target target(const WindowRoot& root, View view, const PagingCopy::Entries& entries,
                                 uint32_t page, Assume assume) const;
     bool fill(WindowRoot& root, View view, uint32_t page, AccessKind access);
@@ -88,6 +95,7 @@ struct Windows::Impl {
     unsigned current_slot_ = kNoSlot;
     uint64_t flush_epoch_ = 1, tick_ = 0;
     CodeDropped code_dropped_;
+    Guards guards_;
     Statistics statistics_;
 };
 
@@ -258,10 +266,10 @@ Windows::Impl::Target Windows::Impl::target(const WindowRoot& root, View view,
     const PageEntry where = memory_.entry(frame);
     if (where.kind != PageKind::Ram && where.kind != PageKind::Rom)
         return {};
-    if (memory_.is_absent(where.backing))
+    if (memory_.is_absent(where.backing) || guarded(page, AccessKind::Read))
         return {};
     writable = writable && where.kind == PageKind::Ram && !memory_.is_code(where.backing) &&
-               !memory_.is_watched(where.backing);
+               !memory_.is_watched(where.backing) && !guarded(page, AccessKind::Write);
     return {true, writable ? Protection::ReadWrite : Protection::ReadOnly, where.backing};
 }
 
@@ -341,6 +349,10 @@ WindowFault Windows::Impl::resolve(uint32_t linear, AccessKind access) {
     root.drop_unless(page, where.backing); // a stale translation has no further use
     const bool write = access == AccessKind::Write;
     const bool ram = where.kind == PageKind::Ram;
+    if (guarded(page, access)) {
+        result.outcome = WindowFault::Outcome::Guarded;
+        return result;
+    }
     if (memory_.failed() || (ram && !memory_.make_present(where.backing))) {
         result.outcome = WindowFault::Outcome::HostFailure;
         return result;
@@ -378,6 +390,15 @@ void Windows::Impl::invlpg(uint32_t linear) {
     deliver(*current_root_);
 }
 
+void Windows::Impl::set_guards(const Guards& guards) {
+    if (guards == guards_)
+        return;
+    guards_ = guards;
+    for (unsigned i = 0; i < guards.count; ++i)
+        for (const auto& root : roots_)
+            root->drop_unless(guards.pages[i].page, kNoPage);
+}
+
 // -- the public face ---------------------------------------------------------------------------------
 
 Windows::Windows() = default;
@@ -402,6 +423,7 @@ bool Windows::maps(uint32_t linear, AccessKind access) const {
 }
 void Windows::cr3_loaded() { impl_->flush(); }
 void Windows::paging_changed() { impl_->flush(); }
+void Windows::set_guards(const Guards& guards) { impl_->set_guards(guards); }
 void Windows::invlpg(uint32_t linear) { impl_->invlpg(linear); }
 void Windows::write_protect(uint32_t backing) { impl_->mappings_.write_protect(backing); }
 void Windows::revoke(uint32_t backing) { impl_->mappings_.revoke(backing); }

@@ -16,6 +16,7 @@
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/page_walk.h"
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,6 +29,7 @@ struct WindowFault {
         Mapped,      // the page is there now: retry the access
         GuestFault,  // deliver `fault`
         Mmio,        // not memory (Mmio or None page, or a write to Rom): needs a call-out
+        Guarded,     // the guest's tables allow it, a guard does not
         CodeWrite,   // a write to a page with translated code: `backing` says which
         HostFailure, // the page's content could not be had (GuestMemory::failure()): run no further
     };
@@ -67,6 +69,20 @@ class Windows {
 
     // Whether an access to that page in the window select() returned last would raise no host fault.
     [[nodiscard]] bool maps(uint32_t linear, AccessKind access) const;
+
+    // Linear pages, in whatever root, that no window maps (`reads`) or maps writable from now on, in place of
+    // those said before; for data breakpoints.
+    struct Guards {
+        struct Page {
+            uint32_t page = 0;
+            bool reads = false;
+            bool operator==(const Page&) const = default;
+        };
+        std::array<Page, 4> pages{};
+        unsigned count = 0;
+        bool operator==(const Guards&) const = default;
+    };
+    void set_guards(const Guards& guards);
 
     // The architecture's flushes. cr3_loaded: after CR3 was written (same or other root); paging_changed:
     // after CR0.PG/WP, CR4.PAE/PSE/PGE, EFER.NX.

@@ -72,15 +72,17 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
 
 void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
                                    const TranslateOptions& options) {
-    constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
     const unsigned limit =
-        key_.has(kAlone) ? 1 : std::min(std::max(options.max_instructions, 1u), kMaxInstructions);
+        key_.has(ModeKey::kAlone) ? 1 : std::min(std::max(options.max_instructions, 1u), kMaxInstructions);
     const bool code32 = key_.has(ModeKey::kCode32);
     uint32_t at = 0;
     while (count_ < limit) {
         GuestInstruction& insn = instructions_[count_];
         const uint32_t room = page_room_ - at;
         if (room == 0)
+            return;
+        if (count_ > 0 && options.stops != nullptr &&
+            options.stops->within(key_, start_eip_ + at, kPageSize - room, 1))
             return;
         bool complete = decode({code.first + at, room}, start_eip_ + at, code32, insn);
         if (!complete) {

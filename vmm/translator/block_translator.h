@@ -8,6 +8,7 @@
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/cpu/fault.h"
 #include "vmm/decoder/decoder.h"
+#include "vmm/translator/breakpoints.h"
 #include "vmm/translator/callouts.h"
 #include "vmm/translator/emitter.h"
 #include "vmm/translator/host_maker.h"
@@ -42,6 +43,7 @@ struct TranslateOptions {
     bool same_page_only = true; // direct links only within the page (paging is on)
     bool global = false;        // the block's page is global and shared by all roots
     bool call_out = false;      // for every memory operand: the code is not kept, so it cannot learn
+    const Breakpoints::Stops* stops = nullptr; // instructions that must begin a block
 };
 
 class BlockTranslator {
@@ -82,8 +84,8 @@ class BlockTranslator {
     [[nodiscard]] uint16_t site_of(unsigned index, Sites::Kind kind = Sites::Kind::Memory) const;
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
-        return options_.call_out || key_.has(ModeKey::kDebug | ModeKey::kAlignCheck) || site_of(index) != 0 ||
-               pins_flags(index);
+        return options_.call_out || key_.has(ModeKey::kWatched | ModeKey::kAlignCheck) ||
+               site_of(index) != 0 || pins_flags(index);
     }
     [[nodiscard]] bool pins_flags(unsigned index) const;
     [[nodiscard]] unsigned short_loop() const;

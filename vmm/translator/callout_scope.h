@@ -15,6 +15,19 @@ class CalloutScope {
                core_.interrupt_due || core_.poll_armed();
     }
 
+    // Would the access meet a data breakpoint, whose trap has to come right after this instruction? Then,
+    // before anything is done: return again_alone().
+    [[nodiscard]] bool watched(uint32_t linear, uint64_t bytes, bool write) const {
+        return core_.breakpoints.watching() && !core_.running_key.has(ModeKey::kWatched) &&
+               core_.breakpoints.met(linear, bytes, write) != 0;
+    }
+    [[nodiscard]] uint32_t again_alone() {
+        core_.alone_left = Breakpoints::kAlone;
+        core_.again_alone = true;
+        rt_.site = 0; // it has not accessed anything
+        return leave();
+    }
+
     // The instruction is not finished yet: back into the block.
     [[nodiscard]] uint32_t go_on() {
         core_.scatter_flags();

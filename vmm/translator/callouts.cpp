@@ -66,6 +66,8 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
                                            write ? AccessKind::Write : AccessKind::Read);
     if (!linear)
         return scope.fault(linear.error());
+    if (scope.watched(*linear, access.bytes, write))
+        return scope.again_alone();
     if ((access.flags & SlotAccess::kAligned16) && (*linear & 15) != 0)
         return scope.fault({Vector::GeneralProtection, true, 0, 0});
     if (write)
@@ -96,22 +98,23 @@ uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
 
 // -- stack --------------------------------------------------------------------------------------------
 
-// Data breakpoints on what now lies at the top of the stack.
-void note_stack_access(EngineCore& core, uint32_t bytes, bool write) {
-    const CpuState& c = core.rt->cpu;
-    const uint32_t top = c.segment(SegReg::Ss).big() ? c.gpr[4] : c.gpr[4] & 0xFFFF;
-    core.note_data_access(c.segment(SegReg::Ss).base + top, bytes, write);
+// Linear address of the top of the stack once `pushed` more bytes lie there.
+uint32_t stack_top(const CpuState& c, uint32_t pushed = 0) {
+    const uint32_t top = c.gpr[4] - pushed;
+    return c.segment(SegReg::Ss).base + (c.segment(SegReg::Ss).big() ? top : top & 0xFFFF);
 }
 
 // Mid-instruction unless kEndsInstruction says that nothing follows: then code that the push itself
 // overwrote must not run on.
 uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
     CalloutScope scope(rt);
-    const uint32_t width = packed & 0xFF;
+    const uint32_t width = packed & 0xFF, top = stack_top(rt.cpu, width);
+    if (scope.watched(top, width, true))
+        return scope.again_alone();
     auto done = rt.engine->cpu->push(value, static_cast<Width>(width));
     if (!done)
         return scope.fault(done.error());
-    note_stack_access(*rt.engine, width, true);
+    rt.engine->note_data_access(top, width, true);
     return (packed & kEndsInstruction) ? scope.done() : scope.go_on();
 }
 
@@ -125,12 +128,13 @@ uint32_t push_segment(Runtime& rt, uint32_t selector, uint32_t width) {
 
 uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
     CalloutScope scope(rt);
-    const uint32_t esp = rt.cpu.gpr[4];
+    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    if (scope.watched(top, width, false))
+        return scope.again_alone();
     auto value = rt.engine->cpu->pop(static_cast<Width>(width));
     if (!value)
         return scope.fault(value.error());
-    const uint32_t top = rt.cpu.segment(SegReg::Ss).big() ? esp : esp & 0xFFFF;
-    rt.engine->note_data_access(rt.cpu.segment(SegReg::Ss).base + top, width, false);
+    rt.engine->note_data_access(top, width, false);
     if (!move)
         rt.cpu.gpr[4] = esp;
     put(rt, *value);
@@ -145,16 +149,20 @@ uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
     auto image = rt.engine->cpu->pushf_image(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
+    const uint32_t top = stack_top(rt.cpu, width);
+    if (scope.watched(top, width, true))
+        return scope.again_alone();
     auto done = rt.engine->cpu->push(*image, static_cast<Width>(width));
     if (done)
-        note_stack_access(*rt.engine, width, true);
+        rt.engine->note_data_access(top, width, true);
     return scope.result(done);
 }
 
 uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    const uint32_t esp = rt.cpu.gpr[4];
-    const uint32_t top = rt.cpu.segment(SegReg::Ss).big() ? esp : esp & 0xFFFF;
+    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    if (scope.watched(top, width, false))
+        return scope.again_alone();
     auto image = rt.engine->cpu->pop(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
@@ -163,30 +171,45 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
         rt.cpu.gpr[4] = esp;
         return scope.fault(done.error());
     }
-    rt.engine->note_data_access(rt.cpu.segment(SegReg::Ss).base + top, width, false);
+    rt.engine->note_data_access(top, width, false);
     rt.engine->interrupt_line_changed(); // IF may be 1 now
     return scope.done_with_mode();
 }
 
 uint32_t push_all(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
+    const uint32_t bytes = 8 * width, top = stack_top(rt.cpu, bytes);
+    if (scope.watched(top, bytes, true))
+        return scope.again_alone();
     auto done = rt.engine->cpu->pusha(static_cast<Width>(width));
     if (done)
-        note_stack_access(*rt.engine, 8 * width, true);
+        rt.engine->note_data_access(top, bytes, true);
     return scope.result(done);
 }
 
 uint32_t pop_all(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    note_stack_access(*rt.engine, 8 * width, false);
+    const uint32_t bytes = 8 * width, top = stack_top(rt.cpu);
+    if (scope.watched(top, bytes, false))
+        return scope.again_alone();
     auto done = rt.engine->cpu->popa(static_cast<Width>(width));
+    if (done)
+        rt.engine->note_data_access(top, bytes, false);
     return scope.result(done);
 }
 
 uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
     CalloutScope scope(rt);
-    return scope.result(rt.engine->cpu->enter(static_cast<uint16_t>(sizes), static_cast<uint8_t>(sizes >> 16),
-                                              static_cast<Width>(width)));
+    // EBP, then for nested levels the frame pointers and the new one; what it reads is not looked at.
+    const uint32_t level = (sizes >> 16) & 31, bytes = width * (level + 1);
+    const uint32_t top = stack_top(rt.cpu, bytes);
+    if (scope.watched(top, bytes, true))
+        return scope.again_alone();
+    auto done = rt.engine->cpu->enter(static_cast<uint16_t>(sizes), static_cast<uint8_t>(sizes >> 16),
+                                      static_cast<Width>(width));
+    if (done)
+        rt.engine->note_data_access(top, bytes, true);
+    return scope.result(done);
 }
 
 // -- segments -----------------------------------------------------------------------------------------
@@ -203,7 +226,9 @@ uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
 uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     CalloutScope scope(rt);
     Cpu& cpu = *rt.engine->cpu;
-    const uint32_t esp = rt.cpu.gpr[4];
+    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    if (scope.watched(top, width, false))
+        return scope.again_alone();
     auto selector = cpu.pop(static_cast<Width>(width));
     if (!selector)
         return scope.fault(selector.error());
@@ -215,6 +240,7 @@ uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     if (!done)
         return scope.fault(done.error());
     rt.cpu.gpr[4] = moved;
+    rt.engine->note_data_access(top, width, false);
     rt.engine->remember_segment(segment);
     return scope.done_with_segment(segment);
 }
@@ -263,11 +289,42 @@ void note_string_access(EngineCore& core, uint32_t packed, const StringStart& st
              op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
 }
 
+// Whether any element of a string instruction that is about to begin would meet a data breakpoint.
+bool meets_watch(const CalloutScope& scope, uint32_t packed, const CpuState& c) {
+    const auto op = static_cast<StringOp>(packed & 15);
+    const uint32_t size = (packed >> 8) & 15;
+    const bool narrow = ((packed >> 12) & 0xFF) == 16;
+    const uint64_t counter = c.gpr[1] & (narrow ? 0xFFFF : 0xFFFFFFFF);
+    const uint64_t bytes = (((packed >> 4) & 15) != 0 ? counter : 1) * size;
+    if (bytes == 0)
+        return false;
+    bool met = false;
+    const auto operand = [&](const Segment& segment, uint32_t offset, bool write) {
+        constexpr uint32_t kSegment16 = 0x10000;
+        if (narrow)
+            offset &= kSegment16 - 1;
+        const uint32_t first =
+            (c.eflags & eflags::kDf) ? offset - static_cast<uint32_t>(bytes - size) : offset;
+        if (narrow && (first > offset || first + bytes > kSegment16)) // it wraps
+            met = met || scope.watched(segment.base, kSegment16, write);
+        else
+            met = met || scope.watched(segment.base + first, bytes, write);
+    };
+    if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
+        operand(c.seg[((packed >> 20) & 7) % kSegmentCount], c.gpr[6], false);
+    if (op != StringOp::Outs && op != StringOp::Lods)
+        operand(c.segment(SegReg::Es), c.gpr[7],
+                op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
+    return met;
+}
+
 uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
     CalloutScope scope(rt);
     EngineCore& core = *rt.engine;
-    const bool watched = core.running_key.has(ModeKey::kDebug);
-    core.string_stop = watched || (rt.cpu.eflags & eflags::kTf) != 0;
+    const bool one_by_one = core.running_key.has(ModeKey::kWatched);
+    if (core.breakpoints.watching() && !one_by_one && meets_watch(scope, packed, rt.cpu))
+        return scope.again_alone();
+    core.string_stop = one_by_one || (rt.cpu.eflags & eflags::kTf) != 0;
     const StringStart start(rt.cpu);
     auto finished = core.cpu->string_instruction(
         static_cast<StringOp>(packed & 15), static_cast<Repeat>((packed >> 4) & 15),
@@ -277,6 +334,8 @@ uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
         return scope.fault(finished.error());
     note_string_access(core, packed, start);
     core.interrupt_line_changed();
+    if (!*finished) // SDM Vol. 3B 17.3.1.1: RF is set in what is pushed between iterations
+        rt.cpu.eflags |= eflags::kRf;
     if (!*finished || scope.must_leave())
         return scope.leave(); // eip is already right: this instruction again, or the next
     return scope.go_on();

@@ -15,7 +15,6 @@ namespace vmm {
 namespace {
 
 constexpr uint32_t kNoLink = ~0u;
-constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
 
 // The guest's control word with all exceptions masked, so that an instruction can run over a pending error.
 // What it does itself is masked, too; that is the DEVIATION from a processor with IGNNE# up, which would
@@ -91,7 +90,13 @@ Engine::Stop Dispatcher::run() {
         if (cpu_.halted)
             return Engine::Stop::Halted;
         catch_up();
+        if ((cpu_.dr[7] & 0xFF) != 0 || core_.breakpoints.any())
+            core_.follow_breakpoints();
         ModeKey key = compute_mode_key(cpu_);
+        if (core_.alone_left != 0) {
+            --core_.alone_left;
+            key.bits |= ModeKey::kWatched;
+        }
         if (core_.ferr)
             follow_math_error(key);
         core_.running_key = key;
@@ -165,14 +170,10 @@ void Dispatcher::follow_address_space() {
 // SDM Vol. 3B 17.3.1.1: instruction breakpoints are faults, RF and a MOV SS before the instruction hold them
 // off.
 bool Dispatcher::takes_instruction_breakpoint(const ModeKey& key) {
-    if (!key.has(ModeKey::kDebug) || (cpu_.eflags & eflags::kRf) || cpu_.interrupt_shadow == kShadowMovSs)
+    if (!key.has(ModeKey::kBreakpoints) || (cpu_.eflags & eflags::kRf) ||
+        cpu_.interrupt_shadow == kShadowMovSs)
         return false;
-    const uint32_t address = cpu_.segment(SegReg::Cs).base + cpu_.eip;
-    uint32_t hits = 0;
-    for (unsigned i = 0; i < 4; ++i)
-        if (((cpu_.dr[7] >> (2 * i)) & 3) != 0 && ((cpu_.dr[7] >> (16 + 4 * i)) & 3) == 0 &&
-            cpu_.dr[i] == address)
-            hits |= 1u << i;
+    const uint32_t hits = core_.breakpoints.at(cpu_.segment(SegReg::Cs).base + cpu_.eip);
     if (hits == 0)
         return false;
     core_.cpu->raise_debug(hits);
@@ -182,7 +183,8 @@ bool Dispatcher::takes_instruction_breakpoint(const ModeKey& key) {
 
 // Where translated code for the present EIP begins; 0 when fetching it raised an exception (delivered).
 uint32_t Dispatcher::find_code(const ModeKey& key) {
-    const bool linkable = core_.config.block_mode == BlockMode::Linked && !key.has(kAlone);
+    const bool linkable =
+        core_.config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !core_.stops_here(key);
     uint32_t code = 0;
     // Back from a call-out that transferred, say a system call: what an indirect jump may use without
     // asking, so may this.
@@ -232,6 +234,7 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
     // Both come back if the block is left before it has done anything.
     const uint32_t first_eip = cpu_.eip, resume_flag = cpu_.eflags & eflags::kRf;
     const uint8_t shadow = cpu_.interrupt_shadow;
+    const uint32_t held_hits = core_.breakpoint_hits; // so far, those of a MOV SS before
     cpu_.eflags &= ~eflags::kRf;
     cpu_.interrupt_shadow = 0;
     core_.rt->exit_reason = ~0u;
@@ -241,6 +244,8 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
     } else {
         core_.enter(code);
     }
+    if (std::exchange(core_.again_alone, false))
+        core_.rt->exit_reason = static_cast<uint32_t>(ExitReason32::Retry);
     switch (static_cast<ExitReason32>(core_.rt->exit_reason)) {
     case ExitReason32::Link:
         ++core_.counters.links;
@@ -267,7 +272,7 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
         if (cpu_.eip == first_eip) {
             cpu_.eflags |= resume_flag;
             cpu_.interrupt_shadow = shadow;
-            core_.held_hits = 0;
+            core_.held_hits = held_hits;
         }
         return;
     default:

@@ -235,19 +235,40 @@ void EngineCore::remember_segment(unsigned reg) {
 void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write, uint32_t count) {
     if (rt->site != 0)
         note_site_access(address, bytes, write ? AccessKind::Write : AccessKind::Read, count);
-    const auto& dr = rt->cpu.dr;
-    for (unsigned i = 0; i < 4; ++i) {
-        if (((dr[7] >> (2 * i)) & 3) == 0)
-            continue;
-        const unsigned condition = (dr[7] >> (16 + 4 * i)) & 3; // SDM Vol. 3B 17.2.4
-        if (condition != 3 && !(condition == 1 && write))
-            continue;
-        const unsigned length_code = (dr[7] >> (18 + 4 * i)) & 3;
-        const uint32_t length = length_code == 3 ? 4 : length_code + 1;
-        const uint32_t first = dr[i] & ~(length - 1);
-        if (address < first + length && first < address + bytes)
-            breakpoint_hits |= 1u << i;
-    }
+    if (!breakpoints.watching())
+        return;
+    breakpoint_hits |= breakpoints.met(address, bytes, write);
+    if (alone_left != 0 && breakpoints.near(address, bytes, write))
+        alone_left = Breakpoints::kAlone;
+}
+
+void EngineCore::follow_breakpoints() {
+    if (!breakpoints.follow(rt->cpu))
+        return;
+    windows->set_guards(breakpoints.guards());
+    if (!breakpoints.watching())
+        alone_left = 0;
+    const Breakpoints::Stops now = breakpoints.stops(), before = code_stops_;
+    if (now.count == 0 || now == before) // code made for others stays, for when they come back
+        return;
+    cache->invalidate_breakpoint_blocks([&](const Block& block) {
+        const auto stops_in = [&](const Breakpoints::Stops& these, const Breakpoints::Stops& but_not) {
+            for (unsigned i = 0; i < these.count; ++i)
+                if (!but_not.contains(these.linear[i]) &&
+                    Breakpoints::Stops{{these.linear[i]}, 1}.within(block.key, block.eip, block.offset,
+                                                                    block.guest_bytes))
+                    return true;
+            return false;
+        };
+        return stops_in(now, before) || stops_in(before, now);
+    });
+    code_stops_ = now;
+}
+
+bool EngineCore::stops_here(const ModeKey& key) const {
+    const uint32_t eip = rt->cpu.eip, linear_address = rt->cpu.segment(SegReg::Cs).base + eip;
+    return key.has(ModeKey::kBreakpoints) &&
+           breakpoints.stops().within(key, eip, linear_address & (kPageSize - 1), 1);
 }
 
 void EngineCore::apply_pending() {
@@ -387,10 +408,12 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
         return revived;
     ++counters.translated;
     TranslateOptions options;
-    constexpr uint32_t kAlone = ModeKey::kTrapFlag | ModeKey::kOneInstruction | ModeKey::kDebug;
-    options.link = config.block_mode == BlockMode::Linked && !key.has(kAlone);
-    options.max_instructions =
-        config.block_mode == BlockMode::SingleInstruction ? 1 : options.max_instructions;
+    const bool stop = stops_here(key);
+    options.link = config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !stop;
+    if (config.block_mode == BlockMode::SingleInstruction || stop)
+        options.max_instructions = 1;
+    if (key.has(ModeKey::kBreakpoints))
+        options.stops = &breakpoints.stops();
     options.same_page_only = rt->cpu.paging() && !global;
     options.global = global;
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);

@@ -6,6 +6,7 @@
 #include "vmm/memory/linear_memory.h"
 #include "vmm/memory/windows.h"
 #include "vmm/translator/block_translator.h"
+#include "vmm/translator/breakpoints.h"
 #include "vmm/translator/engine.h"
 #include "vmm/translator/runtime_memory.h"
 #include "vmm/translator/supervisor_code.h"
@@ -65,6 +66,9 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // An access by call-out, to the first of `count` elements: data breakpoints, and whether the site needs
     // it.
     void note_data_access(uint32_t linear, uint32_t bytes, bool write, uint32_t count = 1);
+    void follow_breakpoints();
+    // Must the dispatcher look before the instruction at CS:EIP?
+    [[nodiscard]] bool stops_here(const ModeKey& key) const;
 
     // -- signals -------------------------------------------------------------------------------------
     bool handle_signal(int signal, siginfo_t* info, void* context); // false: not ours
@@ -138,8 +142,12 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     bool flush_requested = false;
     bool contexts_stale = false;
     bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)
-    uint32_t breakpoint_hits = 0; // DR6 bits
-    uint32_t held_hits = 0;       // those of a MOV SS, for after the next instruction
+    Breakpoints breakpoints;
+    Breakpoints::Stops code_stops_; // what blocks under kBreakpoints were made for
+    unsigned alone_left = 0;        // instructions still to be carried out under kWatched
+    bool again_alone = false;       // the call-out did nothing: once more, under kWatched
+    uint32_t breakpoint_hits = 0;   // DR6 bits
+    uint32_t held_hits = 0;         // those of a MOV SS, for after the next instruction
     bool was_paging = false;
     Fault pending_fault{};
     ModeKey running_key{};

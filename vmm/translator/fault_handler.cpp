@@ -151,6 +151,11 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::HostFailure: // the dispatcher has been told to stop
         leave_from_handler(uc, ExitReason32::Retry, eip);
         return;
+    case WindowFault::Outcome::Guarded: // by a data breakpoint on the page
+        VERIFY(!running_key.has(ModeKey::kWatched));
+        alone_left = Breakpoints::kAlone;
+        leave_from_handler(uc, ExitReason32::Retry, eip);
+        return;
     case WindowFault::Outcome::CodeWrite:
         break;
     }

@@ -120,6 +120,9 @@ uint32_t fpu_store(Runtime& rt, uint32_t offset, uint32_t packed) {
     if (!linear)
         return scope.fault(linear.error());
     const uint32_t kind = packed & 15;
+    const uint32_t bytes = kind == kFx ? kFxBytes32 : access_bytes(kind, packed >> 8);
+    if (scope.watched(*linear, bytes, true))
+        return scope.again_alone();
     const Pointers pointers = guest_pointers(core);
     std::array<uint8_t, 512> out{};
     uint32_t length = 0;
@@ -149,6 +152,7 @@ uint32_t fpu_store(Runtime& rt, uint32_t offset, uint32_t packed) {
     }
     if (auto done = core.linear->write_bytes(*linear, out.data(), length, core.privilege()); !done)
         return scope.fault(done.error());
+    core.note_data_access(*linear, length, true);
     return scope.done();
 }
 
@@ -159,11 +163,13 @@ uint32_t fpu_load(Runtime& rt, uint32_t offset, uint32_t packed) {
     if (!linear)
         return scope.fault(linear.error());
     const uint32_t kind = packed & 15;
+    const uint32_t bytes = access_bytes(kind, packed >> 8);
+    if (scope.watched(*linear, bytes, false))
+        return scope.again_alone();
     std::array<uint8_t, 512> in{};
-    if (auto done =
-            core.linear->read_bytes(*linear, in.data(), access_bytes(kind, packed >> 8), core.privilege());
-        !done)
+    if (auto done = core.linear->read_bytes(*linear, in.data(), bytes, core.privilege()); !done)
         return scope.fault(done.error());
+    core.note_data_access(*linear, bytes, false);
     if (kind == kFx) {
         uint32_t mxcsr;
         std::memcpy(&mxcsr, in.data() + kFxMxcsrOffset, 4);
@@ -222,9 +228,15 @@ uint32_t masked_move(Runtime& rt, uint32_t registers, uint32_t packed) {
     if (auto allowed = core.linear->check_write(*linear, bytes, core.privilege()); !allowed)
         return scope.fault(allowed.error());
     for (unsigned i = 0; i < bytes; ++i)
-        if (mask[i] & 0x80)
-            if (auto done = core.linear->write<uint8_t>(*linear + i, source[i], core.privilege()); !done)
-                return scope.fault(done.error());
+        if ((mask[i] & 0x80) && scope.watched(*linear + i, 1, true))
+            return scope.again_alone();
+    for (unsigned i = 0; i < bytes; ++i) {
+        if ((mask[i] & 0x80) == 0)
+            continue;
+        if (auto done = core.linear->write<uint8_t>(*linear + i, source[i], core.privilege()); !done)
+            return scope.fault(done.error());
+        core.note_data_access(*linear + i, 1, true);
+    }
     return scope.done();
 }
 

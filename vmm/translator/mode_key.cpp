@@ -20,6 +20,17 @@ SegmentClass classify_segment(const CpuState& cpu, unsigned index) {
     return s.base == 0 && !extra ? SegmentClass::Flat : SegmentClass::Based;
 }
 
+// SDM Vol. 3B 17.2.4: L or G, and a condition of 0.
+static bool enables_instruction_breakpoint(uint32_t dr7) {
+    constexpr uint32_t kEnables = 0xFF;
+    if (__builtin_expect((dr7 & kEnables) == 0, 1))
+        return false;
+    for (unsigned i = 0; i < 4; ++i)
+        if (((dr7 >> (2 * i)) & 3) != 0 && ((dr7 >> (16 + 4 * i)) & 3) == 0)
+            return true;
+    return false;
+}
+
 ModeKey compute_mode_key(const CpuState& cpu) {
     ModeKey key;
     uint32_t bits = 0;
@@ -50,8 +61,8 @@ ModeKey compute_mode_key(const CpuState& cpu) {
         bits |= ModeKey::kMonitorFpu;
     if (cpu.cr4 & cr4::kOsfxsr)
         bits |= ModeKey::kSse;
-    if (cpu.dr[7] & 0xFF)
-        bits |= ModeKey::kDebug;
+    if (enables_instruction_breakpoint(cpu.dr[7]))
+        bits |= ModeKey::kBreakpoints;
     if ((cpu.eflags & eflags::kAc) && (cpu.cr0 & cr0::kAm) && cpu.cpl == 3)
         bits |= ModeKey::kAlignCheck;
     if (cpu.interrupt_shadow)

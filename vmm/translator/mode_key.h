@@ -23,11 +23,14 @@ struct ModeKey {
         kTrapFlag = 1u << 7,                   // EFLAGS.TF
         kTaskSwitched = 1u << 8, kEmulateFpu = 1u << 9, kMonitorFpu = 1u << 10,
                               kSse = 1u << 11, // CR4.OSFXSR
-        kDebug = 1u << 12,                     // DR7 enables a breakpoint
+        kWatched = 1u << 12,                   // near a data breakpoint: see breakpoints.h
         kAlignCheck = 1u << 13,                // AC, AM and CPL 3
         kOneInstruction = 1u << 14,            // interrupt shadow: run exactly one
         kSharedSupervisor = 1u << 15;          // ring 0 with global pages: see contexts.h
     static constexpr unsigned kSegmentShift = 16;
+    static constexpr uint32_t kBreakpoints = 1u << 28; // DR7 enables one on instructions
+    // Blocks of one instruction, entered and left by the dispatcher.
+    static constexpr uint32_t kAlone = kTrapFlag | kOneInstruction | kWatched;
 
     uint32_t bits = 0;
     uint32_t cs_limit = 0xFFFFFFFF;

@@ -303,6 +303,11 @@ class BlockVerifier {
         const auto& m = operand.mem;
         const ZydisDecodedInstruction& z = current_.z;
         const bool write = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
+        const bool guest = m.segment == ZYDIS_REGISTER_GS || z.meta.category == ZYDIS_CATEGORY_STRINGOP ||
+                           m.base == ZYDIS_REGISTER_R14 || m.index == ZYDIS_REGISTER_R14 ||
+                           has(m.base, Content::Biased);
+        if (guest && block_.key.has(ModeKey::kWatched))
+            fail("guest memory accessed where call-outs should look");
         if (m.segment == ZYDIS_REGISTER_GS) {
             if (z.address_width != 32)
                 fail("window access with a 64-bit address");
