@@ -82,16 +82,26 @@ base::Result<> Bundle::load() {
     return {};
 }
 
-base::Result<signing::Publisher> Bundle::signer() const {
-    auto publisher = signing::verify_signature(bytes_of(json_), cms_);
-    if (!publisher)
-        return tl::make_unexpected(located(publisher.error()));
-    return publisher;
+base::Result<signing::Signature> Bundle::signature() const {
+    auto signature = signing::verify_signature(bytes_of(json_), cms_);
+    if (!signature)
+        return tl::make_unexpected(located(signature.error()));
+    return signature;
+}
+
+base::Result<> Bundle::check_author(const signing::Signer& signer) const {
+    const signing::Publisher owner = TRY(signature()).publisher;
+    if (owner.fingerprint == signer.publisher().fingerprint)
+        return {};
+    return base::fail(
+        fmt::format("{}: only its publisher, {}, may do that, and this is the key of {}; to publish "
+                    "it under your own name first: encore sign",
+                    path_, signing::describe(owner), signing::describe(signer.publisher())),
+        kNotYours);
 }
 
 base::Result<signing::Publisher> Bundle::authenticate(const signing::TrustStore& trust) {
-    signing::Publisher publisher = TRY(signer());
-    auto checked = trust.check(publisher, std::time(nullptr));
+    auto checked = trust.check(TRY(signature()));
     if (!checked)
         return tl::make_unexpected(located(checked.error()));
     authenticated_ = true;
@@ -101,9 +111,9 @@ base::Result<signing::Publisher> Bundle::authenticate(const signing::TrustStore&
 base::Result<std::optional<signing::Publisher>> Bundle::accept_for_signing(const signing::TrustStore& trust) {
     std::optional<signing::Publisher> publisher;
     if (has_signature()) {
-        publisher = TRY(signer());
-        if (auto known = trust.check(*publisher, std::time(nullptr));
-            !known && known.error().code != signing::kExpired)
+        const signing::Signature found = TRY(signature());
+        publisher = found.publisher;
+        if (auto known = trust.check(found); !known && known.error().code != signing::kExpired)
             return tl::make_unexpected(located(known.error()));
     }
     authenticated_ = true;

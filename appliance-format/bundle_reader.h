@@ -5,6 +5,7 @@
 #include "appliance-format/blob_reader.h"
 #include "appliance-format/manifest.h"
 #include "appliance-format/tar_layout.h"
+#include "signing/sign.h"
 #include "signing/trust_store.h"
 #include "vmm/base/unique_fd.h"
 
@@ -30,7 +31,10 @@ class Bundle {
     base::Result<std::optional<signing::Publisher>> accept_for_signing(const signing::TrustStore& trust);
     // authenticate() without asking for trust: who claims to have signed, the signature itself being good.
     // Opens no blobs. For inspect and `trust add`.
-    base::Result<signing::Publisher> signer() const;
+    base::Result<signing::Signature> signature() const;
+    // Whether it is its publisher whose key this is: nobody else may change the bundle, or play it without
+    // its rules. Errors: kNotYours.
+    base::Result<> check_author(const signing::Signer& signer) const;
 
     // Not to be acted on before authenticate() succeeded.
     [[nodiscard]] const Manifest& manifest() const { return manifest_; }
@@ -40,6 +44,7 @@ class Bundle {
     [[nodiscard]] const std::string& path() const { return path_; }
     [[nodiscard]] uint64_t file_size() const;
     [[nodiscard]] bool has_signature() const { return !cms_.empty(); }
+    [[nodiscard]] std::span<const uint8_t> signature_bytes() const { return cms_; }
 
     // A reader that stays valid for as long as it lives. Fails before authenticate() succeeded.
     base::Result<BlobReader> open_blob(std::string_view name) const;

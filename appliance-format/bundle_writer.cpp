@@ -34,6 +34,10 @@ struct EntryDeleter {
     void operator()(archive_entry* entry) const { archive_entry_free(entry); }
 };
 
+std::span<const uint8_t> bytes_of(const std::string& text) {
+    return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
+}
+
 bool is_zero(std::span<const uint8_t> bytes) {
     return bytes.empty() ||
            (bytes[0] == 0 && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0);
@@ -379,11 +383,17 @@ base::Result<std::string> BundleWriter::close_manifest(const std::vector<PackSpo
 
 base::Result<> BundleWriter::finish(const signing::Signer* signer) {
     const auto packs = TRY(spool_.finish());
-    return publish(TRY(close_manifest(packs)), packs, signer);
+    const std::string json = TRY(close_manifest(packs));
+    return publish(json, packs, signer ? TRY(signer->sign(bytes_of(json))) : std::vector<uint8_t>());
 }
 
 base::Result<> BundleWriter::sign_again(const Bundle& old, const std::string& path,
                                         const signing::Signer& signer, WriterOptions options) {
+    return replace_signature(old, path, TRY(signer.sign(bytes_of(old.manifest_json()))), std::move(options));
+}
+
+base::Result<> BundleWriter::replace_signature(const Bundle& old, const std::string& path,
+                                               std::span<const uint8_t> cms, WriterOptions options) {
     BundleWriter writer = TRY(create(path, std::move(options)));
     writer.manifest_ = old.manifest();
     std::vector<PackSpool::Pack> packs;
@@ -391,15 +401,11 @@ base::Result<> BundleWriter::sign_again(const Bundle& old, const std::string& pa
         const Bundle::RawPack raw = old.raw_pack(i);
         packs.push_back({old.manifest().packs[i], raw.fd, raw.offset});
     }
-    return writer.publish(old.manifest_json(), packs, &signer);
+    return writer.publish(old.manifest_json(), packs, cms);
 }
 
 base::Result<> BundleWriter::publish(const std::string& json, std::span<const PackSpool::Pack> packs,
-                                     const signing::Signer* signer) const {
-    std::vector<uint8_t> cms;
-    if (signer)
-        cms = TRY(signer->sign({reinterpret_cast<const uint8_t*>(json.data()), json.size()}));
-
+                                     std::span<const uint8_t> cms) const {
     OutputFile output = TRY(OutputFile::create(path_));
     TRY(write_archive(output.fd(),
                       {{kManifestMember, json}, {kSignatureMember, std::string(cms.begin(), cms.end())}},
@@ -408,8 +414,8 @@ base::Result<> BundleWriter::publish(const std::string& json, std::span<const Pa
     auto check = TRY(Bundle::open_fd(base::UniqueFd{::dup(output.fd())}, path_));
     if (check->manifest() != manifest_)
         return base::fail(fmt::format("{} did not read back as written", path_));
-    if (signer)
-        TRY(check->signer());
+    if (!cms.empty())
+        TRY(check->signature());
     return output.commit();
 }
 

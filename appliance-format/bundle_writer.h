@@ -55,6 +55,9 @@ class BundleWriter {
     // with it saved sessions, stay what they are. `path` may be its own.
     static base::Result<> sign_again(const Bundle& old, const std::string& path,
                                      const signing::Signer& signer, WriterOptions options);
+    // The same with a signature that is there already, such as the old one with a time stamp added.
+    static base::Result<> replace_signature(const Bundle& old, const std::string& path,
+                                            std::span<const uint8_t> cms, WriterOptions options);
 
     // Everything but blobs and packs is the caller's to fill in.
     [[nodiscard]] Manifest& manifest() { return manifest_; }
@@ -87,7 +90,7 @@ class BundleWriter {
     void prepare_all(std::vector<Job>& jobs) const;
     base::Result<> report(WriterOptions::Phase phase, uint64_t done, uint64_t total) const;
     base::Result<> publish(const std::string& json, std::span<const PackSpool::Pack> packs,
-                           const signing::Signer* signer) const;
+                           std::span<const uint8_t> cms) const;
     base::Result<std::string> close_manifest(const std::vector<PackSpool::Pack>& packs);
     base::Result<> write_archive(int fd, const std::vector<FrontMember>& front,
                                  std::span<const PackSpool::Pack> packs) const;

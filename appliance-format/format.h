@@ -45,6 +45,7 @@ enum ErrorCode : int {
     kUnsupported = 7, // a newer format, or a critical feature this player lacks
     kNotABundle = 8,  // some other kind of file
     kBadRecipe = 9,   // the recipe is wrong; the message names the line
+    kNotYours = 11,   // = player::kRefused: another publisher's bundle
     kCancelled = 130, // the user stopped it
 };
 

@@ -59,14 +59,16 @@ std::string newest_change(const std::string& folder) {
     return std::to_string(status.st_mtim.tv_sec) + "." + std::to_string(status.st_mtim.tv_nsec);
 }
 
-// Changes when publishers are added or removed, when the operator changes the rules, and every hour:
-// certificates and bundles expire.
+// Changes when publishers or time-stamp authorities are added or removed, when the operator changes the
+// rules, and every hour: certificates and bundles expire.
 uint64_t outside_stamp() {
     const char* data = std::getenv("XDG_DATA_HOME");
     const char* home = std::getenv("HOME");
     const std::string base =
         data != nullptr && *data != 0 ? data : std::string(home != nullptr ? home : "") + "/.local/share";
-    std::string all = newest_change(base + "/encore/trust") + "/" + newest_change("/etc/encore/trust");
+    std::string all;
+    for (const std::string& trust : {base + "/encore/trust", std::string("/etc/encore/trust")})
+        all += newest_change(trust) + "/" + newest_change(trust + "/time-stamps") + "/";
     auto folders = player::system_config_folders();
     if (auto own = player::config_folder())
         folders.push_back(std::move(*own));
@@ -115,7 +117,7 @@ Appliance describe_bundle(const std::string& path) {
     auto bundle = format::Bundle::open(path);
     if (!bundle)
         return refuse(bundle.error());
-    const auto publisher = (*bundle)->authenticate(signing::TrustStore::standard());
+    const auto publisher = (*bundle)->authenticate(player::trust_store());
     if (!publisher)
         return refuse(publisher.error()); // nothing that the bundle claims is shown
     const format::Manifest& manifest = (*bundle)->manifest();
@@ -289,7 +291,7 @@ void Catalog::check_contents() {
         if (entry.content_checked || entry.appliance->refusal != Refusal::None || resting_ || stop_)
             continue;
         auto bundle = format::Bundle::open(path);
-        if (!bundle || !(*bundle)->authenticate(signing::TrustStore::standard()))
+        if (!bundle || !(*bundle)->authenticate(player::trust_store()))
             continue; // it changed: the next look finds out how
         const auto whole =
             (*bundle)->verify_content([this](uint64_t, uint64_t) { return !stop_ && !resting_; });

@@ -136,13 +136,15 @@ Finding check_files() {
 }
 
 Finding check_trust() {
-    const auto entries = signing::TrustStore::standard().list();
+    auto entries = trust_store().list();
+    std::erase_if(entries,
+                  [](const auto& entry) { return entry.role != signing::TrustStore::Role::Publisher; });
     if (entries.empty())
         return {Level::Note, "publishers", "none is trusted yet, so no bundle opens",
                 "add the ones you know: encore trust add PUBLISHER.crt"};
     std::vector<std::string> expired;
     for (const auto& entry : entries)
-        if (std::time(nullptr) > entry.publisher.not_after)
+        if (!signing::check_dates(entry.publisher, trusted_now()))
             expired.push_back(entry.publisher.common_name);
     const std::string count =
         fmt::format("{} trusted publisher{}", entries.size(), entries.size() == 1 ? "" : "s");

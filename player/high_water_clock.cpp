@@ -49,4 +49,8 @@ base::Result<void> HighWaterClock::remember(int64_t system) const {
     return file.commit();
 }
 
+std::time_t trusted_now() { return HighWaterClock::standard().now(std::time(nullptr)); }
+
+signing::TrustStore trust_store() { return signing::TrustStore::standard(trusted_now()); }
+
 } // namespace player

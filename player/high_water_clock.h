@@ -1,11 +1,12 @@
 // A clock that setting the computer's date back does not set back: the latest time ever seen is kept in a
-// small file of the user's state folder, and "now" is never before it. Sessions with appliances that expire
-// keep it up to date; others leave no trace.
+// small file of the user's state folder, and "now" is never before it. Every session keeps it up to date:
+// what may be played ends on some day, be it the appliance's or that of its publisher's certificate.
 //
 // It guards against a date that is wrong, by accident or to stretch an expiry date. It does not guard against
 // a person who removes the file, restores the disk or uses another account: the file carries no secret,
 // because whoever owns the account could read one.
 #pragma once
+#include "signing/trust_store.h"
 #include "vmm/base/result.h"
 
 #include <cstdint>
@@ -29,5 +30,9 @@ class HighWaterClock {
   private:
     std::string path_; // empty: remembers nothing
 };
+
+// The time at which certificates are looked at, and the publishers that this user trusts at it.
+[[nodiscard]] std::time_t trusted_now();
+[[nodiscard]] signing::TrustStore trust_store();
 
 } // namespace player

@@ -26,13 +26,18 @@ base::Result<std::vector<format::OperatorFile>> load_operator_files() {
 
 format::EffectivePolicy effective_policy(const format::Manifest& manifest,
                                          std::span<const format::OperatorFile> files) {
+    return effective_policy(manifest, manifest.policy, files);
+}
+
+format::EffectivePolicy effective_policy(const format::Manifest& manifest, const format::Policy& publishers,
+                                         std::span<const format::OperatorFile> files) {
     std::vector<std::string> scenes;
     for (const format::Scene& scene : manifest.scenes)
         scenes.push_back(scene.name);
     std::vector<format::OperatorPolicy> policies;
     for (const format::OperatorFile& file : files)
         policies.insert(policies.end(), file.policies.begin(), file.policies.end());
-    return format::EffectivePolicy::merge(manifest.policy, manifest.appliance.name, scenes, policies);
+    return format::EffectivePolicy::merge(publishers, manifest.appliance.name, scenes, policies);
 }
 
 bool wants_log(std::span<const format::OperatorFile> files) {

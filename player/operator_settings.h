@@ -15,9 +15,12 @@ namespace player {
 // was meant to forbid would otherwise be allowed.
 base::Result<std::vector<appliance_format::OperatorFile>> load_operator_files();
 
-// What holds for sessions with this manifest.
+// What holds for sessions with this manifest; `publishers`: instead of the rules in it.
 [[nodiscard]] appliance_format::EffectivePolicy
 effective_policy(const appliance_format::Manifest& manifest,
+                 std::span<const appliance_format::OperatorFile> files);
+[[nodiscard]] appliance_format::EffectivePolicy
+effective_policy(const appliance_format::Manifest& manifest, const appliance_format::Policy& publishers,
                  std::span<const appliance_format::OperatorFile> files);
 
 // [log] of the files, the user's own over the administrator's.

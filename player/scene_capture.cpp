@@ -197,6 +197,7 @@ base::Result<void> add_frozen(format::BundleWriter& writer, FrozenMachine frozen
 
 base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen, const SceneLabel& label,
                              const signing::Signer& signer, format::WriterOptions options) {
+    TRY(bundle.check_author(signer));
     TRY(check_scene_name(bundle, label.name));
     options.total_input = frozen.ram->size();
     auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), std::move(options)));
@@ -206,6 +207,7 @@ base::Result<void> add_scene(const format::Bundle& bundle, FrozenMachine frozen,
 
 base::Result<void> set_hot_pages(const format::Bundle& bundle, const std::string& scene,
                                  const std::vector<uint32_t>& pages, const signing::Signer& signer) {
+    TRY(bundle.check_author(signer));
     auto writer = TRY(format::BundleWriter::extend(bundle, bundle.path(), {.progress = {}}));
     auto& scenes = writer.manifest().scenes;
     const auto found = std::ranges::find(scenes, scene, &format::Scene::name);
@@ -223,6 +225,7 @@ base::Result<void> set_hot_pages(const format::Bundle& bundle, const std::string
 base::Result<void> edit_scenes(const format::Bundle& bundle, const signing::Signer& signer,
                                const std::function<base::Result<void>(format::Manifest&)>& change,
                                format::WriterOptions options) {
+    TRY(bundle.check_author(signer));
     format::Manifest changed = bundle.manifest();
     TRY(change(changed));
     const std::set<std::string> used = used_blobs(changed);

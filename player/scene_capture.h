@@ -67,6 +67,8 @@ struct SceneLabel {
 // Errors: the name is taken or not allowed.
 base::Result<void> check_scene_name(const appliance_format::Bundle& bundle, const std::string& name);
 
+// Scenes are the publisher's: whoever `signer` is in what follows, it has to be who signed the bundle.
+
 // Adds the blobs of a frozen machine and the scene that names them to what is being written.
 base::Result<void> add_frozen(appliance_format::BundleWriter& writer, FrozenMachine frozen,
                               const SceneLabel& label);

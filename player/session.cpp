@@ -27,7 +27,9 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     if (!session->options_.saved_session.empty())
         TRY(session->open_saved());
     session->bundle_ = TRY(open_bundle(session->options_.bundle));
-    session->publisher_ = TRY(session->bundle_->authenticate(signing::TrustStore::standard()));
+    session->publisher_ = TRY(session->bundle_->authenticate(trust_store()));
+    if (session->options_.author)
+        TRY(session->bundle_->check_author(*session->options_.author));
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
@@ -98,8 +100,7 @@ Session::~Session() {
     }
     if (!running_)
         return;
-    if (!policy_.policy().expires.empty()) // other sessions leave nothing behind
-        std::ignore = HighWaterClock::standard().remember(std::time(nullptr));
+    std::ignore = HighWaterClock::standard().remember(std::time(nullptr));
     const SessionEnd why = end_ == SessionEnd::None ? SessionEnd::Asked : end_;
     log("end", {{"appliance", manifest().appliance.name},
                 {"reason", std::string(to_string(why))},

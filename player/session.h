@@ -33,7 +33,8 @@ struct SessionOptions {
     std::string saved_session;
     // Makes the machine's identity a function of this number; not given: the publisher's policy decides.
     std::optional<uint64_t> seed;
-    // Who signs the scenes captured while it runs; null: the session captures none.
+    // The bundle's own publisher, who prepares it: limits of time, scenes and dates are for those who play it
+    // (the operator's hold for everybody), and scenes captured while it runs are signed. Null: it is played.
     std::shared_ptr<const signing::Signer> author;
     // Something the person should know, one plain line; called from any thread.
     std::function<void(const std::string&)> notice;
@@ -47,9 +48,6 @@ struct SessionOptions {
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
     // Not given: the operator's files of this computer.
     std::optional<std::vector<appliance_format::OperatorFile>> operator_files{};
-    // The publisher prepares a bundle: limits of time and scenes are for those who play it.
-    enum class Purpose : uint8_t { Play, Author };
-    Purpose purpose = Purpose::Play;
     // Who hears the guest, if the policy lets it be heard; null: nobody.
     std::shared_ptr<vmm::AudioPort> audio{};
     // Where the session's start, scenes, reverts and end are noted; null: nowhere.
@@ -72,9 +70,9 @@ enum class SessionEnd : uint8_t {
 
 class Session {
   public:
-    // Opens the bundle and checks who signed it and whether its policy, tightened by the operator, lets it be
-    // played now; nothing of the guest has run when this fails. Errors: those of Bundle::open and
-    // authenticate, each with its own code; kRefused for what the policy forbids.
+    // Opens the bundle and checks who signed it, that an author is who signed it, and whether its policy,
+    // tightened by the operator, lets it be played now; nothing of the guest has run when this fails. Errors:
+    // those of Bundle::open and authenticate, each with its own code; kRefused for what the policy forbids.
     static base::Result<std::unique_ptr<Session>> open(SessionOptions options);
     ~Session(); // ends it
     Session(const Session&) = delete;

@@ -20,23 +20,18 @@ constexpr std::chrono::seconds kIdleWarning(30); // at most half of the idle tim
 
 // Time limits run while it is played; whether it may be played at all is asked here, before anything starts.
 base::Result<void> Session::check_policy() {
-    if (options_.purpose == SessionOptions::Purpose::Author) {
-        appliance_format::Policy own;
-        if (manifest().policy.network.value_or(false)) { // the operator's word on that holds for everybody
-            if (!options_.operator_files)
-                options_.operator_files = TRY(load_operator_files());
-            own.network = effective_policy(manifest(), *options_.operator_files).network();
-        }
-        own.clock = manifest().policy.clock;
-        own.identity = manifest().policy.identity;
-        own.power_off_ends_session = manifest().policy.power_off_ends_session;
-        own.reset_ends_session = manifest().policy.reset_ends_session;
-        policy_ = appliance_format::EffectivePolicy::merge(own, {}, {}, {});
-        return {};
-    }
     if (!options_.operator_files)
         options_.operator_files = TRY(load_operator_files());
-    policy_ = effective_policy(manifest(), *options_.operator_files);
+    appliance_format::Policy publishers = manifest().policy;
+    if (options_.author) {
+        publishers.max_minutes.reset();
+        publishers.idle_seconds.reset();
+        publishers.grace_days.reset();
+        publishers.scenes.clear();
+        publishers.expires.clear();
+        publishers.watermark.clear();
+    }
+    policy_ = effective_policy(manifest(), publishers, *options_.operator_files);
     const appliance_format::Policy& rules = policy_.policy();
     if (rules.expires.empty())
         return {};

@@ -3,6 +3,7 @@
 #include "appliance-format/format.h"
 #include "appliance-format/output_file.h"
 #include "appliance-format/safe_path.h"
+#include "player/high_water_clock.h"
 #include "player/host_features.h"
 #include "player/session.h"
 
@@ -81,7 +82,7 @@ base::Result<format::BlobReader> Session::open_blob(std::string_view name) const
 // The file as it is now: another scene may have been added to it since the session began.
 base::Result<std::unique_ptr<format::Bundle>> Session::bundle_as_it_is() const {
     auto bundle = TRY(format::Bundle::open(options_.bundle));
-    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    TRY(bundle->authenticate(trust_store()));
     std::vector<std::string> below;
     for (const format::Medium& medium : manifest().media)
         below.push_back(medium.blob);

@@ -8,7 +8,8 @@ namespace signing {
 namespace {
 
 // X.690 tags used below.
-constexpr unsigned char kInteger = 0x02, kOctetString = 0x04, kSequence = 0x30, kSet = 0x31, kContext0 = 0xA0;
+constexpr unsigned char kInteger = 0x02, kOctetString = 0x04, kSequence = 0x30, kSet = 0x31, kContext0 = 0xA0,
+                        kContext1 = 0xA1;
 
 // X.690 8.1.3: definite length, shortest form.
 std::string tagged(unsigned char tag, const std::string& body) {
@@ -42,64 +43,117 @@ std::string plain_algorithm(const X509_ALGOR* algorithm, std::initializer_list<i
     return {};
 }
 
+std::string bytes_of(const ASN1_OCTET_STRING* text) {
+    return {reinterpret_cast<const char*>(ASN1_STRING_get0_data(text)),
+            static_cast<size_t>(ASN1_STRING_length(text))};
+}
+
+struct Certificates {
+    std::string der;            // all of them
+    std::string issuer, serial; // of the signer's
+    bool has_signer = false;
+    int count = 0;
+};
+
+Certificates certificates_of(CMS_ContentInfo* cms, CMS_SignerInfo* signer) {
+    Certificates found;
+    STACK_OF(X509)* certificates = CMS_get1_certs(cms);
+    found.count = certificates ? sk_X509_num(certificates) : 0;
+    ASN1_OCTET_STRING* key_id = nullptr;
+    X509_NAME* issuer_id = nullptr;
+    ASN1_INTEGER* serial_id = nullptr;
+    const bool by_issuer =
+        CMS_SignerInfo_get0_signer_id(signer, &key_id, &issuer_id, &serial_id) == 1 && !key_id;
+    for (int i = 0; i < found.count; ++i) {
+        X509* x509 = sk_X509_value(certificates, i);
+        found.der += to_der(x509, i2d_X509);
+        if (!by_issuer || CMS_SignerInfo_cert_cmp(signer, x509) != 0)
+            continue;
+        found.has_signer = true;
+        found.issuer = to_der(X509_get_issuer_name(x509), i2d_X509_NAME);
+        found.serial = to_der(X509_get0_serialNumber(x509), i2d_ASN1_INTEGER);
+    }
+    sk_X509_pop_free(certificates, X509_free);
+    return found;
+}
+
+// The attributes that nothing protects. False: there are some that may not be.
+bool unsigned_attributes(CMS_SignerInfo* signer, CmsKind kind, std::string& out) {
+    const int count = CMS_unsigned_get_attr_count(signer);
+    if (count <= 0)
+        return true;
+    X509_ATTRIBUTE* attribute = CMS_unsigned_get_attr(signer, 0);
+    if (count != 1 || kind != CmsKind::Signature || X509_ATTRIBUTE_count(attribute) != 1 ||
+        OBJ_obj2nid(X509_ATTRIBUTE_get0_object(attribute)) != NID_id_smime_aa_timeStampToken)
+        return false;
+    out = tagged(kContext1, to_der(attribute, i2d_X509_ATTRIBUTE));
+    return true;
+}
+
+// What signs says which digest it takes, if it is said twice, alike.
+bool agree(const X509_ALGOR* digest, const X509_ALGOR* algorithm) {
+    const ASN1_OBJECT *digest_id = nullptr, *algorithm_id = nullptr;
+    X509_ALGOR_get0(&digest_id, nullptr, nullptr, digest);
+    X509_ALGOR_get0(&algorithm_id, nullptr, nullptr, algorithm);
+    int named = NID_undef, key = NID_undef;
+    return OBJ_find_sigid_algs(OBJ_obj2nid(algorithm_id), &named, &key) != 1 ||
+           named == OBJ_obj2nid(digest_id);
+}
+
 } // namespace
 
-bool matches_profile(CMS_ContentInfo* cms, std::span<const uint8_t> der) {
+bool matches_profile(CMS_ContentInfo* cms, std::span<const uint8_t> der, CmsKind kind) {
+    const bool token = kind == CmsKind::TimeStampToken;
+    const int content_type = token ? NID_id_smime_ct_TSTInfo : NID_pkcs7_data;
     if (OBJ_obj2nid(CMS_get0_type(cms)) != NID_pkcs7_signed ||
-        OBJ_obj2nid(CMS_get0_eContentType(cms)) != NID_pkcs7_data || CMS_is_detached(cms) != 1)
+        OBJ_obj2nid(CMS_get0_eContentType(cms)) != content_type || (CMS_is_detached(cms) == 1) == token)
         return false;
     STACK_OF(CMS_SignerInfo)* signers = CMS_get0_SignerInfos(cms);
     if (!signers || sk_CMS_SignerInfo_num(signers) != 1)
         return false;
     CMS_SignerInfo* signer = sk_CMS_SignerInfo_value(signers, 0);
-
-    STACK_OF(X509)* certificates = CMS_get1_certs(cms);
-    std::string certificate, issuer, serial;
-    bool identified = false;
-    if (certificates && sk_X509_num(certificates) == 1) {
-        X509* x509 = sk_X509_value(certificates, 0);
-        certificate = to_der(x509, i2d_X509);
-        issuer = to_der(X509_get_issuer_name(x509), i2d_X509_NAME);
-        serial = to_der(X509_get0_serialNumber(x509), i2d_ASN1_INTEGER);
-        ASN1_OCTET_STRING* key_id = nullptr;
-        X509_NAME* issuer_id = nullptr;
-        ASN1_INTEGER* serial_id = nullptr;
-        identified = CMS_SignerInfo_get0_signer_id(signer, &key_id, &issuer_id, &serial_id) == 1 && !key_id &&
-                     CMS_SignerInfo_cert_cmp(signer, x509) == 0;
-    }
-    sk_X509_pop_free(certificates, X509_free);
-    if (!identified)
+    const Certificates certificates = certificates_of(cms, signer);
+    if (!certificates.has_signer || (!token && certificates.count != 1))
         return false;
 
     X509_ALGOR *digest = nullptr, *algorithm = nullptr;
     EVP_PKEY* key = nullptr;
     X509* signer_certificate = nullptr;
     CMS_SignerInfo_get0_algs(signer, &key, &signer_certificate, &digest, &algorithm);
-    std::string digest_der = plain_algorithm(digest, {NID_sha256});
-    std::string algorithm_der =
-        plain_algorithm(algorithm, {NID_ecdsa_with_SHA256, NID_rsaEncryption, NID_sha256WithRSAEncryption});
+    const std::string digest_der = token ? plain_algorithm(digest, {NID_sha256, NID_sha384, NID_sha512})
+                                         : plain_algorithm(digest, {NID_sha256});
+    const std::string algorithm_der =
+        token
+            ? plain_algorithm(algorithm, {NID_ecdsa_with_SHA256, NID_ecdsa_with_SHA384, NID_ecdsa_with_SHA512,
+                                          NID_rsaEncryption, NID_sha256WithRSAEncryption,
+                                          NID_sha384WithRSAEncryption, NID_sha512WithRSAEncryption})
+            : plain_algorithm(algorithm,
+                              {NID_ecdsa_with_SHA256, NID_rsaEncryption, NID_sha256WithRSAEncryption});
     const ASN1_OCTET_STRING* signature = CMS_SignerInfo_get0_signature(signer);
-    if (digest_der.empty() || algorithm_der.empty() || !signature)
+    if (digest_der.empty() || algorithm_der.empty() || !agree(digest, algorithm) || !signature)
         return false;
 
-    std::string attributes;
+    std::string attributes, unprotected;
     for (int i = 0; i < CMS_signed_get_attr_count(signer); ++i)
         attributes += to_der(CMS_signed_get_attr(signer, i), i2d_X509_ATTRIBUTE);
-    if (attributes.empty())
+    if (attributes.empty() || !unsigned_attributes(signer, kind, unprotected))
         return false;
 
-    // RFC 5652 5.3 SignerInfo, version 1 (issuerAndSerialNumber); no unsignedAttrs.
+    // RFC 5652 5.3 SignerInfo, version 1 (issuerAndSerialNumber).
     const std::string version_1 = tagged(kInteger, std::string(1, '\1'));
-    std::string signature_bytes(reinterpret_cast<const char*>(ASN1_STRING_get0_data(signature)),
-                                static_cast<size_t>(ASN1_STRING_length(signature)));
-    std::string signer_info = tagged(kSequence, version_1 + tagged(kSequence, issuer + serial) + digest_der +
-                                                    tagged(kContext0, attributes) + algorithm_der +
-                                                    tagged(kOctetString, signature_bytes));
-    // 5.1 SignedData, version 1 (id-data, no attribute certificates); eContent absent.
-    std::string signed_data =
-        tagged(kSequence, version_1 + tagged(kSet, digest_der) + tagged(kSequence, object(NID_pkcs7_data)) +
-                              tagged(kContext0, certificate) + tagged(kSet, signer_info));
-    std::string expected = tagged(kSequence, object(NID_pkcs7_signed) + tagged(kContext0, signed_data));
+    const std::string signer_info =
+        tagged(kSequence, version_1 + tagged(kSequence, certificates.issuer + certificates.serial) +
+                              digest_der + tagged(kContext0, attributes) + algorithm_der +
+                              tagged(kOctetString, bytes_of(signature)) + unprotected);
+    // 5.1 SignedData: version 1 for id-data, whose eContent is absent; version 3 for others.
+    std::string content = object(content_type);
+    if (token)
+        content += tagged(kContext0, tagged(kOctetString, bytes_of(*CMS_get0_content(cms))));
+    const std::string version = token ? tagged(kInteger, std::string(1, '\3')) : version_1;
+    const std::string signed_data =
+        tagged(kSequence, version + tagged(kSet, digest_der) + tagged(kSequence, content) +
+                              tagged(kContext0, certificates.der) + tagged(kSet, signer_info));
+    const std::string expected = tagged(kSequence, object(NID_pkcs7_signed) + tagged(kContext0, signed_data));
     return expected.size() == der.size() && std::memcmp(expected.data(), der.data(), der.size()) == 0;
 }
 

@@ -1,10 +1,12 @@
-// The one shape of CMS SignedData a bundle may carry, so that no byte of the signature file is without
-// meaning.
+// The one shape of CMS SignedData that is accepted, so that no byte of the signature file is without meaning.
 //
 // OpenSSL reads CMS liberally: version numbers, unsigned attributes, extra certificates and trailing bytes
 // may change without the signature failing. Here the structure is rebuilt from its verified parts (RFC 5652
-// section 5) and must equal the file byte for byte: one SHA-256 signer identified by issuer and serial
-// number, exactly that signer's certificate, detached data, signed attributes, nothing else.
+// section 5) and must equal the file byte for byte: one signer identified by issuer and serial number, signed
+// attributes, and
+//   - in a bundle's signature: SHA-256, detached data, exactly the signer's certificate, and no unsigned
+//     attribute but one time-stamp token (RFC 3161 appendix A), which is held to the following itself;
+//   - in such a token: the TSTInfo inside, the signer's certificate and those above it, nothing unsigned.
 #pragma once
 #include "signing/openssl_ptr.h"
 
@@ -13,7 +15,9 @@
 
 namespace signing {
 
+enum class CmsKind : uint8_t { Signature, TimeStampToken };
+
 // True when `der` is exactly the canonical encoding of `cms` in the profile.
-[[nodiscard]] bool matches_profile(CMS_ContentInfo* cms, std::span<const uint8_t> der);
+[[nodiscard]] bool matches_profile(CMS_ContentInfo* cms, std::span<const uint8_t> der, CmsKind kind);
 
 } // namespace signing

@@ -1,5 +1,6 @@
 // Owners for OpenSSL objects, and its error queue as one line. Private to this folder.
 #pragma once
+#include <cstdint>
 #include <memory>
 #include <openssl/asn1.h>
 #include <openssl/bio.h>
@@ -9,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <string>
+#include <vector>
 
 namespace signing {
 
@@ -31,6 +33,11 @@ inline std::string openssl_reason() {
     std::string text = reason ? reason : "unknown reason";
     ERR_clear_error();
     return text;
+}
+
+inline std::vector<uint8_t> octets_of(const ASN1_STRING* text) {
+    const unsigned char* bytes = ASN1_STRING_get0_data(text);
+    return {bytes, bytes + ASN1_STRING_length(text)};
 }
 
 // i2d-style encoders into a string of bytes; empty on failure.

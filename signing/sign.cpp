@@ -2,6 +2,9 @@
 
 #include "signing/certificate_internal.h"
 #include "signing/small_file.h"
+#include "signing/time_stamp.h"
+#include "signing/trust_store.h"
+#include "signing/verify.h"
 
 namespace signing {
 
@@ -10,17 +13,43 @@ struct Signer::Keys {
     CertificatePtr certificate;
 };
 
-Signer::Signer(std::unique_ptr<Keys> keys) : keys_(std::move(keys)) {}
+namespace {
+
+// The public halves alone prove nothing: a key's file may name any.
+bool proves(EVP_PKEY* key, X509* certificate) {
+    constexpr unsigned char kContent[] = "Whoever signs this holds the certificate's private key.";
+    const MdContextPtr signing{EVP_MD_CTX_new()}, verifying{EVP_MD_CTX_new()};
+    size_t length = 0;
+    if (!signing || !verifying ||
+        EVP_DigestSignInit(signing.get(), nullptr, EVP_sha256(), nullptr, key) != 1 ||
+        EVP_DigestSign(signing.get(), nullptr, &length, kContent, sizeof kContent) != 1)
+        return false;
+    std::vector<unsigned char> signature(length);
+    return EVP_DigestSign(signing.get(), signature.data(), &length, kContent, sizeof kContent) == 1 &&
+           EVP_DigestVerifyInit(verifying.get(), nullptr, EVP_sha256(), nullptr,
+                                X509_get0_pubkey(certificate)) == 1 &&
+           EVP_DigestVerify(verifying.get(), signature.data(), length, kContent, sizeof kContent) == 1;
+}
+
+} // namespace
+
+Signer::Signer(std::unique_ptr<Keys> keys, Publisher publisher)
+    : keys_(std::move(keys)), publisher_(std::move(publisher)) {}
 Signer::Signer(Signer&&) noexcept = default;
 Signer& Signer::operator=(Signer&&) noexcept = default;
 Signer::~Signer() = default;
 
-base::Result<Signer> Signer::load(const std::string& key_path, const std::string& certificate_path) {
+base::Result<Signer> Signer::load(const std::string& key_path, const std::string& certificate_path,
+                                  std::time_t now) {
     std::string key = TRY(read_small_file(key_path));
     std::string certificate = TRY(read_small_file(certificate_path));
     auto signer = from_pem(key, certificate);
     if (!signer)
         return base::fail(fmt::format("{} and {}: {}", key_path, certificate_path, signer.error().message));
+    if (auto dates = check_dates(signer->publisher(), now); !dates)
+        return base::fail(fmt::format("{}: {}; make a new one with: encore keygen", certificate_path,
+                                      dates.error().message),
+                          dates.error().code);
     return signer;
 }
 
@@ -34,11 +63,12 @@ base::Result<Signer> Signer::from_pem(const std::string& key_pem, const std::str
     if (kind != EVP_PKEY_EC && kind != EVP_PKEY_RSA)
         return base::fail("the key must be ECDSA or RSA; make one with: encore keygen");
     keys->certificate = TRY(read_certificate_pem(certificate_pem, "the certificate"));
-    if (X509_check_private_key(keys->certificate.get(), keys->key.get()) != 1) {
+    if (!proves(keys->key.get(), keys->certificate.get())) {
         ERR_clear_error();
         return base::fail("the key and the certificate do not belong together");
     }
-    return Signer{std::move(keys)};
+    Publisher publisher = TRY(publisher_of(keys->certificate.get()));
+    return Signer{std::move(keys), std::move(publisher)};
 }
 
 base::Result<std::vector<uint8_t>> Signer::sign(std::span<const uint8_t> content) const {
@@ -53,7 +83,14 @@ base::Result<std::vector<uint8_t>> Signer::sign(std::span<const uint8_t> content
     std::string der = to_der(cms.get(), i2d_CMS_ContentInfo);
     if (der.empty())
         return base::fail("signing failed: " + openssl_reason());
-    return std::vector<uint8_t>(der.begin(), der.end());
+    Der signature(der.begin(), der.end());
+    if (!ask_authority_)
+        return signature;
+    const Der value = TRY(verify_signature(content, signature)).value;
+    auto token = time_stamp_token(TRY(ask_authority_(TRY(time_stamp_query(value)))), value);
+    if (!token)
+        return base::fail("the time-stamp authority's answer " + token.error().message);
+    return with_time_stamp(signature, *token);
 }
 
 } // namespace signing

@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kSystemFolder = "/etc/encore/trust";
+constexpr const char* kAuthorities = "/time-stamps";
 constexpr size_t kMaxEntries = 4096;
 constexpr size_t kMinPrefix = 8; // shorter prefixes of a fingerprint are too easy to collide with
 
@@ -41,12 +42,27 @@ std::string date(std::time_t time) {
 
 } // namespace
 
-TrustStore TrustStore::standard() { return {data_home() + "/encore/trust", kSystemFolder}; }
+base::Result<> check_dates(const Publisher& publisher, std::time_t time) {
+    if (time > publisher.not_after)
+        return base::fail(fmt::format("the certificate of {} expired on {}", publisher.common_name,
+                                      date(publisher.not_after)),
+                          kExpired);
+    if (time < publisher.not_before)
+        return base::fail(fmt::format("the certificate of {} is valid only from {}", publisher.common_name,
+                                      date(publisher.not_before)),
+                          kExpired);
+    return {};
+}
 
-TrustStore::TrustStore(std::string user_folder, std::string system_folder)
-    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)) {}
+TrustStore TrustStore::standard(std::time_t now) {
+    return {data_home() + "/encore/trust", kSystemFolder, now};
+}
 
-void TrustStore::list_folder(const std::string& folder, Scope scope, std::vector<Entry>& out) const {
+TrustStore::TrustStore(std::string user_folder, std::string system_folder, std::time_t now)
+    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)), now_(now) {}
+
+void TrustStore::list_folder(const std::string& folder, Scope scope, Role role,
+                             std::vector<Entry>& out) const {
     std::error_code error;
     size_t seen = 0;
     for (fs::directory_iterator it{folder, error}, end; !error && it != end && seen < kMaxEntries;
@@ -58,26 +74,37 @@ void TrustStore::list_folder(const std::string& folder, Scope scope, std::vector
         if (!text)
             continue;
         if (auto publisher = parse_certificate(*text, it->path()))
-            out.push_back({*publisher, scope, it->path()});
+            out.push_back({*publisher, scope, role, it->path()});
     }
 }
 
 std::vector<TrustStore::Entry> TrustStore::list() const {
     std::vector<Entry> entries;
-    list_folder(user_folder_, Scope::User, entries);
-    list_folder(system_folder_, Scope::System, entries);
+    for (const auto& [folder, scope] :
+         {std::pair(user_folder_, Scope::User), {system_folder_, Scope::System}}) {
+        list_folder(folder, scope, Role::Publisher, entries);
+        list_folder(folder + kAuthorities, scope, Role::TimeStamps, entries);
+    }
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-        return std::tie(a.scope, a.publisher.common_name, a.publisher.fingerprint) <
-               std::tie(b.scope, b.publisher.common_name, b.publisher.fingerprint);
+        return std::tie(a.role, a.scope, a.publisher.common_name, a.publisher.fingerprint) <
+               std::tie(b.role, b.scope, b.publisher.common_name, b.publisher.fingerprint);
     });
     return entries;
 }
 
-base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const std::string& where) const {
+base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const std::string& where, Role role,
+                                        const std::optional<TimeStamp>& stamped) const {
     Publisher publisher = TRY(parse_certificate(certificate_pem, where));
+    // An authority's old stamps stay good, so its certificate may be of any age.
+    if (role == Role::Publisher)
+        if (auto dates = check_dates(publisher, stamped ? stamped->time : now_); !dates)
+            return base::fail(
+                fmt::format("{}: {}; ask the publisher for the one in use now", where, dates.error().message),
+                dates.error().code);
     std::error_code error;
-    fs::create_directories(user_folder_, error);
-    std::string path = user_folder_ + "/" + publisher.fingerprint + ".pem", temporary = path + ".XXXXXX";
+    const std::string folder = role == Role::Publisher ? user_folder_ : user_folder_ + kAuthorities;
+    fs::create_directories(folder, error);
+    std::string path = folder + "/" + publisher.fingerprint + ".pem", temporary = path + ".XXXXXX";
     base::UniqueFd fd{::mkostemp(temporary.data(), O_CLOEXEC)};
     const auto& pem = publisher.certificate_pem;
     bool written = fd.valid() &&
@@ -87,7 +114,7 @@ base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const 
         int reason = errno;
         if (fd.valid())
             ::unlink(temporary.c_str());
-        return base::fail(fmt::format("cannot write to {}: {}", user_folder_, std::strerror(reason)));
+        return base::fail(fmt::format("cannot write to {}: {}", folder, std::strerror(reason)));
     }
     return publisher;
 }
@@ -112,7 +139,7 @@ base::Result<Publisher> TrustStore::remove(std::string_view wanted) const {
         return base::fail(fmt::format("{} is trusted by this computer's administrator; remove it from {}",
                                       wanted, system_folder_));
     if (matches.empty())
-        return base::fail(fmt::format("no trusted publisher is called {}; see: encore trust list", wanted));
+        return base::fail(fmt::format("nobody trusted here is called {}; see: encore trust list", wanted));
     for (const Entry& entry : matches)
         if (entry.publisher.fingerprint != matches[0].publisher.fingerprint)
             return base::fail(
@@ -123,27 +150,46 @@ base::Result<Publisher> TrustStore::remove(std::string_view wanted) const {
     return matches[0].publisher;
 }
 
-base::Result<Publisher> TrustStore::check(const Publisher& publisher, std::time_t now) const {
+std::optional<TimeStamp> TrustStore::believed(const Signature& signature) const {
+    if (signature.time_stamp.empty())
+        return std::nullopt;
+    std::vector<std::string> authorities;
+    for (const Entry& entry : list())
+        if (entry.role == Role::TimeStamps)
+            authorities.push_back(entry.publisher.certificate_pem);
+    auto stamp = read_time_stamp(signature.time_stamp, signature.value);
+    if (!stamp || !is_vouched_for(signature.time_stamp, signature.value, authorities))
+        return std::nullopt;
+    return *stamp;
+}
+
+base::Result<Publisher> TrustStore::check(const Signature& signature) const {
+    const Publisher& publisher = signature.publisher;
     auto entries = list();
     bool known = std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
-        return entry.publisher.fingerprint == publisher.fingerprint;
+        return entry.role == Role::Publisher && entry.publisher.fingerprint == publisher.fingerprint;
     });
     if (!known)
         return base::fail(fmt::format("the publisher {} is not trusted on this computer; if you know that "
                                       "fingerprint to be theirs, add it with: encore trust add",
                                       describe(publisher)),
                           kUntrusted);
-    if (now > publisher.not_after)
-        return base::fail(fmt::format("the certificate of {} expired on {}; ask the publisher for a newly "
-                                      "signed copy",
-                                      publisher.common_name, date(publisher.not_after)),
-                          kExpired);
-    if (now < publisher.not_before)
-        return base::fail(
-            fmt::format("the certificate of {} is valid only from {}; check this computer's clock",
-                        publisher.common_name, date(publisher.not_before)),
-            kExpired);
-    return publisher;
+    const auto dates = check_dates(publisher, now_);
+    if (dates)
+        return publisher;
+    const auto stamp = believed(signature);
+    if (stamp && check_dates(publisher, stamp->time))
+        return publisher;
+    std::string advice = now_ < publisher.not_before ? "check this computer's clock"
+                                                     : "ask the publisher for a newly signed copy";
+    if (!stamp && !signature.time_stamp.empty())
+        if (const auto claimed = read_time_stamp(signature.time_stamp, signature.value))
+            advice = fmt::format("its time stamp would do, if you trusted the authority {}: encore trust add "
+                                 "--timestamp-authority, with the certificate that they publish",
+                                 claimed->authority);
+    if (stamp)
+        advice = fmt::format("and it was signed on {}, outside of that; {}", date(stamp->time), advice);
+    return base::fail(dates.error().message + "; " + advice, kExpired);
 }
 
 } // namespace signing

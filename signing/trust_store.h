@@ -1,49 +1,66 @@
-// The publishers this computer trusts: one PEM certificate a file, the user's own folder and the
-// administrator's.
+// The publishers this computer trusts, and the authorities whose time stamps it believes: one PEM certificate
+// a file, the user's own folders and the administrator's.
 //
 // Trust is pinning: a publisher is trusted when exactly its certificate is here. There is no chain building
-// and no way to ignore the answer.
+// and no way to ignore the answer. A certificate counts while it is in date: at the moment that a believed
+// time stamp says the signature was made, or else now.
 #pragma once
-#include "signing/publisher.h"
+#include "signing/time_stamp.h"
+#include "signing/verify.h"
 #include "vmm/base/result.h"
 
 #include <ctime>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace signing {
 
+// Whether a certificate is in date at `time`. Errors: kExpired, and which day it was.
+base::Result<> check_dates(const Publisher& publisher, std::time_t time);
+
 class TrustStore {
   public:
     enum class Scope { User, System };
+    enum class Role { Publisher, TimeStamps };
     struct Entry {
         Publisher publisher;
         Scope scope;
+        Role role;
         std::string path;
     };
 
-    // $XDG_DATA_HOME/encore/trust (default ~/.local/share) and /etc/encore/trust.
-    static TrustStore standard();
-    TrustStore(std::string user_folder, std::string system_folder);
+    // $XDG_DATA_HOME/encore/trust (default ~/.local/share) and /etc/encore/trust; authorities for time stamps
+    // are in a folder time-stamps in each. `now` is the time at which certificates are looked at: the
+    // player's (trusted_now), which does not go back.
+    static TrustStore standard(std::time_t now);
+    TrustStore(std::string user_folder, std::string system_folder, std::time_t now);
 
     // All readable entries, user's first, by name. Unreadable files are skipped.
     [[nodiscard]] std::vector<Entry> list() const;
 
     // Puts a PEM certificate into the user's folder; adding one twice is no error.
-    base::Result<Publisher> add(std::string_view certificate_pem, const std::string& where) const;
+    // Errors: kExpired: a publisher's that is out of date, unless `stamped` says when it signed.
+    base::Result<Publisher> add(std::string_view certificate_pem, const std::string& where,
+                                Role role = Role::Publisher,
+                                const std::optional<TimeStamp>& stamped = std::nullopt) const;
 
     // Removes the user's entry with this name or fingerprint (or its first 8 or more digits).
     base::Result<Publisher> remove(std::string_view fingerprint_or_name) const;
 
     // Passes the publisher of a verified signature on, or says kUntrusted or kExpired.
-    base::Result<Publisher> check(const Publisher& publisher, std::time_t now) const;
+    base::Result<Publisher> check(const Signature& signature) const;
+
+    // The signature's time stamp, if it has one and the authority's word counts here.
+    [[nodiscard]] std::optional<TimeStamp> believed(const Signature& signature) const;
 
   private:
-    void list_folder(const std::string& folder, Scope scope, std::vector<Entry>& out) const;
+    void list_folder(const std::string& folder, Scope scope, Role role, std::vector<Entry>& out) const;
 
     std::string user_folder_;
     std::string system_folder_;
+    std::time_t now_;
 };
 
 } // namespace signing

@@ -3,6 +3,7 @@
 #include "signing/certificate_internal.h"
 #include "signing/cms_profile.h"
 #include "signing/outcome.h"
+#include "signing/time_stamp.h"
 
 namespace signing {
 
@@ -21,7 +22,7 @@ base::Result<> check_key(const X509* certificate) {
 
 } // namespace
 
-base::Result<Publisher> verify_signature(std::span<const uint8_t> content, std::span<const uint8_t> cms_der) {
+base::Result<Signature> verify_signature(std::span<const uint8_t> content, std::span<const uint8_t> cms_der) {
     if (cms_der.empty())
         return base::fail("is not signed; ask the publisher for a signed copy", kUnsigned);
     const auto damaged = [](const char* why) {
@@ -41,7 +42,7 @@ base::Result<Publisher> verify_signature(std::span<const uint8_t> content, std::
     constexpr unsigned kFlags = CMS_DETACHED | CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY;
     if (!data || CMS_verify(cms.get(), nullptr, nullptr, data.get(), nullptr, kFlags) != 1)
         return damaged("the content does not match the publisher's signature");
-    if (!matches_profile(cms.get(), cms_der))
+    if (!matches_profile(cms.get(), cms_der, CmsKind::Signature))
         return damaged("the signature was altered or is not of the form bundles use");
 
     STACK_OF(X509)* signers = CMS_get0_signers(cms.get()); // frees the stack only, not the certificates
@@ -50,7 +51,18 @@ base::Result<Publisher> verify_signature(std::span<const uint8_t> content, std::
     if (!certificate)
         return damaged("the signature is malformed");
     TRY(check_key(certificate));
-    return publisher_of(certificate);
+    Signature signature{TRY(publisher_of(certificate))};
+    CMS_SignerInfo* signer = sk_CMS_SignerInfo_value(CMS_get0_SignerInfos(cms.get()), 0);
+    signature.value = octets_of(CMS_SignerInfo_get0_signature(signer));
+    if (CMS_unsigned_get_attr_count(signer) == 1) { // the profile says which
+        const void* token =
+            X509_ATTRIBUTE_get0_data(CMS_unsigned_get_attr(signer, 0), 0, V_ASN1_SEQUENCE, nullptr);
+        if (!token)
+            return damaged("the signature's time stamp is malformed");
+        signature.time_stamp = octets_of(static_cast<const ASN1_STRING*>(token));
+        TRY(read_time_stamp(signature.time_stamp, signature.value));
+    }
+    return signature;
 }
 
 } // namespace signing

@@ -6,10 +6,18 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 namespace signing {
 
-// Who made this signature over `content`. Errors: kUnsigned (`cms` is empty) or kTampered.
-base::Result<Publisher> verify_signature(std::span<const uint8_t> content, std::span<const uint8_t> cms);
+struct Signature {
+    Publisher publisher;
+    std::vector<uint8_t> value{}; // the signature itself: what a time stamp is about (RFC 3161 appendix A)
+    std::vector<uint8_t> time_stamp{}; // a token about it (time_stamp.h); empty: none
+};
+
+// Who made this signature over `content`. Errors: kUnsigned (`cms` is empty) or kTampered, also for a time
+// stamp that is not about this signature or does not carry its authority's own.
+base::Result<Signature> verify_signature(std::span<const uint8_t> content, std::span<const uint8_t> cms);
 
 } // namespace signing

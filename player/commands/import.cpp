@@ -7,6 +7,7 @@
 #include "appliance-format/safe_path.h"
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
+#include "player/high_water_clock.h"
 #include "signing/small_file.h"
 
 #include <algorithm>
@@ -150,7 +151,7 @@ base::Result<> import(const Options& options) {
             kExitUsage);
     std::optional<signing::Signer> signer;
     if (has_key)
-        signer = TRY(signing::Signer::load(options.key, options.certificate));
+        signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
     Found found = TRY(look_at(options.source));
     const std::string text =
         write_recipe(options, found,

@@ -3,6 +3,7 @@
 #include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
+#include "player/high_water_clock.h"
 #include "signing/outcome.h"
 
 #include <fmt/format.h>
@@ -63,8 +64,10 @@ base::Result<> inspect(const Options& options) {
     json signature = {{"state", "unsigned"}};
     std::string sentence = "none: not signed";
     if (bundle->has_signature()) {
-        auto publisher = TRY(bundle->signer()); // a bundle that was changed has nothing to say for itself
-        auto trusted = signing::TrustStore::standard().check(publisher, std::time(nullptr));
+        const auto signed_by = TRY(bundle->signature()); // one that was changed has nothing to say for itself
+        const signing::Publisher& publisher = signed_by.publisher;
+        const auto store = trust_store();
+        auto trusted = store.check(signed_by);
         const char* state = trusted                                     ? "trusted"
                             : trusted.error().code == signing::kExpired ? "expired"
                                                                         : "untrusted";
@@ -74,6 +77,16 @@ base::Result<> inspect(const Options& options) {
                                : trusted.error().code == signing::kExpired
                                    ? "certificate out of date (" + utc_date(publisher.not_after) + ")"
                                    : "not trusted on this computer");
+        if (!signed_by.time_stamp.empty()) {
+            const auto stamp = TRY(signing::read_time_stamp(signed_by.time_stamp, signed_by.value));
+            const bool believed = store.believed(signed_by).has_value();
+            signature["time_stamp"] = {
+                {"time", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(stamp.time))},
+                {"authority", stamp.authority},
+                {"believed", believed}};
+            sentence += fmt::format("; signed on {} says {}{}", utc_date(stamp.time), stamp.authority,
+                                    believed ? "" : ", whose time stamps are not believed on this computer");
+        }
     }
     if (!options.json) {
         print_human(*bundle, sentence);

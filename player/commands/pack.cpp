@@ -2,6 +2,8 @@
 #include "appliance-format/pack_recipe.h"
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
+#include "player/high_water_clock.h"
+#include "player/time_stamp_client.h"
 
 #include <fmt/format.h>
 #include <memory>
@@ -14,7 +16,7 @@ namespace format = appliance_format;
 namespace {
 
 struct Options {
-    std::string recipe, output, key, certificate;
+    std::string recipe, output, key, certificate, time_stamp;
     bool unsigned_bundle = false;
     int level = 3;
 };
@@ -27,7 +29,14 @@ base::Result<> pack(const Options& options) {
             kExitUsage);
     std::optional<signing::Signer> signer;
     if (!options.unsigned_bundle)
-        signer = TRY(signing::Signer::load(options.key, options.certificate));
+        signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
+    if (!options.time_stamp.empty() && !is_web_address(options.time_stamp))
+        return base::fail(
+            "pack asks an authority at a web address for the time stamp; for one that comes as a file, "
+            "pack without and go on with: encore sign --timestamp-query",
+            kExitUsage);
+    if (!options.time_stamp.empty())
+        signer->stamp_by(TRY(time_stamp_client(options.time_stamp)));
     auto recipe = TRY(format::load_recipe(options.recipe));
     Progress progress;
     format::WriterOptions writer;
@@ -55,8 +64,14 @@ Command pack_command(cli::App& root) {
         ->type_name("X.encore");
     app->add_option("--key", options->key, "Publisher's private key (PEM)")->type_name("FILE");
     app->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")->type_name("FILE");
-    app->add_flag("--unsigned", options->unsigned_bundle,
-                  "Leave it unsigned; nobody can open it until it is signed");
+    auto* unsigned_bundle = app->add_flag("--unsigned", options->unsigned_bundle,
+                                          "Leave it unsigned; nobody can open it until it is signed");
+    app->add_option(
+           "--timestamp", options->time_stamp,
+           "Have this authority (RFC 3161) say when it was signed: it stays good when the certificate "
+           "has expired")
+        ->type_name("URL")
+        ->excludes(unsigned_bundle);
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
         ->check(cli::range(1, 19))
         ->capture_default_str();

@@ -111,7 +111,7 @@ void print_json(const format::EffectivePolicy& effective, const char* validity) 
 
 base::Result<> explain(const Options& options) {
     const auto bundle = TRY(format::Bundle::open(options.path));
-    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    TRY(bundle->authenticate(trust_store()));
     const auto files = TRY(load_operator_files());
     const format::EffectivePolicy effective = effective_policy(bundle->manifest(), files);
     const char* validity =

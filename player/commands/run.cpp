@@ -3,6 +3,7 @@
 #include "player/commands/script_options.h"
 #include "player/control_socket.h"
 #include "player/display.h"
+#include "player/high_water_clock.h"
 #include "player/png_writer.h"
 #include "player/run_script.h"
 #include "player/sound.h"
@@ -146,9 +147,7 @@ base::Result<> Runner::run() {
         options.scene = options_.scene;
     if (options_.author)
         options.author = std::make_shared<const signing::Signer>(
-            TRY(signing::Signer::load(options_.key, options_.certificate)));
-    if (options_.author)
-        options.purpose = SessionOptions::Purpose::Author;
+            TRY(signing::Signer::load(options_.key, options_.certificate, trusted_now())));
     options.operator_files = TRY(load_operator_files());
     if (options_.log || wants_log(*options.operator_files))
         options.log = TRY(open_log(*options.operator_files));

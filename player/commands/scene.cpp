@@ -6,6 +6,7 @@
 #include "player/commands/progress.h"
 #include "player/commands/script_options.h"
 #include "player/display.h"
+#include "player/high_water_clock.h"
 #include "signing/small_file.h"
 
 #include <algorithm>
@@ -35,7 +36,7 @@ struct Options {
 
 base::Result<std::unique_ptr<format::Bundle>> open_bundle(const std::string& path) {
     auto bundle = TRY(format::Bundle::open(path));
-    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    TRY(bundle->authenticate(trust_store()));
     return bundle;
 }
 
@@ -87,10 +88,11 @@ base::Result<void> run_to_moment(Session& session, const Options& options, RunSc
 
 // Opens the new scene once and notes which pages its first seconds need, so that players can fetch them
 // ahead.
-base::Result<void> record_hot_pages(const Options& options, const signing::Signer& signer,
+base::Result<void> record_hot_pages(const Options& options,
+                                    const std::shared_ptr<const signing::Signer>& signer,
                                     Progress& progress) {
     SessionOptions session_options;
-    session_options.purpose = SessionOptions::Purpose::Author;
+    session_options.author = signer;
     session_options.bundle = options.bundle;
     session_options.scene = options.name;
     std::vector<uint32_t> pages;
@@ -105,7 +107,7 @@ base::Result<void> record_hot_pages(const Options& options, const signing::Signe
         }
     } // the machine is gone: the list is whole
     auto bundle = TRY(open_bundle(options.bundle));
-    return set_hot_pages(*bundle, options.name, pages, signer);
+    return set_hot_pages(*bundle, options.name, pages, *signer);
 }
 
 base::Result<> add(Options options) {
@@ -114,7 +116,8 @@ base::Result<> add(Options options) {
             fmt::format("a scene's name has lower-case letters, digits and -, not '{}'", options.name),
             kExitUsage);
     // Everything that can be wrong is said before the machine runs for minutes.
-    const auto signer = TRY(signing::Signer::load(options.key, options.certificate));
+    const auto signer = std::make_shared<const signing::Signer>(
+        TRY(signing::Signer::load(options.key, options.certificate, trusted_now())));
     if (TRY(open_bundle(options.bundle))->manifest().find_scene(options.name) != nullptr)
         return base::fail(fmt::format("{}: there is a scene {} already", options.bundle, options.name),
                           kExitUsage);
@@ -124,7 +127,7 @@ base::Result<> add(Options options) {
         options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000))));
     Progress progress;
     SessionOptions session_options;
-    session_options.purpose = SessionOptions::Purpose::Author;
+    session_options.author = signer;
     session_options.bundle = options.bundle;
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;
@@ -140,7 +143,7 @@ base::Result<> add(Options options) {
             return progress.update(packing ? "capturing" : "writing", done, total);
         };
         before = std::chrono::steady_clock::now();
-        TRY(session->capture({options.name, options.title, options.start}, signer, std::move(writer)));
+        TRY(session->capture({options.name, options.title, options.start}, *signer, std::move(writer)));
         pause = session->last_pause();
     }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - before;
@@ -189,7 +192,7 @@ base::Result<size_t> index_of(const format::Manifest& manifest, const std::strin
 base::Result<> edit(const Options& options,
                     const std::function<base::Result<void>(format::Manifest&)>& change,
                     const std::string& said) {
-    const auto signer = TRY(signing::Signer::load(options.key, options.certificate));
+    const auto signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
     const auto bundle = TRY(open_bundle(options.bundle));
     Progress progress;
     format::WriterOptions writer;

@@ -4,6 +4,7 @@
 #include "appliance-format/json_text.h"
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
+#include "player/high_water_clock.h"
 #include "signing/certificate.h"
 #include "signing/small_file.h"
 #include "signing/trust_store.h"
@@ -19,21 +20,36 @@ namespace format = appliance_format;
 namespace {
 
 struct Options {
-    std::string file, wanted;
+    std::string file, authority, wanted;
     bool json = false;
 };
 
+// Whoever gives time stamps says when certificates were in date, so its own is compared like a publisher's.
+base::Result<> add_authority(const std::string& path) {
+    const auto pem = TRY(signing::read_small_file(path));
+    const auto authority = TRY(trust_store().add(pem, path, signing::TrustStore::Role::TimeStamps));
+    fmt::print(
+        "its time stamps are believed: {}\nfingerprint {}\nCompare the fingerprint with the authority's; to "
+        "take it back: encore trust remove {}\n",
+        authority.common_name, authority.fingerprint, authority.fingerprint.substr(0, 16));
+    return {};
+}
+
 base::Result<> add(const std::string& path) {
-    auto store = signing::TrustStore::standard();
+    const auto store = trust_store();
     std::string pem;
+    std::optional<signing::TimeStamp> stamped;
     auto bundle = format::Bundle::open(path);
-    if (bundle)
-        pem = TRY((*bundle)->signer()).certificate_pem;
-    else if (bundle.error().code == format::kNotABundle)
+    if (bundle) {
+        const auto signature = TRY((*bundle)->signature());
+        pem = signature.publisher.certificate_pem;
+        stamped = store.believed(signature);
+    } else if (bundle.error().code == format::kNotABundle) {
         pem = TRY(signing::read_small_file(path));
-    else
+    } else {
         return tl::make_unexpected(bundle.error());
-    auto publisher = TRY(store.add(pem, path));
+    }
+    auto publisher = TRY(store.add(pem, path, signing::TrustStore::Role::Publisher, stamped));
     fmt::print(
         "trusted: {}\nfingerprint {}\nCompare the fingerprint with the publisher's; to take it back: encore "
         "trust remove {}\n",
@@ -42,16 +58,19 @@ base::Result<> add(const std::string& path) {
 }
 
 base::Result<> list(bool as_json) {
-    auto entries = signing::TrustStore::standard().list();
+    auto entries = trust_store().list();
     nlohmann::json answer = nlohmann::json::array();
     for (const auto& entry : entries) {
+        const bool publisher = entry.role == signing::TrustStore::Role::Publisher;
         const char* scope = entry.scope == signing::TrustStore::Scope::User ? "user" : "system";
         if (!as_json) {
-            fmt::print("{}  {}  until {}  {}\n", entry.publisher.fingerprint, scope,
-                       utc_date(entry.publisher.not_after), entry.publisher.common_name);
+            fmt::print("{}  {}  until {}  {}{}\n", entry.publisher.fingerprint, scope,
+                       utc_date(entry.publisher.not_after), entry.publisher.common_name,
+                       publisher ? "" : "  (time stamps)");
             continue;
         }
         answer.push_back(publisher_json(entry.publisher));
+        answer.back()["for"] = publisher ? "bundles" : "time-stamps";
         answer.back()["scope"] = scope;
         answer.back()["file"] = entry.path;
     }
@@ -61,7 +80,7 @@ base::Result<> list(bool as_json) {
 }
 
 base::Result<> remove(const std::string& wanted) {
-    auto publisher = TRY(signing::TrustStore::standard().remove(wanted));
+    auto publisher = TRY(trust_store().remove(wanted));
     fmt::print("no longer trusted: {} (fingerprint {})\n", publisher.common_name, publisher.fingerprint);
     return {};
 }
@@ -73,18 +92,27 @@ Command trust_command(cli::App& root) {
     cli::App* app = root.add_subcommand("trust", "Choose the publishers whose bundles may be opened");
     app->require_subcommand(1);
     cli::App* add_app = app->add_subcommand("add", "Trust a publisher");
-    add_app->add_option("file", options->file, "The publisher's certificate, or a bundle they signed")
-        ->required()
-        ->type_name("CERT.crt|X.encore");
+    auto* file =
+        add_app->add_option("file", options->file, "The publisher's certificate, or a bundle they signed")
+            ->type_name("CERT.crt|X.encore");
+    auto* authority =
+        add_app
+            ->add_option(
+                "--timestamp-authority", options->authority,
+                "Instead, believe the time stamps of this authority: its certificate, or one above it")
+            ->type_name("CERT.pem")
+            ->excludes(file);
+    add_app->require_one_of(file, authority);
     cli::App* list_app = app->add_subcommand("list", "Show whom you and this computer's administrator trust");
     list_app->add_flag("--json", options->json, "Answer in JSON");
-    cli::App* remove_app = app->add_subcommand("remove", "Stop trusting a publisher");
+    cli::App* remove_app = app->add_subcommand("remove", "Stop trusting a publisher, or an authority");
     remove_app->add_option("publisher", options->wanted, "Fingerprint (8 or more digits) or name")
         ->required()
         ->type_name("FINGERPRINT|NAME");
     return {app, [=]() -> base::Result<> {
                 if (add_app->parsed())
-                    return add(options->file);
+                    return options->authority.empty() ? add(options->file)
+                                                      : add_authority(options->authority);
                 if (remove_app->parsed())
                     return remove(options->wanted);
                 return list(options->json);

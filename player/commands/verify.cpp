@@ -5,6 +5,7 @@
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
 #include "player/commands/publisher_json.h"
+#include "player/high_water_clock.h"
 #include "signing/outcome.h"
 
 #include <fmt/format.h>
@@ -45,7 +46,7 @@ const char* result_name(int code) {
 
 base::Result<signing::Publisher> verify(const std::string& path) {
     auto bundle = TRY(format::Bundle::open(path));
-    auto publisher = TRY(bundle->authenticate(signing::TrustStore::standard()));
+    auto publisher = TRY(bundle->authenticate(trust_store()));
     Progress progress;
     TRY(bundle->verify_content(
         [&](uint64_t done, uint64_t total) { return progress.update("verifying", done, total); }));

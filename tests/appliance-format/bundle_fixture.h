@@ -56,7 +56,7 @@ struct Identity {
     signing::KeyPair pair = *signing::generate_key_pair({.name = "Test Publisher", .organisation = "Test"});
     signing::Signer signer = *signing::Signer::from_pem(pair.key_pem, pair.certificate_pem);
     Folder folder;
-    signing::TrustStore trust{folder / "trust", folder / "none"};
+    signing::TrustStore trust{folder / "trust", folder / "none", std::time(nullptr)};
     Identity() { REQUIRE(trust.add(pair.certificate_pem, "test")); }
     static Identity& get() {
         static Identity identity;

@@ -44,7 +44,8 @@ TEST_CASE("bundle: blobs are closed until the publisher was authenticated", "[bu
     REQUIRE(write_bundle(small_content(), folder / "x.encore"));
     auto bundle = *Bundle::open(folder / "x.encore");
     REQUIRE_FALSE(bundle->open_blob("disk0"));
-    auto refused = bundle->authenticate(signing::TrustStore{folder / "empty", folder / "empty"});
+    auto refused =
+        bundle->authenticate(signing::TrustStore{folder / "empty", folder / "empty", std::time(nullptr)});
     REQUIRE(refused.error().code == signing::kUntrusted);
     REQUIRE_FALSE(bundle->open_blob("disk0"));
     REQUIRE(bundle->authenticate(Identity::get().trust));
@@ -64,10 +65,14 @@ TEST_CASE("bundle: unsigned, untrusted and expired are told apart", "[bundle]") 
     REQUIRE(write_bundle(content, folder / "e.encore", &signer));
     auto bundle = *Bundle::open(folder / "e.encore");
     REQUIRE(bundle->authenticate(Identity::get().trust).error().code == signing::kUntrusted);
-    signing::TrustStore store{folder / "t", folder / "none"};
-    REQUIRE(store.add(old.certificate_pem, "old"));
-    REQUIRE(bundle->authenticate(store).error().code == signing::kExpired);
+    const std::time_t now = std::time(nullptr), in_its_days = now - 7 * 86400;
+    const signing::TrustStore then{folder / "t", folder / "none", in_its_days};
+    const signing::TrustStore today{folder / "t", folder / "none", now};
+    REQUIRE(today.add(old.certificate_pem, "old").error().code == signing::kExpired);
+    REQUIRE(then.add(old.certificate_pem, "old"));
+    REQUIRE(bundle->authenticate(today).error().code == signing::kExpired);
     REQUIRE_FALSE(bundle->open_blob("disk0"));
+    REQUIRE(bundle->authenticate(then));
 }
 
 TEST_CASE("bundle: equal chunks are stored once and zero chunks not at all", "[bundle]") {

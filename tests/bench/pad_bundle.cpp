@@ -33,9 +33,9 @@ class Padding final : public format::BlobSource {
 
 base::Result<> pad(const char* from, const char* to, uint64_t bytes, const char* key,
                    const char* certificate) {
-    const auto signer = TRY(signing::Signer::load(key, certificate));
+    const auto signer = TRY(signing::Signer::load(key, certificate, std::time(nullptr)));
     auto old = TRY(format::Bundle::open(from));
-    TRY(old->authenticate(signing::TrustStore::standard()));
+    TRY(old->authenticate(signing::TrustStore::standard(std::time(nullptr))));
     auto writer = TRY(format::BundleWriter::extend(*old, to, {.progress = {}}));
     Padding padding(bytes);
     TRY(writer.add_blob("padding", padding, format::kDiskChunk));

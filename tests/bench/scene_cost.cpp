@@ -63,14 +63,14 @@ base::Result<Changed> changed_pages(player::Session& session, const appliance_fo
 base::Result<> run(const std::string& path, double seconds, const char* key, const char* certificate) {
     player::SessionOptions options;
     options.bundle = path;
-    options.purpose = player::SessionOptions::Purpose::Author;
-    options.author = std::make_shared<const signing::Signer>(TRY(signing::Signer::load(key, certificate)));
+    options.author = std::make_shared<const signing::Signer>(
+        TRY(signing::Signer::load(key, certificate, std::time(nullptr))));
     auto session = TRY(player::Session::open(std::move(options)));
     const appliance_format::Scene* scene = session->manifest().find_scene(session->scene());
     if (scene == nullptr)
         return base::fail(path + " does not begin at a scene");
     auto bundle = TRY(appliance_format::Bundle::open(path));
-    TRY(bundle->authenticate(signing::TrustStore::standard()));
+    TRY(bundle->authenticate(signing::TrustStore::standard(std::time(nullptr))));
     const auto ram = TRY(bundle->open_blob(scene->ram)), video = TRY(bundle->open_blob(scene->video));
     session->start();
     // Somebody who looks around in what is there, and goes on.

@@ -24,7 +24,7 @@ std::unique_ptr<Bundle> make_bundle() {
     VERIFY(::mkdtemp(folder.data()) != nullptr);
     const auto pair = *signing::generate_key_pair({.name = "Fuzz", .organisation = "Test"});
     const auto signer = *signing::Signer::from_pem(pair.key_pem, pair.certificate_pem);
-    signing::TrustStore trust{folder + "/trust", folder + "/none"};
+    signing::TrustStore trust{folder + "/trust", folder + "/none", std::time(nullptr)};
     VERIFY(trust.add(pair.certificate_pem, "fuzz"));
     auto writer = *BundleWriter::create(folder + "/x.encore", {.progress = {}});
     const std::vector<uint8_t> disk(3000, 7);

@@ -53,7 +53,7 @@ void make_chunks(const std::string& out) {
 void make_session(const std::string& out, const signing::Signer& signer, const std::string& certificate) {
     const std::string folder = out + "/work", path = folder + "/x.encore";
     std::filesystem::create_directories(folder);
-    signing::TrustStore trust{folder + "/trust", folder + "/none"};
+    signing::TrustStore trust{folder + "/trust", folder + "/none", std::time(nullptr)};
     VERIFY(trust.add(certificate, "corpus"));
     auto writer = *BundleWriter::create(path, {.progress = {}});
     const Bytes disk(3000, 7);

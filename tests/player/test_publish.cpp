@@ -1,5 +1,6 @@
 // A publisher's other verbs, by the real executable: signing what is there already, and machines made
 // elsewhere.
+#include "appliance-format/bundle_writer.h"
 #include "signing/keys.h"
 #include "tests/player/cli_desk.h"
 
@@ -63,8 +64,20 @@ TEST_CASE("sign: an expired certificate is renewed, a changed byte or a key that
         {.name = "Acme Ltd", .organisation = {}, .valid_days = 2, .starts_in_days = -9});
     REQUIRE(old);
     REQUIRE(signing::write_key_pair(*old, desk.path + "/old"));
-    REQUIRE(desk.run("pack r.toml -o x.encore --key old.key --cert old.crt") == 0);
-    REQUIRE(desk.run("trust add old.crt") == 0);
+    CHECK(desk.run("pack r.toml -o x.encore --key old.key --cert old.crt") == 6);
+    CHECK(desk.one_line());
+    CHECK(desk.output.find("old.crt: the certificate of Acme Ltd expired on") != std::string::npos);
+    CHECK_FALSE(fs::exists(desk.path + "/x.encore"));
+    CHECK(desk.run("trust add old.crt") == 6);
+    CHECK(desk.one_line());
+    // As it was a week ago.
+    REQUIRE(desk.run("pack r.toml -o x.encore --unsigned") == 0);
+    const auto then = signing::Signer::from_pem(old->key_pem, old->certificate_pem);
+    REQUIRE(
+        appliance_format::BundleWriter::sign_again(**appliance_format::Bundle::open(desk.path + "/x.encore"),
+                                                   desk.path + "/x.encore", *then, {.progress = {}}));
+    REQUIRE(desk.shell("mkdir -p xdg/encore/trust && cp old.crt xdg/encore/trust") == 0);
+    CHECK(desk.run("sign x.encore --key old.key --cert old.crt") == 6);
     REQUIRE(desk.run("trust add k.crt") == 0);
     REQUIRE(desk.run("verify x.encore") == 6);
     CHECK(desk.run("sign x.encore --key k.key --cert k.crt") == 0);

@@ -240,7 +240,7 @@ TEST_CASE("scene: a changed byte in a page stops the machine with the chunk's na
     SceneDesk desk;
     const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
     REQUIRE(bundle);
-    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard()));
+    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard(std::time(nullptr))));
     const std::string ram = (*bundle)->manifest().scenes[0].ram;
     const auto ref = (*bundle)->open_blob(ram)->chunk_ref(7); // the boot sector's page
     REQUIRE(ref);
@@ -261,7 +261,7 @@ TEST_CASE("scene: an author captures while the guest runs on, again and again", 
     REQUIRE(session);
     CHECK_FALSE((*session)->capture_as_author("nobody")); // not an author
     options.author = std::make_shared<const signing::Signer>(
-        *signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt"));
+        *signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt", std::time(nullptr)));
     session = Session::open(options);
     REQUIRE(session);
     (*session)->start();

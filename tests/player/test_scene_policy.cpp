@@ -17,11 +17,11 @@ namespace {
 
 // The publisher changes the manifest and signs it again.
 void republish(const Desk& desk, const std::function<void(appliance_format::Manifest&)>& change) {
-    const auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt");
+    const auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt", std::time(nullptr));
     REQUIRE(signer);
     const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
     REQUIRE(bundle);
-    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard()));
+    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard(std::time(nullptr))));
     const auto done = player::edit_scenes(**bundle, *signer,
                                           [&](appliance_format::Manifest& manifest) -> base::Result<void> {
                                               change(manifest);
@@ -107,7 +107,7 @@ bool near(std::time_t one, std::time_t other, std::time_t seconds = 10) {
 }
 
 std::unique_ptr<const signing::Signer> publisher(const Desk& desk) {
-    auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt");
+    auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt", std::time(nullptr));
     REQUIRE(signer);
     return std::make_unique<const signing::Signer>(std::move(*signer));
 }
@@ -130,7 +130,7 @@ void doctor(const Desk& desk, const std::function<void(std::vector<uint8_t>&)>& 
     const auto signer = publisher(desk);
     const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
     REQUIRE(bundle);
-    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard()));
+    REQUIRE((*bundle)->authenticate(signing::TrustStore::standard(std::time(nullptr))));
     const std::string blob = (*bundle)->manifest().scenes[0].devices;
     auto state = (*bundle)->open_blob(blob)->read_all(1 << 20);
     REQUIRE(state);

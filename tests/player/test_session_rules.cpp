@@ -214,7 +214,7 @@ TEST_CASE("log: a session leaves its start, what was done with it and its end; n
           "[log]") {
     SceneDesk desk;
     CHECK(desk.run("run x.encore --headless --type a --expect 'key 1e' --timeout 60") == 0);
-    CHECK_FALSE(fs::exists(desk.path + "/state/encore")); // no log, no clock
+    CHECK_FALSE(fs::exists(desk.path + "/state/encore/log"));
     CHECK(desk.run("run x.encore --headless --log --receipt --type jkl --expect 'key 26' --timeout 60") == 0);
     auto lines = log_of(desk);
     REQUIRE(lines.size() == 3);

@@ -114,9 +114,9 @@ namespace {
 
 // The publisher's stored picture becomes this one.
 void replace_picture(const Desk& desk, const vmm::Picture& picture) {
-    const auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt");
+    const auto signer = signing::Signer::load(desk.path + "/k.key", desk.path + "/k.crt", std::time(nullptr));
     const auto bundle = appliance_format::Bundle::open(desk.path + "/x.encore");
-    REQUIRE((signer && bundle && (*bundle)->authenticate(signing::TrustStore::standard())));
+    REQUIRE((signer && bundle && (*bundle)->authenticate(signing::TrustStore::standard(std::time(nullptr)))));
     const auto png = player::encode_png(picture);
     REQUIRE(png);
     auto writer = appliance_format::BundleWriter::extend(**bundle, desk.path + "/x.encore", {.progress = {}});

@@ -75,8 +75,9 @@ TEST_CASE("signature: good ones name their publisher and stock openssl agrees", 
         Bytes content = bytes_of("{\"format\":1}\r\n binary \n");
         auto cms = Signer::from_pem(pair.key_pem, pair.certificate_pem)->sign(content);
         REQUIRE(cms);
-        auto publisher = verify_signature(content, *cms);
-        REQUIRE(publisher);
+        auto signature = verify_signature(content, *cms);
+        REQUIRE(signature);
+        const Publisher* publisher = &signature->publisher;
         CHECK(publisher->common_name == "Acme Ltd");
         CHECK(publisher->organisation == "Acme");
         CHECK(publisher->fingerprint == parse_certificate(pair.certificate_pem, "x")->fingerprint);
@@ -103,7 +104,7 @@ TEST_CASE(
         INFO("bit " << bit);
         // A changed bit in the certificate's own (self-)signature makes it another certificate, hence
         // untrusted.
-        CHECK((!publisher || publisher->fingerprint != fingerprint));
+        CHECK((!publisher || publisher->publisher.fingerprint != fingerprint));
     }
     for (size_t size = 1; size < cms.size(); size += 7)
         CHECK(verify_signature(content, std::span(cms).first(size)).error().code == kTampered);
@@ -119,14 +120,66 @@ TEST_CASE("keys: the files have safe modes, are not overwritten, and must belong
     REQUIRE(::stat((folder / "k.key").c_str(), &info) == 0);
     CHECK((info.st_mode & 0777) == 0600);
     CHECK_FALSE(write_key_pair(pair, folder / "k"));
-    CHECK(Signer::load(folder / "k.key", folder / "k.crt"));
+    CHECK(Signer::load(folder / "k.key", folder / "k.crt", std::time(nullptr)));
     REQUIRE(write_key_pair(make_pair(), folder / "other"));
-    auto mixed = Signer::load(folder / "k.key", folder / "other.crt");
+    auto mixed = Signer::load(folder / "k.key", folder / "other.crt", std::time(nullptr));
     REQUIRE_FALSE(mixed);
     CHECK(mixed.error().message.find("do not belong together") != std::string::npos);
     CHECK_FALSE(generate_key_pair({.name = "", .organisation = ""}));
     CHECK_FALSE(generate_key_pair({.name = std::string(65, 'x'), .organisation = ""}));
     CHECK_FALSE(generate_key_pair({.name = "x", .organisation = "", .valid_days = 0}));
+}
+
+// The private half of one key beside the public half of another (RFC 5915), as PEM.
+std::string forged_key(const KeyPair& own, const KeyPair& other) {
+    Folder folder;
+    write_file(folder / "own.pem", bytes_of(own.key_pem));
+    write_file(folder / "other.pem", bytes_of(other.key_pem));
+    const auto der = [&](const char* name) {
+        REQUIRE(std::system(("openssl pkcs8 -topk8 -nocrypt -in " + (folder / name) +
+                             ".pem -outform DER -out " + (folder / name) + ".der")
+                                .c_str()) == 0);
+        std::ifstream in(folder / (std::string(name) + ".der"), std::ios::binary);
+        return Bytes(std::istreambuf_iterator<char>(in), {});
+    };
+    Bytes mixed = der("own");
+    const Bytes theirs = der("other");
+    constexpr ptrdiff_t kPoint = 65; // uncompressed, of P-256: it ends the file
+    REQUIRE(mixed.size() == theirs.size());
+    std::copy(theirs.end() - kPoint, theirs.end(), mixed.end() - kPoint);
+    write_file(folder / "mixed.der", mixed);
+    REQUIRE(std::system(("(echo -----BEGIN PRIVATE KEY-----; base64 " + (folder / "mixed.der") +
+                         "; echo -----END PRIVATE KEY-----) > " + (folder / "mixed.pem"))
+                            .c_str()) == 0);
+    std::ifstream in(folder / "mixed.pem");
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+TEST_CASE("keys: a file that only names the certificate's public half is not its key", "[signing]") {
+    const KeyPair acme = make_pair(), mallory = make_pair(KeyKind::EcdsaP256, "Mallory");
+    const auto forged = Signer::from_pem(forged_key(mallory, acme), acme.certificate_pem);
+    REQUIRE_FALSE(forged);
+    CHECK(forged.error().message.find("do not belong together") != std::string::npos);
+    CHECK(Signer::from_pem(forged_key(acme, acme), acme.certificate_pem));
+}
+
+TEST_CASE("keys: nothing is signed under a certificate that is out of date", "[signing]") {
+    Folder folder;
+    const auto day = [&](int starts, const char* name) {
+        auto pair =
+            generate_key_pair({.name = name, .organisation = "", .valid_days = 2, .starts_in_days = starts});
+        REQUIRE((pair && write_key_pair(*pair, folder / name)));
+        return Signer::load(folder / (std::string(name) + ".key"), folder / (std::string(name) + ".crt"),
+                            std::time(nullptr));
+    };
+    const auto old = day(-9, "old"), early = day(3, "early");
+    REQUIRE_FALSE(old);
+    CHECK(old.error().code == kExpired);
+    CHECK(old.error().message.find("expired on") != std::string::npos);
+    REQUIRE_FALSE(early);
+    CHECK(early.error().code == kExpired);
+    CHECK(early.error().message.find("valid only from") != std::string::npos);
+    CHECK(day(-1, "now"));
 }
 
 TEST_CASE("certificate: names with control characters are made harmless", "[signing]") {
@@ -137,27 +190,28 @@ TEST_CASE("certificate: names with control characters are made harmless", "[sign
 
 TEST_CASE("trust store: add, list, remove, and the answers of check", "[signing]") {
     Folder folder;
-    TrustStore store{folder / "user", folder / "system"};
+    const std::time_t now = std::time(nullptr);
+    const auto at = [&](std::time_t time) { return TrustStore{folder / "user", folder / "system", time}; };
+    const TrustStore store = at(now);
     CHECK(store.list().empty());
     KeyPair acme = make_pair(), other = make_pair(KeyKind::EcdsaP256, "Other"),
             twin = make_pair(KeyKind::EcdsaP256, "Acme Ltd");
     auto publisher = *parse_certificate(acme.certificate_pem, "x");
-    std::time_t now = std::time(nullptr);
-    CHECK(store.check(publisher, now).error().code == kUntrusted);
+    CHECK(store.check({publisher}).error().code == kUntrusted);
     REQUIRE(store.add(acme.certificate_pem, "x"));
     REQUIRE(store.add(acme.certificate_pem, "x"));
     CHECK(store.list().size() == 1);
-    CHECK(store.check(publisher, now));
-    CHECK(store.check(publisher, publisher.not_after + 1).error().code == kExpired);
-    CHECK(store.check(publisher, publisher.not_before - 1).error().code == kExpired);
-    CHECK(store.check(*parse_certificate(twin.certificate_pem, "x"), now).error().code == kUntrusted);
+    CHECK(store.check({publisher}));
+    CHECK(at(publisher.not_after + 1).check({publisher}).error().code == kExpired);
+    CHECK(at(publisher.not_before - 1).check({publisher}).error().code == kExpired);
+    CHECK(store.check({*parse_certificate(twin.certificate_pem, "x")}).error().code == kUntrusted);
     CHECK_FALSE(store.add("no certificate", "x"));
 
     REQUIRE(store.add(twin.certificate_pem, "x"));
     CHECK(store.remove("Acme Ltd").error().message.find("several") != std::string::npos);
     CHECK_FALSE(store.remove(publisher.fingerprint.substr(0, 7)));
     CHECK(store.remove(publisher.fingerprint.substr(0, 8)));
-    CHECK(store.check(publisher, now).error().code == kUntrusted);
+    CHECK(store.check({publisher}).error().code == kUntrusted);
     CHECK(store.remove("Acme Ltd"));
     CHECK(store.list().empty());
 
@@ -166,7 +220,7 @@ TEST_CASE("trust store: add, list, remove, and the answers of check", "[signing]
     write_file(folder / "system/broken.pem", bytes_of("broken"));
     CHECK(store.list().size() == 1);
     CHECK(store.list()[0].scope == TrustStore::Scope::System);
-    CHECK(store.check(*parse_certificate(other.certificate_pem, "x"), now));
+    CHECK(store.check({*parse_certificate(other.certificate_pem, "x")}));
     CHECK(store.remove("Other").error().message.find("administrator") != std::string::npos);
 }
 
