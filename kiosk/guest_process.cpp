@@ -10,7 +10,6 @@
 #include <nlohmann/json.hpp>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 
 namespace kiosk {
@@ -29,11 +28,10 @@ constexpr size_t kMaxSaid = 4096, kMaxInput = 1u << 20;
 } // namespace
 
 base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& options) {
-    static unsigned number = 0;
+    constexpr int kShellSocket = 3; // in the child
     std::unique_ptr<GuestProcess> guest(new GuestProcess);
-    guest->socket_path_ = fmt::format("{}/guest-{}", options.folder, ++number);
-    std::vector<std::string> words = {options.encore, "run", options.bundle, "--control",
-                                      guest->socket_path_};
+    std::vector<std::string> words = {options.encore, "run", options.bundle, "--shell",
+                                      std::to_string(kShellSocket)};
     if (options.scene && options.scene->empty())
         words.emplace_back("--boot");
     else if (options.scene)
@@ -50,12 +48,16 @@ base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& o
     for (std::string& word : words)
         argv.push_back(word.data());
     argv.push_back(nullptr);
-    int ends[2];
+    int ends[2], link[2];
     if (::pipe2(ends, O_CLOEXEC) != 0)
         return base::fail(fmt::format("cannot start a session: {}", std::strerror(errno)));
     guest->said_fd_ = base::UniqueFd(ends[0]);
     base::UniqueFd writing(ends[1]);
     ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, link) != 0)
+        return base::fail(fmt::format("cannot start a session: {}", std::strerror(errno)));
+    guest->socket_ = base::UniqueFd(link[0]);
+    const base::UniqueFd theirs(link[1]);
     guest->started_ = guest->last_heard_ = Clock::now();
     const pid_t parent = ::getpid();
     const pid_t child = ::fork();
@@ -68,6 +70,10 @@ base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& o
         ::dup2(nothing, 0);
         ::dup2(writing.get(), 1);
         ::dup2(writing.get(), 2);
+        if (theirs.get() == kShellSocket) // dup2() would leave it to be closed
+            ::fcntl(kShellSocket, F_SETFD, 0);
+        else
+            ::dup2(theirs.get(), kShellSocket);
         if (::getppid() == parent)
             ::execv(argv[0], argv.data());
         ::_exit(127);
@@ -76,10 +82,7 @@ base::Result<std::unique_ptr<GuestProcess>> GuestProcess::start(const Options& o
     return guest;
 }
 
-GuestProcess::~GuestProcess() {
-    kill();
-    ::unlink(socket_path_.c_str());
-}
+GuestProcess::~GuestProcess() { kill(); }
 
 void GuestProcess::kill() {
     if (exit_status_ || pid_ <= 0)
@@ -99,21 +102,17 @@ GuestProcess::State GuestProcess::poll() {
         return State::Ended;
     }
     const auto now = Clock::now();
-    if (!socket_.valid())
-        connect();
-    if (socket_.valid()) {
-        const auto interval = status_.shown ? Clock::duration(kHeartbeat) : Clock::duration(kFirstHeartbeat);
-        if (!status_asked_ && !leaving_ && now - last_asked_ >= interval) {
-            status_asked_ = true;
-            last_asked_ = now;
-            ask({{"do", "status"}}, [this](const json& answer) { take_status(answer); });
-        }
-        send();
-        receive();
+    const auto interval = status_.shown ? Clock::duration(kHeartbeat) : Clock::duration(kFirstHeartbeat);
+    if (!status_asked_ && !leaving_ && now - last_asked_ >= interval) {
+        status_asked_ = true;
+        last_asked_ = now;
+        ask({{"do", "status"}}, [this](const json& answer) { take_status(answer); });
     }
-    const auto limit = leaving_          ? Clock::duration(kLeaveWithin)
-                       : socket_.valid() ? Clock::duration(kHungAfter)
-                                         : Clock::duration(kStartWithin);
+    send();
+    receive();
+    const auto limit = !answered_ ? Clock::duration(kStartWithin)
+                       : leaving_ ? Clock::duration(kLeaveWithin)
+                                  : Clock::duration(kHungAfter);
     if (now - last_heard_ > limit)
         return State::Hung;
     return status_.shown ? State::Live : State::Starting;
@@ -137,29 +136,9 @@ void GuestProcess::read_output() {
     }
 }
 
-void GuestProcess::connect() {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (socket_path_.size() >= sizeof address.sun_path)
-        return;
-    std::memcpy(address.sun_path, socket_path_.c_str(), socket_path_.size() + 1);
-    base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd.valid() || ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        return; // not there yet
-    socket_ = std::move(fd);
-    last_heard_ = Clock::now();
-    for (std::string& line : before_connect_)
-        output_ += std::move(line);
-    before_connect_.clear();
-}
-
 void GuestProcess::ask(const json& request, Answer answer) {
     std::string line = appliance_format::json_text(request) + "\n";
     waiting_.push_back(std::move(answer));
-    if (!socket_.valid()) {
-        before_connect_.push_back(std::move(line));
-        return;
-    }
     // A guest that reads nothing any more is about to be found hung; its input need not be kept meanwhile.
     if (output_.size() > kMaxInput)
         waiting_.pop_back();
@@ -169,7 +148,7 @@ void GuestProcess::ask(const json& request, Answer answer) {
 }
 
 void GuestProcess::key(uint16_t scan_code, bool pressed) {
-    if (socket_.valid() && !leaving_)
+    if (answered_ && !leaving_)
         ask({{"do", "key"}, {"code", scan_code}, {"pressed", pressed}});
 }
 
@@ -189,7 +168,7 @@ void GuestProcess::leave(std::function<void(const base::Result<std::string>&)> r
 }
 
 void GuestProcess::send() {
-    while (socket_.valid() && !output_.empty()) {
+    while (!output_.empty()) {
         const ssize_t put = ::send(socket_.get(), output_.data(), output_.size(), MSG_NOSIGNAL);
         if (put <= 0)
             return;
@@ -199,7 +178,7 @@ void GuestProcess::send() {
 
 void GuestProcess::receive() {
     char buffer[4096];
-    while (socket_.valid()) {
+    for (;;) {
         const ssize_t got = ::recv(socket_.get(), buffer, sizeof buffer, 0);
         if (got <= 0)
             break;
@@ -216,6 +195,7 @@ void GuestProcess::receive() {
 
 void GuestProcess::take_answer(const std::string& line) {
     last_heard_ = Clock::now();
+    answered_ = true;
     if (waiting_.empty())
         return;
     const Answer answer = std::move(waiting_.front());

@@ -1,5 +1,6 @@
-// One guest session as the shell sees it: a child process `encore run`, its control socket, and whether it is
-// still well. The guest runs in a process of its own so that whatever happens to it - a crash, a hang, a kill
+// One guest session as the shell sees it: a child process `encore run`, the socket it inherits, and whether
+// it is still well. The guest runs in a process of its own so that whatever happens to it - a crash, a hang,
+// a kill
 // - happens to it alone. Belongs to one thread; poll() carries everything on.
 #pragma once
 #include "vmm/base/result.h"
@@ -35,8 +36,7 @@ class GuestProcess {
         std::optional<std::string> scene; // empty text: power-on; not given: where the publisher says
         uint64_t embed = 0;               // an X11 window to fill; 0: a window of its own
         bool full_screen = false, headless = false;
-        std::string at{};   // as `encore run --at`; empty: the first display
-        std::string folder; // for the socket; only its owner can enter
+        std::string at{}; // as `encore run --at`; empty: the first display
     };
     enum class State : uint8_t { Starting, Live, Hung, Ended };
 
@@ -67,7 +67,6 @@ class GuestProcess {
     GuestProcess() = default;
     void reap();
     void read_output();
-    void connect();
     void send();
     void receive();
     void take_answer(const std::string& line);
@@ -75,13 +74,13 @@ class GuestProcess {
 
     pid_t pid_ = -1;
     std::optional<int> exit_status_;
-    std::string socket_path_, said_, input_, output_;
+    std::string said_, input_, output_;
     base::UniqueFd socket_, said_fd_;
     std::deque<Answer> waiting_; // in the order asked
-    std::vector<std::string> before_connect_;
     GuestStatus status_;
     Clock::time_point started_, last_asked_, last_heard_;
     std::optional<Clock::duration> time_to_live_;
+    bool answered_ = false; // at all
     bool leaving_ = false, status_asked_ = false;
 };
 

@@ -1,8 +1,8 @@
 // encore-kiosk: arguments -> the kiosk's window or the presenter's.
 #include "kiosk/kiosk_frame.h"
 #include "kiosk/presenter_frame.h"
-#include "kiosk/runtime_folder.h"
 #include "kiosk/seat.h"
+#include "kiosk/seat_lock.h"
 #include "player/cli/app.h"
 #include "player/installed_files.h"
 #include "player/operator_settings.h"
@@ -183,10 +183,6 @@ int run(int argc, char** argv) {
             return complain(presented->details.empty() ? refusal_sentence(presented->refusal).utf8_string()
                                                        : presented->details);
     }
-    const auto folder = RuntimeFolder::make(runtime_place());
-    if (!folder)
-        return complain(folder.error().message);
-    settings.folder = folder->path();
     const player::StopSignals signals; // as if staff had closed it
     return wxEntry(no_arguments, argv);
 }

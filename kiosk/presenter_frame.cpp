@@ -78,7 +78,6 @@ void PresenterFrame::start(const std::optional<std::string>& scene) {
     options.encore = settings_.encore;
     options.bundle = appliance_.path;
     options.scene = scene;
-    options.folder = settings_.folder;
     // The display that this window is not on is the projector. A point names it: the toolkits number displays
     // each in its own way.
     projector_ = other_display(*this);

@@ -19,7 +19,6 @@ base::Result<void> Sessions::start(std::shared_ptr<const Appliance> appliance,
     options.bundle = session->appliance->path;
     options.scene = std::move(scene);
     options.embed = session->hole->id();
-    options.folder = settings_.folder;
     session->process = TRY(GuestProcess::start(options));
     SessionTimes times;
     times.warning = settings_.warning;
@@ -146,7 +145,6 @@ void Sessions::check_start(const Session& dead) {
     options.bundle = dead.appliance->path;
     options.scene = dead.wanted;
     options.headless = true;
-    options.folder = settings_.folder;
     if (check->scene.empty()) {
         note_receipt(*check, base::fail("there is nothing to compare with"));
         return;

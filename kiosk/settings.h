@@ -14,7 +14,6 @@ struct Settings {
     std::vector<std::string> folders;
     bool removable_media = true;
     std::string encore;   // the player's executable
-    std::string folder;   // this process's own, for sockets
     std::string language; // "de"; empty: the system's
     Theme theme = Theme::Automatic;
     std::string headline;

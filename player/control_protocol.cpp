@@ -54,6 +54,7 @@ struct ControlProtocol::Verbs {
     ControlProtocol& self;
     Session& session = self.session_;
     const json& request;
+    const Caller caller;
 
     std::string state() {
         const std::string why = session.paused_because();
@@ -260,7 +261,6 @@ struct ControlProtocol::Verbs {
                                    full != request.end() && full->get<bool>()});
         return json::object();
     }
-    // The person touched something outside the guest: the idle time starts anew.
     Answer activity() {
         session.note_activity();
         return json::object();
@@ -281,6 +281,7 @@ struct ControlProtocol::Verbs {
         struct Verb {
             std::string_view name;
             Answer (Verbs::*run)();
+            Caller whose = Caller::Anybody;
         };
         static constexpr Verb kVerbs[] = {
             {"status", &Verbs::status},
@@ -300,8 +301,8 @@ struct ControlProtocol::Verbs {
             {"black", &Verbs::black},
             {"chords", &Verbs::chords},
             {"place", &Verbs::place},
-            {"activity", &Verbs::activity},
-            {"extend", &Verbs::extend},
+            {"activity", &Verbs::activity, Caller::Shell},
+            {"extend", &Verbs::extend, Caller::Shell},
             {"quit", &Verbs::quit},
         };
         if (!request.is_object())
@@ -309,17 +310,24 @@ struct ControlProtocol::Verbs {
         const std::string name = TRY(text_of(request, "do"));
         std::string known;
         for (const Verb& verb : kVerbs) {
+            if (verb.name == name && verb.whose == Caller::Shell && caller != Caller::Shell)
+                return base::fail(
+                    fmt::format("\"{}\" is for the kiosk around the session; the session's rules "
+                                "are signed",
+                                name));
             if (verb.name == name)
                 return (this->*verb.run)();
+            if (verb.whose == Caller::Shell && caller != Caller::Shell)
+                continue;
             known += (known.empty() ? "" : ", ") + std::string(verb.name);
         }
         return base::fail("\"do\" is one of: " + known);
     }
 };
 
-std::string ControlProtocol::answer(std::string_view line) {
+std::string ControlProtocol::answer(std::string_view line, Caller caller) {
     const json request = appliance_format::parse_json(line);
-    Verbs verbs{.self = *this, .request = request};
+    Verbs verbs{.self = *this, .request = request, .caller = caller};
     auto answer = verbs.carry_out();
     json reply = answer ? std::move(*answer) : json{{"error", answer.error().message}};
     reply["ok"] = answer.has_value();

@@ -24,6 +24,9 @@
 //   "status"
 //                                                    counts them
 //   {"do":"place","x":1792,"y":384,"full_screen":true}  the window goes to the display that shows this point
+// From the shell around the session only (shell_link.h), which answers for its limits of time:
+//   {"do":"activity"}                                the person touched something outside the guest
+//   {"do":"extend","minutes":15}                     more time than max_minutes gives; staff said so
 // Every answer has "ok"; when it is false, "error" says why in one line.
 #pragma once
 #include "player/display_state.h"
@@ -40,8 +43,9 @@ class ControlProtocol {
     explicit ControlProtocol(Session& session, DisplayState* display = nullptr)
         : session_(session), display_(display) {}
 
+    enum class Caller : uint8_t { Anybody, Shell };
     // Answers one line (without its end); never fails, whatever the line is. One thread.
-    std::string answer(std::string_view line);
+    std::string answer(std::string_view line, Caller caller = Caller::Anybody);
 
   private:
     struct Verbs; // keeps JSON out of this header

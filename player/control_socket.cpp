@@ -30,32 +30,43 @@ bool is_abandoned_socket(const sockaddr_un& address) {
 } // namespace
 
 base::Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Session& session, std::string path,
-                                                                 DisplayState* display) {
+                                                                 ShellLink shell, DisplayState* display) {
     std::unique_ptr<ControlSocket> socket(new ControlSocket(session, display));
+    socket->wake_ = base::UniqueFd(::eventfd(0, EFD_CLOEXEC));
+    if (!socket->wake_.valid())
+        return base::fail(fmt::format("cannot make a socket: {}", std::strerror(errno)));
+    if (!path.empty())
+        TRY(socket->listen(path));
+    using Caller = ControlProtocol::Caller;
+    if (shell.socket.valid())
+        socket->clients_.push_back(
+            {std::move(shell.socket), shell.is_shell ? Caller::Shell : Caller::Anybody});
+    socket->thread_ = std::thread([raw = socket.get()] { raw->serve(); });
+    return socket;
+}
+
+base::Result<void> ControlSocket::listen(const std::string& path) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
-    if (path.empty() || path.size() >= sizeof address.sun_path)
+    if (path.size() >= sizeof address.sun_path)
         return base::fail(fmt::format("'{}' cannot name a socket: a path of at most {} characters can", path,
                                       sizeof address.sun_path - 1));
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-    socket->listener_ = base::UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    socket->wake_ = base::UniqueFd(::eventfd(0, EFD_CLOEXEC));
-    if (!socket->listener_.valid() || !socket->wake_.valid())
+    listener_ = base::UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!listener_.valid())
         return base::fail(fmt::format("cannot make a socket: {}", std::strerror(errno)));
     // unix(7): the socket's own mode is what bind() gives the file, so it is never open to others.
-    ::fchmod(socket->listener_.get(), 0600);
+    ::fchmod(listener_.get(), 0600);
     if (is_abandoned_socket(address))
         ::unlink(address.sun_path);
-    if (::bind(socket->listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
         return base::fail(fmt::format("cannot make control socket {}: {}", path,
                                       errno == EADDRINUSE ? "the name is in use" : std::strerror(errno)));
-    socket->path_ = std::move(path);
-    ::chmod(socket->path_.c_str(), 0600);
-    if (::listen(socket->listener_.get(), 8) != 0)
-        return base::fail(
-            fmt::format("cannot listen on control socket {}: {}", socket->path_, std::strerror(errno)));
-    socket->thread_ = std::thread([raw = socket.get()] { raw->serve(); });
-    return socket;
+    path_ = path;
+    ::chmod(path.c_str(), 0600);
+    if (::listen(listener_.get(), 8) != 0)
+        return base::fail(fmt::format("cannot listen on control socket {}: {}", path, std::strerror(errno)));
+    return {};
 }
 
 ControlSocket::~ControlSocket() {
@@ -95,6 +106,8 @@ void ControlSocket::serve() {
             alive = alive && send(client) && client.output.size() <= kMaxOutput;
             if (alive && !(client.closing && client.output.empty()))
                 kept.push_back(std::move(client));
+            else if (client.who == ControlProtocol::Caller::Shell)
+                session_.shell_left();
         }
         clients_ = std::move(kept);
         if ((waits[1].revents & POLLIN) != 0)
@@ -105,7 +118,7 @@ void ControlSocket::serve() {
 void ControlSocket::accept_client() {
     base::UniqueFd fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd.valid())
-        clients_.push_back({std::move(fd), {}, {}, false, false});
+        clients_.push_back({std::move(fd)});
 }
 
 // False: the client is gone.
@@ -132,7 +145,7 @@ void ControlSocket::take_lines(Client& client) {
         if (!line.empty() && line.back() == '\r')
             line.pop_back();
         if (!line.empty())
-            client.output += protocol_.answer(line) + '\n';
+            client.output += protocol_.answer(line, client.who) + '\n';
     }
     if (client.input.size() <= kMaxLine)
         return;

@@ -30,6 +30,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->publisher_ = TRY(session->bundle_->authenticate(trust_store()));
     if (session->options_.author)
         TRY(session->bundle_->check_author(*session->options_.author));
+    session->timed_by_shell_ = session->options_.timed_by_shell;
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
@@ -198,7 +199,7 @@ SessionEnd Session::poll() {
     const std::unique_lock turn(turn_, std::try_to_lock);
     if (!turn.owns_lock() || state() != SessionEnd::None) // a revert is under way, or all is over
         return state();
-    if (!options_.timed_by_shell) {
+    if (!timed_by_shell_) {
         check_time();
         check_idle();
     }

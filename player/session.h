@@ -42,7 +42,7 @@ struct SessionOptions {
     // jump(), while preview() holds the scene's stored picture; on the thread that calls them. An error ends
     // open().
     std::function<base::Result<void>(Session&)> before_machine;
-    // The shell around the session applies its limits of time, and staff may extend them.
+    // The shell around the session (shell_link.h) applies its limits of time until shell_left().
     bool timed_by_shell = false;
     // The time that the policy's limits run by.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
@@ -129,6 +129,8 @@ class Session {
     [[nodiscard]] std::optional<std::chrono::seconds> idle_left() const;
     // More time than max_minutes gives; for staff, who have shown their PIN.
     void extend(std::chrono::minutes more);
+    // Nobody outside keeps its limits of time any more: from now on it does itself.
+    void shell_left() { timed_by_shell_ = false; }
     [[nodiscard]] const signing::Publisher& publisher() const { return publisher_; }
     [[nodiscard]] std::string title() const; // "<appliance> — <publisher>", and whether it was saved
     // Whether the machine stems from a saved session, which no publisher signed; a revert ends that.
@@ -195,6 +197,7 @@ class Session {
     appliance_format::EffectivePolicy policy_;
     std::atomic<std::chrono::steady_clock::time_point> touched_{};
     std::atomic<std::chrono::minutes> extension_{};
+    std::atomic<bool> timed_by_shell_{false};
     bool idle_warned_ = false, halt_told_ = false;
 
     mutable std::mutex turn_; // one revert, capture or poll at a time

@@ -32,6 +32,7 @@ struct Options {
     bool author = false;
     bool boot = false, receipt = false, log = false;
     uint64_t embed = 0;
+    int shell = -1;
     int screen = 0;
     std::vector<int> at; // instead, a point
     ScriptOptions script;
@@ -138,7 +139,8 @@ void Runner::notice(const std::string& text) {
 base::Result<> Runner::run() {
     SessionOptions options = options_.session;
     options.notice = [this](const std::string& text) { notice(text); };
-    options.timed_by_shell = options_.embed != 0;
+    ShellLink shell = TRY(adopt_shell(options_.shell));
+    options.timed_by_shell = options_.embed != 0 && shell.is_shell;
     if (!options_.memory.empty())
         options.changes.memory_bytes = TRY(parse_size(options_.memory, "--memory"));
     if (!options_.overlay.empty())
@@ -180,9 +182,9 @@ base::Result<> Runner::run() {
                         options_.session.saved_session, session_->publisher().common_name));
     TRY(open_serial(*session_, options_.serial));
     std::unique_ptr<ControlSocket> control;
-    if (!options_.control.empty())
-        control = TRY(
-            ControlSocket::open(*session_, options_.control, options_.headless ? nullptr : &display_state_));
+    if (!options_.control.empty() || shell.socket.valid())
+        control = TRY(ControlSocket::open(*session_, options_.control, std::move(shell),
+                                          options_.headless ? nullptr : &display_state_));
     session_->start();
     const Why why = loop();
     auto result = conclude(why);
@@ -230,7 +232,7 @@ base::Result<> Runner::open_display(Session& session) {
 // A guest that halted for good: whoever looks at its window, or holds the control socket, decides what
 // becomes of it; a script that waits for it, or nobody at all, does not.
 bool Runner::ends_with_halt() const {
-    return options_.script.expecting() || (options_.headless && options_.control.empty());
+    return options_.script.expecting() || (options_.headless && options_.control.empty() && options_.shell < 0);
 }
 
 Runner::Why Runner::loop() {
@@ -333,10 +335,15 @@ void add_options(cli::App& app, Options& options) {
         ->expected(2)
         ->check(cli::range(0, 65535))
         ->excludes("--headless", "--screen");
-    app.add_option("--embed", options.embed,
-                   "Fill this X11 window; whoever owns it keeps the session's time (for launchers)")
+    app.add_option("--embed", options.embed, "Fill this X11 window (for launchers)")
         ->type_name("WINDOW")
         ->excludes("--headless", "--full-screen");
+    app.add_option(
+           "--shell", options.shell,
+           "Serve requests on this inherited socket; when encore-kiosk made it, the kiosk keeps the time "
+           "of a session in its window")
+        ->type_name("FD")
+        ->check(cli::range(3, 1 << 20));
     app.add_option("--memory", options.memory, "Memory instead of the publisher's choice")->type_name("SIZE");
     app.add_option("--overlay", options.overlay, "Most that the session may write (default 8G)")
         ->type_name("SIZE");

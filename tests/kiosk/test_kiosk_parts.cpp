@@ -2,7 +2,7 @@
 // left in the runtime folder.
 #include "kiosk/catalog.h"
 #include "kiosk/key_codes.h"
-#include "kiosk/runtime_folder.h"
+#include "kiosk/seat_lock.h"
 #include "kiosk/session_clock.h"
 
 #include <algorithm>
@@ -118,46 +118,9 @@ struct Place {
     std::string path;
 };
 
-void leave_socket(const std::string& path) {
-    const base::UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    REQUIRE(path.size() < sizeof address.sun_path);
-    std::ranges::copy(path, address.sun_path);
-    REQUIRE(::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
-}
-
 } // namespace
 
-TEST_CASE("runtime folder: what killed processes left is removed, what lives or is not ours stays",
-          "[kiosk]") {
-    const Place place;
-    fs::create_directory(place.path + "/encore-kiosk-dead01");
-    leave_socket(place.path + "/encore-kiosk-dead01/guest-1");
-    fs::create_directory(place.path + "/encore-kiosk-other1"); // somebody put a file there
-    std::ofstream(place.path + "/encore-kiosk-other1/letter") << "mine";
-    fs::create_directory(place.path + "/elsewhere");
-    leave_socket(place.path + "/elsewhere/kept");
-    fs::create_directory_symlink(place.path + "/elsewhere", place.path + "/encore-kiosk-link01");
-    fs::create_directory(place.path + "/encore-kiosk-of-somebody");
-    const auto living = RuntimeFolder::make(place.path);
-    REQUIRE(living);
-    leave_socket(living->path() + "/guest-1");
-    {
-        const auto next = RuntimeFolder::make(place.path);
-        REQUIRE(next);
-        CHECK((fs::status(next->path()).permissions() & fs::perms::mask) == fs::perms::owner_all);
-        CHECK_FALSE(fs::exists(place.path + "/encore-kiosk-dead01"));
-        CHECK(fs::exists(living->path() + "/guest-1"));
-        CHECK(fs::exists(place.path + "/encore-kiosk-other1/letter"));
-        CHECK(fs::exists(place.path + "/elsewhere/kept"));
-        CHECK(fs::is_symlink(place.path + "/encore-kiosk-link01"));
-        CHECK(fs::exists(place.path + "/encore-kiosk-of-somebody"));
-    }
-    CHECK(std::distance(fs::directory_iterator(place.path), {}) == 5);
-}
-
-TEST_CASE("runtime folder: one kiosk has the seat", "[kiosk]") {
+TEST_CASE("seat lock: one kiosk has the seat", "[kiosk]") {
     const Place place;
     {
         const auto first = take_seat(place.path);
@@ -172,5 +135,4 @@ TEST_CASE("runtime folder: one kiosk has the seat", "[kiosk]") {
     CHECK_FALSE(take_seat(place.path));
     CHECK_FALSE(fs::exists(place.path + "/victim"));
     CHECK_FALSE(take_seat(place.path + "/nowhere"));
-    CHECK_FALSE(RuntimeFolder::make(place.path + "/nowhere"));
 }
