@@ -3,6 +3,7 @@
 
 #include "appliance-format/format.h"
 #include "appliance-format/json_text.h"
+#include "appliance-format/network_rules.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -205,8 +206,10 @@ json policy_to_json(const Policy& policy) {
          {std::pair{"watermark", &policy.watermark}, std::pair{"expires", &policy.expires}})
         if (!value->empty())
             out[key] = *value;
-    if (!policy.scenes.empty())
-        out["scenes"] = policy.scenes;
+    for (auto [key, value] : {std::pair{"scenes", &policy.scenes}, std::pair{"networks", &policy.networks},
+                              std::pair{"forward", &policy.forward}})
+        if (!value->empty())
+            out[key] = *value;
     return out;
 }
 
@@ -224,6 +227,10 @@ base::Result<Policy> policy_from_json(const json& object) {
     policy.expires = TRY(optional_text(object, "expires"));
     if (object.contains("scenes"))
         policy.scenes = TRY(texts(object, "scenes", kMaxPolicyScenes));
+    if (object.contains("networks"))
+        policy.networks = TRY(texts(object, "networks", kMaxNetworks));
+    if (object.contains("forward"))
+        policy.forward = TRY(texts(object, "forward", kMaxForwards));
     policy.clock = TRY(choice(object, "clock", clock_policy_from, ClockPolicy::Host));
     policy.identity = TRY(choice(object, "identity", identity_policy_from, IdentityPolicy::Fresh));
     return policy;

@@ -55,8 +55,9 @@ class OperatorReader : TomlReader {
 
     base::Result<> read_policy(const toml::table& table, std::string_view where, const std::string& name) {
         TRY(only(table, where,
-                 {"scenes", "max_minutes", "idle_seconds", "network", "clipboard", "sound",
-                  "power_off_ends_session", "reset_ends_session", "watermark", "expires", "grace_days"}));
+                 {"scenes", "max_minutes", "idle_seconds", "network", "networks", "forward", "clipboard",
+                  "sound", "power_off_ends_session", "reset_ends_session", "watermark", "expires",
+                  "grace_days"}));
         OperatorPolicy stated{path(), name, TRY(read_rules(table)), {}};
         for (size_t i = 0; i < kRules; ++i)
             if (const auto rule = static_cast<Rule>(i); table.get(to_string(rule)))

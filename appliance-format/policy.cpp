@@ -1,11 +1,13 @@
 #include "appliance-format/policy.h"
 
+#include "appliance-format/network_rules.h"
 #include "appliance-format/safe_path.h"
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <fmt/format.h>
+#include <utility>
 
 namespace appliance_format {
 namespace {
@@ -65,7 +67,7 @@ Effect tighten_date(std::string& held, const std::string& wanted) {
     return Effect::Tightened;
 }
 
-// Everything but the scenes, which need to know the bundle.
+// Everything but lists, which EffectivePolicy::apply knows.
 Effect tighten(Rule rule, Policy& held, const Policy& wanted) {
     switch (rule) {
     case Rule::MaxMinutes:
@@ -94,6 +96,8 @@ Effect tighten(Rule rule, Policy& held, const Policy& wanted) {
         return effect;
     }
     case Rule::Scenes:
+    case Rule::Networks:
+    case Rule::Forward:
         break;
     }
     return Effect::Same;
@@ -110,6 +114,10 @@ bool states(const Policy& policy, Rule rule) {
         return policy.idle_seconds.has_value();
     case Rule::Network:
         return policy.network.has_value();
+    case Rule::Networks:
+        return false; // asking is not having
+    case Rule::Forward:
+        return !policy.forward.empty();
     case Rule::Clipboard:
         return policy.clipboard.has_value();
     case Rule::Sound:
@@ -193,6 +201,14 @@ std::string policy_fault(const Policy& policy) {
         return fmt::format("\"watermark\" takes at most {} bytes in one line", kMaxWatermark);
     if (!policy.expires.empty() && !is_date(policy.expires))
         return "\"expires\" takes a date such as 2027-12-31";
+    if (policy.networks.size() > kMaxNetworks ||
+        networks_of(policy.networks).size() != policy.networks.size())
+        return fmt::format("\"networks\" takes at most {} networks such as \"192.168.1.0/24\"", kMaxNetworks);
+    if (policy.forward.size() > kMaxForwards || forwards_of(policy.forward).size() != policy.forward.size())
+        return fmt::format(
+            "\"forward\" takes at most {} pairs such as \"8080:80\": this computer's port, 1024 to "
+            "65535, and the guest's",
+            kMaxForwards);
     if (policy.scenes.size() > kMaxPolicyScenes)
         return fmt::format("\"scenes\" takes at most {} names", kMaxPolicyScenes);
     for (const std::string& scene : policy.scenes)
@@ -211,6 +227,8 @@ const char* to_string(Rule rule) {
                                             "max_minutes",
                                             "idle_seconds",
                                             "network",
+                                            "networks",
+                                            "forward",
                                             "clipboard",
                                             "sound",
                                             "power_off_ends_session",
@@ -227,6 +245,7 @@ EffectivePolicy EffectivePolicy::merge(const Policy& publisher, std::string_view
     EffectivePolicy merged;
     merged.policy_ = publisher;
     merged.scenes_limited_ = !publisher.scenes.empty();
+    merged.asked_networks_ = std::exchange(merged.policy_.networks, {}); // to be granted
     for (size_t i = 0; i < kRules; ++i)
         if (states(publisher, static_cast<Rule>(i)))
             merged.sources_[i].from = RuleSource::From::Publisher;
@@ -236,32 +255,67 @@ EffectivePolicy EffectivePolicy::merge(const Policy& publisher, std::string_view
     return merged;
 }
 
+bool EffectivePolicy::apply_scenes(const Policy& wanted, std::span<const std::string> scenes,
+                                   const Ignore& ignore) {
+    std::vector<std::string> kept;
+    for (const std::string& scene : wanted.scenes)
+        if (scene != kPowerOn && !contains(scenes, scene))
+            ignore(fmt::format("the bundle has no scene {}", scene));
+        else if (scenes_limited_ && !contains(policy_.scenes, scene))
+            ignore(fmt::format("scene {} is not among those allowed so far", scene));
+        else
+            kept.push_back(scene);
+    const bool same = scenes_limited_ && kept.size() == policy_.scenes.size();
+    policy_.scenes = std::move(kept);
+    scenes_limited_ = true;
+    return !same;
+}
+
+// The first operator's word is a grant, within what the publisher asks for; whoever comes later may take
+// away.
+bool EffectivePolicy::apply_networks(const Policy& wanted, const Ignore& ignore) {
+    const std::vector<std::string>& most = networks_decided_ ? policy_.networks : asked_networks_;
+    std::vector<std::string> kept = common_networks(most, wanted.networks);
+    for (const std::string& network : wanted.networks)
+        if (common_networks(most, std::span(&network, 1)).empty())
+            ignore(networks_decided_ ? fmt::format("{} is not among the networks granted so far", network)
+                                     : fmt::format("the bundle does not ask for {}", network));
+    const bool changed = !networks_decided_ || kept != policy_.networks;
+    policy_.networks = std::move(kept);
+    networks_decided_ = true;
+    return changed;
+}
+
+bool EffectivePolicy::apply_forward(const Policy& wanted, const Ignore& ignore) {
+    std::vector<std::string> kept;
+    for (const std::string& forward : wanted.forward)
+        if (contains(policy_.forward, forward))
+            kept.push_back(forward);
+        else
+            ignore(fmt::format("{} is not among what holds already", forward));
+    return std::exchange(policy_.forward, kept) != kept;
+}
+
 void EffectivePolicy::apply(const OperatorPolicy& stated, std::span<const std::string> scenes) {
     for (const auto& [rule, line] : stated.stated) {
-        auto ignore = [&, at = line](std::string why) {
+        const auto ignore = [&, at = line](std::string why) {
             ignored_.push_back({stated.file, at, std::move(why)});
         };
-        Effect effect = Effect::Same;
+        bool tightened = false;
         if (rule == Rule::Scenes) {
-            std::vector<std::string> kept;
-            for (const std::string& scene : stated.policy.scenes)
-                if (scene != kPowerOn && !contains(scenes, scene))
-                    ignore(fmt::format("the bundle has no scene {}", scene));
-                else if (scenes_limited_ && !contains(policy_.scenes, scene))
-                    ignore(fmt::format("scene {} is not among those allowed so far", scene));
-                else
-                    kept.push_back(scene);
-            effect =
-                scenes_limited_ && kept.size() == policy_.scenes.size() ? Effect::Same : Effect::Tightened;
-            policy_.scenes = std::move(kept);
-            scenes_limited_ = true;
+            tightened = apply_scenes(stated.policy, scenes, ignore);
+        } else if (rule == Rule::Networks) {
+            tightened = apply_networks(stated.policy, ignore);
+        } else if (rule == Rule::Forward) {
+            tightened = apply_forward(stated.policy, ignore);
         } else {
             const std::string before = value_text(rule);
-            effect = tighten(rule, policy_, stated.policy);
+            const Effect effect = tighten(rule, policy_, stated.policy);
             if (effect == Effect::Loosened)
                 ignore(fmt::format("\"{}\" would loosen what holds already ({})", to_string(rule), before));
+            tightened = effect == Effect::Tightened;
         }
-        if (effect == Effect::Tightened)
+        if (tightened)
             sources_[static_cast<size_t>(rule)] = {RuleSource::From::Operator, stated.file, line};
     }
 }
@@ -297,6 +351,10 @@ std::string EffectivePolicy::value_text(Rule rule) const {
         return policy_.idle_seconds ? counted(*policy_.idle_seconds, "second") : "no limit";
     case Rule::Network:
         return on_off(network());
+    case Rule::Networks:
+        return policy_.networks.empty() ? "none" : fmt::format("{}", fmt::join(policy_.networks, ", "));
+    case Rule::Forward:
+        return policy_.forward.empty() ? "none" : fmt::format("{}", fmt::join(policy_.forward, ", "));
     case Rule::Clipboard:
         return on_off(clipboard());
     case Rule::Sound:

@@ -4,6 +4,7 @@
 #pragma once
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -35,6 +36,8 @@ struct Policy {
     std::optional<bool> network{};          // may the guest reach a network; not stated: no
     std::optional<bool> clipboard{};        // is the host's clipboard shared; not stated: no
     std::optional<bool> sound{};            // is the guest heard; not stated: yes
+    std::vector<std::string> networks{};    // beyond the internet; those asked for, those granted
+    std::vector<std::string> forward{};     // this computer's ports that lead to the guest's, "8080:80"
     bool power_off_ends_session = true;
     bool reset_ends_session = false;
     std::string watermark{}; // a line drawn over the guest's picture; empty: none
@@ -71,6 +74,8 @@ enum class Rule : uint8_t {
     MaxMinutes,
     IdleSeconds,
     Network,
+    Networks,
+    Forward,
     Clipboard,
     Sound,
     PowerOffEndsSession,
@@ -79,7 +84,7 @@ enum class Rule : uint8_t {
     Expires,
     GraceDays,
 };
-inline constexpr size_t kRules = 11;
+inline constexpr size_t kRules = 13;
 [[nodiscard]] const char* to_string(Rule rule); // the key in recipes, manifests and operator files
 
 // A rule as an operator states it, and where.
@@ -111,6 +116,10 @@ class EffectivePolicy {
 
     [[nodiscard]] const Policy& policy() const { return policy_; }
     [[nodiscard]] bool network() const { return policy_.network.value_or(false); }
+    // What of the private networks that the publisher asks for every operator who says something grants, and
+    // at least one does.
+    [[nodiscard]] const std::vector<std::string>& networks() const { return policy_.networks; }
+    [[nodiscard]] const std::vector<std::string>& asked_networks() const { return asked_networks_; }
     [[nodiscard]] bool clipboard() const { return policy_.clipboard.value_or(false); }
     [[nodiscard]] bool sound() const { return policy_.sound.value_or(true); }
     [[nodiscard]] bool limits_scenes() const { return scenes_limited_; }
@@ -136,10 +145,16 @@ class EffectivePolicy {
     [[nodiscard]] Validity validity(int64_t now) const;
 
   private:
+    using Ignore = std::function<void(std::string why)>;
     void apply(const OperatorPolicy& stated, std::span<const std::string> scenes);
+    bool apply_scenes(const Policy& wanted, std::span<const std::string> scenes, const Ignore& ignore);
+    bool apply_networks(const Policy& wanted, const Ignore& ignore);
+    bool apply_forward(const Policy& wanted, const Ignore& ignore);
 
     Policy policy_;
-    bool scenes_limited_ = false; // then an empty list allows nothing
+    std::vector<std::string> asked_networks_;
+    bool networks_decided_ = false; // by an operator
+    bool scenes_limited_ = false;   // then an empty list allows nothing
     std::array<RuleSource, kRules> sources_;
     std::vector<Ignored> ignored_;
 };

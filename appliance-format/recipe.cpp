@@ -167,9 +167,9 @@ class RecipeReader : TomlReader {
         if (!table)
             return {};
         TRY(only(*table, "[policy]",
-                 {"scenes", "max_minutes", "idle_seconds", "network", "clipboard", "sound",
-                  "power_off_ends_session", "reset_ends_session", "watermark", "expires", "grace_days",
-                  "clock", "identity"}));
+                 {"scenes", "max_minutes", "idle_seconds", "network", "networks", "forward", "clipboard",
+                  "sound", "power_off_ends_session", "reset_ends_session", "watermark", "expires",
+                  "grace_days", "clock", "identity"}));
         recipe_.policy = TRY(read_rules(*table));
         if (table->get("clock")) {
             const auto clock = clock_policy_from(TRY(text(*table, "clock", Need::Required)));

@@ -3,6 +3,7 @@
 #include "appliance-format/toml_reader.h"
 
 #include "appliance-format/format.h"
+#include "appliance-format/network_rules.h"
 #include "appliance-format/safe_path.h"
 
 #include <algorithm>
@@ -148,6 +149,15 @@ base::Result<Policy> TomlReader::read_rules(const toml::table& table) const {
         policy.expires = TRY(date(*node));
     if (const toml::node* node = table.get("scenes"))
         policy.scenes = TRY(scene_names(*node));
+    if (const toml::node* node = table.get("networks"))
+        policy.networks = TRY(names(*node, "networks", kMaxNetworks));
+    if (const toml::node* node = table.get("forward"))
+        policy.forward = TRY(names(*node, "forward", kMaxForwards));
+    for (const char* key : {"networks", "forward"})
+        if (table.get(key))
+            if (const std::string fault = policy_fault(policy);
+                fault.find(fmt::format("\"{}\"", key)) != std::string::npos)
+                return bad(line(table, key), fault);
     if (!is_plain_text(policy.watermark, kMaxWatermark, Lines::One))
         return bad(line(table, "watermark"),
                    fmt::format("\"watermark\" takes at most {} bytes in one line", kMaxWatermark));
@@ -161,6 +171,17 @@ base::Result<std::string> TomlReader::date(const toml::node& node) const {
     if (!is_date(day))
         return bad(line_of(node), "\"expires\" takes a date such as 2027-12-31");
     return day;
+}
+
+base::Result<std::vector<std::string>> TomlReader::names(const toml::node& node, const char* key,
+                                                         size_t most) const {
+    const toml::array* list = node.as_array();
+    if (!list || list->size() > most)
+        return bad(line_of(node), fmt::format("\"{}\" must be a list of at most {} texts", key, most));
+    std::vector<std::string> texts;
+    for (const toml::node& item : *list)
+        texts.push_back(item.value_exact<std::string>().value_or(""));
+    return texts;
 }
 
 base::Result<std::vector<std::string>> TomlReader::scene_names(const toml::node& node) const {

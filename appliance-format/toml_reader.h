@@ -56,6 +56,7 @@ class TomlReader {
   private:
     base::Result<std::string> date(const toml::node& node) const;
     base::Result<std::vector<std::string>> scene_names(const toml::node& node) const;
+    base::Result<std::vector<std::string>> names(const toml::node& node, const char* key, size_t most) const;
 
     std::string path_;
     int error_code_;

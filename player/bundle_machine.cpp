@@ -1,7 +1,6 @@
 #include "player/bundle_machine.h"
 
 #include "appliance-format/format.h"
-#include "player/network.h"
 #include "vmm/devices/file_block_port.h"
 
 #include <algorithm>
@@ -109,7 +108,7 @@ BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayB
     platform.audio = audio_;
     platform.network_card = manifest.machine.network;
     if (platform.network_card && network_) {
-        if (auto network = UserNetwork::create())
+        if (auto network = UserNetwork::create(*network_, notice))
             platform.network = std::move(*network);
         else
             notice(network.error().message); // the cable is out

@@ -1,5 +1,6 @@
 #include "player/network.h"
 
+#include "player/fragment_collector.h"
 #include "player/network_filter.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/base/verify.h"
@@ -35,6 +36,7 @@ struct Library {
     decltype(&::slirp_input) input = nullptr;
     decltype(&::slirp_pollfds_fill) fill = nullptr;
     decltype(&::slirp_pollfds_poll) poll = nullptr;
+    decltype(&::slirp_add_hostfwd) forward = nullptr;
 };
 
 base::Result<Library> load_library() {
@@ -49,7 +51,7 @@ base::Result<Library> load_library() {
     };
     if (!find(library.make, "slirp_new") || !find(library.cleanup, "slirp_cleanup") ||
         !find(library.input, "slirp_input") || !find(library.fill, "slirp_pollfds_fill") ||
-        !find(library.poll, "slirp_pollfds_poll"))
+        !find(library.poll, "slirp_pollfds_poll") || !find(library.forward, "slirp_add_hostfwd"))
         return base::fail(fmt::format(
             "no network: {} is too old; install the package libslirp0 of this system's release", kName));
     return library;
@@ -74,6 +76,9 @@ int slirp_events(short happened) {
 
 struct UserNetwork::Impl {
     Library library;
+    NetworkAccess access;
+    Notice notice;
+    HostSource host;
     base::UniqueFd wake; // eventfd
 
     std::mutex mutex; // guards what follows
@@ -89,6 +94,8 @@ struct UserNetwork::Impl {
     // The thread's.
     Slirp* slirp = nullptr;
     NetworkFilter filter;
+    FragmentCollector fragments;
+    HostNetworkWatch watch;
     std::vector<pollfd> polled;
     bool delivered = false;
     std::thread thread;
@@ -107,12 +114,15 @@ struct UserNetwork::Impl {
     void close();
     void work();
     void deliver(const uint8_t* frame, size_t length);
-    void input(const Frame& frame);
+    void input(const Frame& piece);
+    void forward_ports();
 };
 
 // ------------------------------------------------------------------------------------------- the thread
 
 void UserNetwork::Impl::deliver(const uint8_t* frame, size_t length) {
+    if (!filter.admits({frame, length}))
+        return;
     const std::lock_guard lock(mutex);
     // Over-long ones cannot be: the library keeps to the MTU. What is too much, TCP sends again.
     if (renew || length > kMaxFrame || incoming.size() >= kMostIncoming)
@@ -146,18 +156,34 @@ void UserNetwork::Impl::open() {
         made.notify = [](void*) {}; // only this thread gives it anything
         return made;
     }();
+    const auto networks = host();
+    std::vector<uint16_t> forwarded;
+    for (const auto& forward : access.forward)
+        forwarded.push_back(forward.guest);
+    filter = NetworkFilter(choose_guest_network(networks, access.networks), Reach(access.networks, networks),
+                           std::move(forwarded));
+    fragments = {};
     SlirpConfig config{};
     config.version = SLIRP_CONFIG_VERSION_MAX;
     config.in_enabled = true;
-    config.vnetwork = address(NetworkFilter::kNetwork);
-    config.vnetmask = address(NetworkFilter::kMask);
-    config.vhost = address(NetworkFilter::kHost);
-    config.vnameserver = address(NetworkFilter::kNameServer);
-    config.vdhcp_start = address(NetworkFilter::kFirstGuest);
+    config.vnetwork = address(filter.network().address);
+    config.vnetmask = address(filter.network().mask());
+    config.vhost = address(filter.host());
+    config.vnameserver = address(filter.name_server());
+    config.vdhcp_start = address(filter.first_guest());
     config.disable_host_loopback = true;
     slirp = library.make(&config, &callbacks, this);
     VERIFY(slirp != nullptr); // null: it does not know the configuration's version
-    filter = {};
+    forward_ports();
+}
+
+void UserNetwork::Impl::forward_ports() {
+    for (const auto& forward : access.forward)
+        if (library.forward(slirp, 0, address(INADDR_LOOPBACK), forward.host, address(filter.first_guest()),
+                            forward.guest) != 0 &&
+            notice)
+            notice(fmt::format("port {} of this computer does not lead to the machine's port {}: {}",
+                               forward.host, forward.guest, std::strerror(errno)));
 }
 
 void UserNetwork::Impl::close() {
@@ -166,7 +192,10 @@ void UserNetwork::Impl::close() {
     slirp = nullptr;
 }
 
-void UserNetwork::Impl::input(const Frame& frame) {
+void UserNetwork::Impl::input(const Frame& piece) {
+    const auto frame = fragments.take(piece, FragmentCollector::Clock::now());
+    if (frame.empty())
+        return;
     const NetworkFilter::Verdict verdict = filter.judge(frame, sockets);
     if (verdict.announcement)
         library.input(slirp, verdict.announcement->data(), static_cast<int>(verdict.announcement->size()));
@@ -192,6 +221,8 @@ void UserNetwork::Impl::work() {
             close();
             open();
         }
+        if (watch.changed())
+            filter.set_reach(Reach(access.networks, host()));
         for (const Frame& frame : taken)
             input(frame);
         taken.clear();
@@ -202,7 +233,7 @@ void UserNetwork::Impl::work() {
         if (room || std::exchange(delivered, false))
             tell_ready();
         uint32_t timeout = UINT32_MAX;
-        polled.assign(1, {wake.get(), POLLIN, 0});
+        polled = {{wake.get(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
         if (!hold)
             library.fill(
                 slirp, &timeout,
@@ -234,8 +265,12 @@ void UserNetwork::Impl::work() {
 
 UserNetwork::UserNetwork(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create() {
+base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess access, Notice notice,
+                                                               HostSource host) {
     auto impl = std::make_unique<Impl>();
+    impl->access = std::move(access);
+    impl->notice = std::move(notice);
+    impl->host = std::move(host);
     impl->library = TRY(load_library());
     impl->wake = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!impl->wake.valid())

@@ -27,23 +27,6 @@ NetworkFilter::Mac mac_at(std::span<const uint8_t> frame, size_t at) {
     return mac;
 }
 
-bool in_guest_network(uint32_t address) {
-    return (address & NetworkFilter::kMask) == NetworkFilter::kNetwork;
-}
-
-// An address that one machine in the guest's network may have.
-bool is_guest(uint32_t address) {
-    using Filter = NetworkFilter;
-    const uint32_t host = address & ~Filter::kMask;
-    return in_guest_network(address) && host != 0 && host != ~Filter::kMask && address != Filter::kHost &&
-           address != Filter::kNameServer;
-}
-
-// Whether a router would pass on what is sent there (RFC 6890, RFC 1122 section 3.2.1.3).
-bool is_routed(uint32_t address) {
-    return address >> 24 != 0 && address >> 24 != 127 && address >> 16 != 0xA9FE && address >> 29 != 7;
-}
-
 // Gratuitous ARP (RFC 5227, section 2.3): who has `address`, and it is `mac`.
 std::array<uint8_t, NetworkFilter::kArpFrame> announce(uint32_t address, const NetworkFilter::Mac& mac) {
     std::array<uint8_t, NetworkFilter::kArpFrame> frame{};
@@ -58,6 +41,32 @@ std::array<uint8_t, NetworkFilter::kArpFrame> announce(uint32_t address, const N
 }
 
 } // namespace
+
+// An address that one machine in the guest's network may have.
+bool NetworkFilter::is_guest(uint32_t address) const {
+    return network_.contains(address) && address != network_.address &&
+           address != (network_.address | ~network_.mask()) && address != host() && address != name_server();
+}
+
+bool NetworkFilter::admits(std::span<const uint8_t> frame) const {
+    if (frame.size() < kEthernetHeader + kMinIpHeader || be16(frame, 12) != kTypeIp)
+        return true; // ARP, of the library's own
+    const uint32_t from = be32(frame, kEthernetHeader + 12);
+    return network_.contains(from) || reach_.allows(from);
+}
+
+// The parts of a whole packet; `payload` has its protocol's header.
+bool NetworkFilter::leads_somewhere(uint32_t to, uint8_t protocol, std::span<const uint8_t> payload) const {
+    if (!network_.contains(to))
+        return reach_.allows(to);
+    if (protocol == kIcmp)
+        return to == host() || to == name_server();
+    if (to == name_server())
+        return be16(payload, 2) == kDomain;
+    // An answer; a connection of the guest's own would begin with SYN alone.
+    return to == host() && protocol == kTcp && (payload[13] & (kSyn | kAck)) != kSyn &&
+           std::ranges::find(forwarded_, be16(payload, 0)) != forwarded_.end();
+}
 
 NetworkFilter::Verdict NetworkFilter::judge(std::span<const uint8_t> frame, size_t open_sockets) {
     if (frame.size() < kEthernetHeader || (frame[6] & 1) != 0)
@@ -93,7 +102,7 @@ NetworkFilter::Verdict NetworkFilter::judge_arp(std::span<const uint8_t> frame) 
         return {};
     const Mac sender = mac_at(frame, 22);
     const uint32_t address = be32(frame, 28);
-    if (sender != mac_at(frame, 6) || !in_guest_network(be32(frame, 38)))
+    if (sender != mac_at(frame, 6) || !network_.contains(be32(frame, 38)))
         return {};
     if (address == 0)
         return {true, {}};
@@ -130,7 +139,7 @@ NetworkFilter::Verdict NetworkFilter::judge_ip(std::span<const uint8_t> frame, s
     const uint32_t from = be32(packet, 12), to = be32(packet, 16);
     const uint16_t port = protocol == kIcmp ? uint16_t{0} : be16(payload, 2);
 
-    if (protocol == kUdp && port == kDhcpServer && (to == kEverybody || to == kHost)) {
+    if (protocol == kUdp && port == kDhcpServer && (to == kEverybody || to == host())) {
         if (from != 0 && !is_guest(from))
             return {};
         for (Source& known : sources_) // the library may have to forget others to remember this one
@@ -139,14 +148,8 @@ NetworkFilter::Verdict NetworkFilter::judge_ip(std::span<const uint8_t> frame, s
     }
     if (protocol == kIcmp && payload[0] != kEchoRequest)
         return {};
-    if (in_guest_network(to)) {
-        const bool name_server = to == kNameServer && port == kDomain;
-        const bool ping = protocol == kIcmp && (to == kHost || to == kNameServer);
-        if (!name_server && !ping)
-            return {};
-    } else if (!is_routed(to)) {
+    if (!leads_somewhere(to, protocol, payload))
         return {};
-    }
     const bool may_open = open_sockets < kMostSockets;
     const bool ok = protocol == kUdp   ? known_udp(from, be16(payload, 0), may_open)
                     : protocol == kTcp ? may_open || (payload[13] & (kSyn | kAck)) != kSyn

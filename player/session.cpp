@@ -34,7 +34,10 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     TRY(session->check_policy());
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
-    session->options_.changes.network = session->policy_.network();
+    if (session->policy_.network())
+        session->options_.changes.network =
+            NetworkAccess{appliance_format::networks_of(session->policy_.networks()),
+                          appliance_format::forwards_of(session->policy_.policy().forward)};
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
     session->budget_ = std::make_shared<OverlayBudget>(

@@ -40,6 +40,10 @@ ordered_json value_json(const format::EffectivePolicy& effective, format::Rule r
         return or_null(policy.idle_seconds);
     case format::Rule::Network:
         return effective.network();
+    case format::Rule::Networks:
+        return effective.networks();
+    case format::Rule::Forward:
+        return policy.forward;
     case format::Rule::Clipboard:
         return effective.clipboard();
     case format::Rule::Sound:
@@ -59,12 +63,18 @@ ordered_json value_json(const format::EffectivePolicy& effective, format::Rule r
 }
 
 // What this version of Encore does whatever the rule says.
-const char* remark(format::Rule rule, const format::EffectivePolicy& effective,
+std::string remark(format::Rule rule, const format::EffectivePolicy& effective,
                    const format::Manifest& manifest) {
     if (rule == format::Rule::Clipboard)
         return "this version shares no clipboard in any case";
     if (rule == format::Rule::Network && effective.network() && !manifest.machine.network)
         return "but the machine has no network card";
+    if (rule == format::Rule::Networks && effective.networks() != effective.asked_networks())
+        return fmt::format(
+            "the bundle asks for {}; an operator grants it by the same line under [appliance.{}]",
+            fmt::join(effective.asked_networks(), ", "), manifest.appliance.name);
+    if (rule == format::Rule::Forward && !effective.policy().forward.empty() && !effective.network())
+        return "but the network is off";
     return "";
 }
 

@@ -232,7 +232,8 @@ base::Result<> Runner::open_display(Session& session) {
 // A guest that halted for good: whoever looks at its window, or holds the control socket, decides what
 // becomes of it; a script that waits for it, or nobody at all, does not.
 bool Runner::ends_with_halt() const {
-    return options_.script.expecting() || (options_.headless && options_.control.empty() && options_.shell < 0);
+    return options_.script.expecting() ||
+           (options_.headless && options_.control.empty() && options_.shell < 0);
 }
 
 Runner::Why Runner::loop() {

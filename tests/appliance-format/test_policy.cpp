@@ -1,5 +1,6 @@
 #include "tests/appliance-format/bundle_fixture.h"
 
+#include "appliance-format/network_rules.h"
 #include "appliance-format/operator_file.h"
 #include "appliance-format/recipe.h"
 
@@ -88,8 +89,48 @@ TEST_CASE("policy: an operator tightens every rule and loosens none", "[policy]"
             if (const auto other = static_cast<Rule>(i); other != row.rule)
                 CHECK(effective.value_text(other) == merged(row.publisher, "").value_text(other));
     }
-    CHECK(tightened.size() == kRules - 1); // scenes are below
-    CHECK(loosened.size() == kRules - 1);
+    CHECK(tightened.size() == kRules - 3); // lists are below
+    CHECK(loosened.size() == kRules - 3);
+}
+
+TEST_CASE("policy: private networks need the publisher's asking and an operator's grant", "[policy]") {
+    const std::string asked = "networks = [\"192.168.0.0/16\", \"10.1.2.3\"]";
+    const auto granted = [&](const std::string& operators) {
+        return merged(asked, operators).value_text(Rule::Networks);
+    };
+    CHECK(merged(asked, "").value_text(Rule::Networks) == "none");
+    CHECK(merged(asked, "").asked_networks().size() == 2);
+    CHECK(merged("", "networks = [\"10.0.0.0/8\"]").value_text(Rule::Networks) == "none");
+    CHECK(merged("", "networks = [\"10.0.0.0/8\"]").ignored().size() == 1);
+    CHECK(granted("networks = [\"192.168.7.0/24\"]") == "192.168.7.0/24");
+    CHECK(granted("networks = [\"192.0.0.0/8\", \"10.0.0.0/8\"]") == "192.168.0.0/16, 10.1.2.3/32");
+    CHECK(granted("networks = [\"172.16.0.0/12\"]") == "none");
+    CHECK(granted("networks = []") == "none");
+    CHECK(merged(asked, "networks = []").source_text(Rule::Networks) == "op.toml:2");
+    // Another operator may take away and not add, be it one of all appliances or of this one.
+    CHECK(granted("networks = [\"192.168.7.0/24\"]\n[appliance.demo]\nnetworks = [\"192.168.7.9\", "
+                  "\"10.1.2.3\"]") == "192.168.7.9/32");
+    CHECK(granted("networks = []\n[appliance.demo]\nnetworks = [\"10.1.2.3\"]") == "none");
+    CHECK(granted("max_minutes = 3\n[appliance.other]\nnetworks = [\"10.1.2.3\"]") == "none");
+}
+
+TEST_CASE("policy: an operator takes forwarded ports away and adds none", "[policy]") {
+    const std::string wanted = "forward = [\"8080:80\", \"2222:22\"]";
+    CHECK(merged("", "").value_text(Rule::Forward) == "none");
+    CHECK(merged(wanted, "").value_text(Rule::Forward) == "8080:80, 2222:22");
+    CHECK(merged(wanted, "forward = []").value_text(Rule::Forward) == "none");
+    CHECK(merged(wanted, "forward = []").source_text(Rule::Forward) == "op.toml:2");
+    const auto less = merged(wanted, "forward = [\"2222:22\", \"8081:80\"]");
+    CHECK(less.value_text(Rule::Forward) == "2222:22");
+    CHECK(less.ignored().size() == 1);
+    for (const char* bad : {"80:80", "8080", "8080:0", "8080:80:1", "70000:80", "8080:+1", " 8080:80", ""})
+        CHECK_FALSE(port_forward_from(bad));
+    for (const char* bad :
+         {"10.0.0.1/8", "10.0.0.0/7", "10.0.0/24", "10.0.0.0/", "10.0.0.0/33", "010.0.0.0/8", "::1", ""})
+        CHECK_FALSE(ipv4_network_from(bad));
+    CHECK(operator_error("[policy]\nnetworks = [\"192.168.0.1/16\"]\n").rfind("op.toml:2: ", 0) == 0);
+    CHECK(operator_error("[policy]\nmax_minutes = 3\nforward = [\"80:80\"]\n").rfind("op.toml:3: ", 0) == 0);
+    CHECK(operator_error("[policy]\nforward = \"8080:80\"\n").find("list") != std::string::npos);
 }
 
 TEST_CASE("policy: scenes are those that the publisher and every operator allow", "[policy]") {
@@ -197,6 +238,8 @@ TEST_CASE("policy: survives the manifest; rules an older player would not keep a
     policy.scenes = {"start", "power-on"};
     policy.network = policy.sound = false;
     policy.clipboard = true;
+    policy.networks = {"192.168.0.0/16"};
+    policy.forward = {"8080:80"};
     policy.watermark = "Demo · Acme";
     policy.expires = "2027-12-31";
     policy.grace_days = 3;

@@ -1,10 +1,11 @@
-"""A network namespace of a test's own, with the servers that its guests talk to: nothing leaves this computer. The
-loopback device has a second address there that is not in 127/8, which is where the servers are."""
+"""Network namespaces of a test's own: nothing leaves this computer. In one the guests are played; its only neighbour
+on the wire is another, which is the world outside, where the servers are that guests talk to."""
 
-import fcntl
+import ctypes
 import hashlib
 import http.server
 import os
+import queue
 import socket
 import struct
 import subprocess
@@ -13,7 +14,8 @@ import threading
 import time
 
 SKIPPED = 77
-SERVER, NAME, PORT = "192.0.2.1", "demo.test", 8080
+SERVER, NAME, PORT = "198.51.100.1", "demo.test", 8080
+HOST, NEIGHBOUR = "192.0.2.9", "192.0.2.1"  # this computer, and its router, which is its name server as well
 FILE = hashlib.shake_256(b"encore").digest(3_000_000)
 BIG = bytes(100_000_000)
 
@@ -27,12 +29,42 @@ def enter():
             sys.exit(SKIPPED)
         os.environ["ENCORE_OWN_NETWORK"] = "inside"
         os.execvp("unshare", [*command, sys.executable, "-B", *sys.argv])
-    interface = struct.Struct("16sH14s")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        up = interface.pack(b"lo", 1, bytes(14))  # IFF_UP
-        fcntl.ioctl(control, 0x8914, up)  # SIOCSIFFLAGS
-        address = struct.pack("!H4s8x", 0, socket.inet_aton(SERVER))
-        fcntl.ioctl(control, 0x8916, interface.pack(b"lo:1", socket.AF_INET, address))  # SIOCSIFADDR
+    world = outside(lambda: ip("link set lo up", f"address add {SERVER}/32 dev lo") or threading.get_native_id())
+    ip("link set lo up", f"link add wire type veth peer name world netns {world}", f"address add {HOST}/24 dev wire",
+       "link set wire up", f"route add default via {NEIGHBOUR}")  # fmt: skip
+    outside(lambda: ip(f"address add {NEIGHBOUR}/24 dev world", "link set world up"))
+
+
+def ip(*commands):
+    for command in commands:
+        subprocess.run(["ip", *command.split()], check=True)
+
+
+_work, _done = queue.Queue(), queue.Queue()
+
+
+def _be_outside():
+    """A thread with a network namespace of its own: unshare(2), CLONE_NEWNET."""
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000) != 0:
+        _done.put(OSError(ctypes.get_errno(), "unshare"))
+        return
+    while True:
+        try:
+            _done.put(_work.get()())
+        except Exception as error:  # whoever asked has to hear of it
+            _done.put(error)
+
+
+def outside(work):
+    """Carries it out in the other namespace; sockets made there stay there."""
+    if not hasattr(outside, "thread"):
+        outside.thread = threading.Thread(target=_be_outside, daemon=True)
+        outside.thread.start()
+    _work.put(work)
+    done = _done.get()
+    if isinstance(done, Exception):
+        raise done
+    return done
 
 
 class Web(http.server.BaseHTTPRequestHandler):
@@ -90,17 +122,19 @@ class Web(http.server.BaseHTTPRequestHandler):
 
 
 def serve_web():
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", PORT), Web)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    """Outside, and on this computer, where guests must not come."""
+    for make in (outside, lambda work: work()):
+        server = make(lambda: http.server.ThreadingHTTPServer(("0.0.0.0", PORT), Web))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
 
 
 def serve_names(folder):
     """A name server that knows one name (RFC 1035), and this namespace's resolv.conf that leads to it."""
-    (folder / "resolv.conf").write_text(f"nameserver {SERVER}\n")
+    (folder / "resolv.conf").write_text(f"nameserver {NEIGHBOUR}\n")
     subprocess.run(["mount", "--bind", folder / "resolv.conf", "/etc/resolv.conf"], check=True)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    listener.bind((SERVER, 53))
+    listener = outside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    listener.bind((NEIGHBOUR, 53))
 
     def answer():
         while True:

@@ -1,7 +1,9 @@
 // The filter between a guest's card and the host's sockets: whatever frames a guest sends, what passes is a
 // whole packet of a protocol and to a place that it may reach.
+// Fragments are put together first, as the guest's network does, in bounded room.
 //
 // Input: frames, each after its length (two bytes, little endian).
+#include "player/fragment_collector.h"
 #include "player/network_filter.h"
 #include "vmm/base/verify.h"
 
@@ -20,6 +22,8 @@ void check_passed(std::span<const uint8_t> frame) {
     VERIFY(frame[23] == 1 || frame[23] == 6 || frame[23] == 17);
     const uint8_t* to = &frame[30];
     VERIFY(to[0] != 0 && to[0] != 127 && (to[0] != 169 || to[1] != 254));
+    VERIFY((to[0] != 192 || to[1] != 168) && (to[0] != 172 || to[1] >> 4 != 1) &&
+           (to[0] != 10 || (to[1] == 0 && to[2] == 2)));
     const uint8_t* payload = &frame[14 + header];
     const unsigned port = frame[23] == 1 ? 0 : payload[2] << 8 | payload[3];
     if (to[0] >= 224)
@@ -32,11 +36,13 @@ void check_passed(std::span<const uint8_t> frame) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     NetworkFilter filter;
+    player::FragmentCollector collector;
     std::span<const uint8_t> left(data, size);
     for (size_t count = 0; left.size() >= 2; ++count) {
         const size_t length = std::min<size_t>(left[0] | left[1] << 8, left.size() - 2);
-        const auto frame = left.subspan(2, length);
+        const auto frame = collector.take(left.subspan(2, length), {});
         left = left.subspan(2 + length);
+        VERIFY(collector.held_bytes() <= player::FragmentCollector::kMostBytes);
         const NetworkFilter::Verdict verdict = filter.judge(frame, count * 64 % 512);
         VERIFY(verdict.passes || !verdict.announcement);
         if (verdict.passes)
