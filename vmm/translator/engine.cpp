@@ -126,7 +126,8 @@ std::string Engine::statistics() const {
         "entries {} (link {} indirect {} callout {} fault {} poll {} retry {}) host faults {} exceptions {} "
         "interrupts {}\nblocks {} links {} flushes {} invalidated {} guest bytes {} host bytes {}\n"
         "window faults {} maps {} pages {} revocations {} evictions {} flushes {} mappings {} windows {}\n"
-        "special forms now/made:{}, given up {} with their code {} for room {}; accesses by call-out: needed "
+        "special forms now/made:{}, returned {} died with their code {} crowded out {}; accesses by "
+        "call-out: needed "
         "{} "
         "needless {} maps {}\n"
         "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}",

@@ -126,6 +126,7 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
         if (windows->resolve(at, kind).outcome != WindowFault::Outcome::Mapped)
             return Sites::Need::Always;
         need = fresh == (at >> kPageShift | kAccessed) ? Sites::Need::Second : Sites::Need::Mapped;
+        fresh = Sites::kNoLinearPage; // told once: it may be unmapped again, and be cold again
     }
     return need;
 }
