@@ -14,7 +14,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         return 0;
     }
     VERIFY((*bundle)->file_size() == size);
-    (void)(*bundle)->signer();
+    (void)(*bundle)->signature();
     (void)(*bundle)->identity();
     VERIFY(!(*bundle)->open_blob("disk0")); // nobody was authenticated
     return 0;
