@@ -120,9 +120,12 @@ uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
 
 uint32_t push_segment(Runtime& rt, uint32_t selector, uint32_t width) {
     CalloutScope scope(rt);
+    const uint32_t top = stack_top(rt.cpu, width);
+    if (scope.watched(top, 2, true))
+        return scope.again_alone();
     auto done = rt.engine->cpu->push_selector(static_cast<uint16_t>(selector), static_cast<Width>(width));
     if (done)
-        note_stack_access(*rt.engine, 2, true);
+        rt.engine->note_data_access(top, 2, true);
     return scope.result(done);
 }
 
