@@ -1,8 +1,7 @@
 // Where the writer takes a blob's content from: a file, memory, later disk importers and a running machine.
 #pragma once
+#include "appliance-format/image_bytes.h"
 #include "appliance-format/merkle.h"
-#include "vmm/base/result.h"
-#include "vmm/base/unique_fd.h"
 
 #include <cstdint>
 #include <memory>
@@ -36,14 +35,15 @@ class BlobSource {
 class FileSource final : public BlobSource {
   public:
     static base::Result<std::unique_ptr<FileSource>> open(const std::string& path);
+    // Bytes of an open file; `name` is what errors call it.
+    FileSource(std::shared_ptr<const ImageBytes> bytes, std::string name)
+        : bytes_(std::move(bytes)), size_(bytes_->size()), path_(std::move(name)) {}
     [[nodiscard]] uint64_t size() const override { return size_; }
     base::Result<> read(uint64_t offset, std::span<uint8_t> out) override;
     uint64_t next_data(uint64_t offset) override;
 
   private:
-    FileSource(base::UniqueFd fd, uint64_t size, std::string path)
-        : fd_(std::move(fd)), size_(size), path_(std::move(path)) {}
-    base::UniqueFd fd_;
+    std::shared_ptr<const ImageBytes> bytes_;
     uint64_t size_;
     std::string path_;
     // What the last look at the file's map said; asking for every chunk would walk long holes again and

@@ -47,6 +47,7 @@ enum ErrorCode : int {
     kBadRecipe = 9,   // the recipe is wrong; the message names the line
     kNotYours = 11,   // = player::kRefused: another publisher's bundle
     kCancelled = 130, // the user stopped it
+    kUnknownImage = 200, // not an image of a known kind; never a program's exit status
 };
 
 } // namespace appliance_format

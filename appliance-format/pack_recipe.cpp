@@ -1,6 +1,6 @@
 #include "appliance-format/pack_recipe.h"
 
-#include "appliance-format/disk_image.h"
+#include "appliance-format/format.h"
 
 #include <array>
 #include <fmt/format.h>
@@ -9,15 +9,13 @@ namespace appliance_format {
 
 namespace {
 
-constexpr uint64_t kSector = 512, kCdSector = 2048;
-
 struct Part {
     std::string blob;
     std::unique_ptr<BlobSource> source;
 };
 
 std::string at_line(const std::string& recipe_path, const Recipe::File& file) {
-    return file.line == 0 ? recipe_path + ": " : fmt::format("{}:{}: ", recipe_path, file.line);
+    return file.line == 0 ? std::string() : fmt::format("{}:{}: ", recipe_path, file.line);
 }
 
 using Source = base::Result<std::unique_ptr<BlobSource>>;
@@ -37,6 +35,12 @@ Source open_file(const std::string& path) { return std::unique_ptr<BlobSource>(T
 
 base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path, const std::string& output,
                            const signing::Signer* signer, WriterOptions options) {
+    ImageShelf shelf;
+    return pack_recipe(recipe, recipe_path, output, signer, std::move(options), shelf);
+}
+
+base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path, const std::string& output,
+                           const signing::Signer* signer, WriterOptions options, ImageShelf& shelf) {
     std::vector<Part> parts;
     Manifest manifest;
     manifest.appliance = recipe.appliance;
@@ -64,17 +68,15 @@ base::Result<> pack_recipe(const Recipe& recipe, const std::string& recipe_path,
     for (const Recipe::MediumFile& medium : recipe.media) {
         std::string blob =
             fmt::format("{}{}", to_string(medium.kind), counts[static_cast<size_t>(medium.kind)]++);
-        auto source = medium.kind == MediaKind::Disk ? open_disk_image({medium.image.path, medium.member})
-                                                     : open_file(medium.image.path);
+        auto source = medium.blank != 0
+                          ? Source(blank_disk(medium.blank))
+                          : open_medium(shelf, {medium.image.path, medium.member}, medium.kind, medium.take);
+        if (!source && source.error().code == kUnknownImage)
+            source = base::fail(source.error().message + "; if it is the bytes of one all the same, say " +
+                                    (medium.image.line == 0 ? "--format raw" : "format = \"raw\""),
+                                kUnknownImage);
         parts.push_back(TRY(make_part(std::move(source), medium.image, blob, recipe_path)));
         manifest.media.push_back({medium.kind, blob});
-        const uint64_t sector = medium.kind == MediaKind::Cdrom ? kCdSector : kSector;
-        if (parts.back().source->size() % sector)
-            return base::fail(at_line(recipe_path, medium.image) +
-                                  fmt::format("{} is not a raw image, nor one of a known format: its size is "
-                                              "not a multiple of {} bytes",
-                                              medium.image.path, sector),
-                              kBadRecipe);
     }
     options.total_input = 0;
     for (const Part& part : parts)

@@ -81,14 +81,39 @@ class RecipeReader : TomlReader {
         recipe_.machine.sound = TRY(flag(*table, "sound", false));
         recipe_.machine.network = TRY(flag(*table, "network", false));
         std::string size = TRY(text(*table, "memory", Need::Required));
-        uint64_t number = 0;
-        auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), number);
-        std::string_view unit(end, static_cast<size_t>(size.data() + size.size() - end));
-        uint64_t factor = unit == "M" ? kMiB : unit == "G" ? 1024 * kMiB : 0;
-        if (error != std::errc() || factor == 0 || number > 4096 || number * factor < 16 * kMiB ||
-            number * factor > 3072 * kMiB)
+        const auto bytes = parse_size(size);
+        if (!bytes || *bytes < kLeastMemory || *bytes > kMostMemory || *bytes % kMiB != 0)
             return bad(line(*table, "memory"), "\"memory\" takes \"16M\" to \"3G\"");
-        recipe_.machine.memory = number * factor;
+        recipe_.machine.memory = *bytes;
+        return {};
+    }
+
+    base::Result<> read_medium(const toml::table& table, MediaKind kind) {
+        const std::string name = fmt::format("[[{}]]", to_string(kind));
+        const bool blank = kind == MediaKind::Disk && table.get("size");
+        if (blank)
+            TRY(only(table, name + " with a \"size\"", {"size"}));
+        else if (kind == MediaKind::Disk)
+            TRY(only(table, name, {"image", "member", "format", "size"}));
+        else
+            TRY(only(table, name, {"image", "member", "format"}));
+        Recipe::MediumFile& medium = recipe_.media.emplace_back();
+        medium.kind = kind;
+        if (blank) {
+            const auto bytes = parse_size(TRY(text(table, "size", Need::Required)));
+            if (!bytes || *bytes == 0 || *bytes > kMaxBlobSize)
+                return bad(line(table, "size"),
+                           "\"size\" takes the size of an empty disk: \"64K\" to \"16T\"");
+            medium.blank = *bytes;
+            return {};
+        }
+        medium.image = TRY(file(table, "image", Need::Required));
+        medium.member = TRY(text(table, "member", Need::Optional));
+        const std::string format = TRY(text(table, "format", Need::Optional));
+        if (table.get("format") && format != "raw")
+            return bad(line(table, "format"),
+                       "\"format\" takes \"raw\"; other formats are known by what they are");
+        medium.take = format == "raw" ? TakeAs::Raw : TakeAs::WhatItIs;
         return {};
     }
 
@@ -100,7 +125,7 @@ class RecipeReader : TomlReader {
         const toml::array* list = node->as_array();
         if (!list)
             return bad(line_of(*node), fmt::format("write [[{}]] in double brackets", key));
-        const size_t limit = kind == MediaKind::Floppy ? 2 : 4; // drives of the machine
+        const size_t limit = kind == MediaKind::Floppy ? kMostFloppies : kMostDisksAndCds;
         if (list->size() > limit)
             return bad(line_of((*list)[limit]),
                        fmt::format("the machine takes at most {} of [[{}]]", limit, key));
@@ -108,16 +133,11 @@ class RecipeReader : TomlReader {
             const toml::table* table = item.as_table();
             if (!table)
                 return bad(line_of(item), fmt::format("write [[{}]] in double brackets", key));
-            if (kind == MediaKind::Disk)
-                TRY(only(*table, "[[disk]]", {"image", "member"}));
-            else
-                TRY(only(*table, fmt::format("[[{}]]", key), {"image"}));
-            recipe_.media.push_back({kind, TRY(file(*table, "image", Need::Required)),
-                                     TRY(text(*table, "member", Need::Optional))});
+            TRY(read_medium(*table, kind));
         }
         size_t ide = std::count_if(recipe_.media.begin(), recipe_.media.end(),
                                    [](const auto& medium) { return medium.kind != MediaKind::Floppy; });
-        if (ide > 4)
+        if (ide > kMostDisksAndCds)
             return bad(line_of(*node), "the machine takes at most 4 disks and CDs together");
         return {};
     }
@@ -190,6 +210,18 @@ class RecipeReader : TomlReader {
 };
 
 } // namespace
+
+std::optional<uint64_t> parse_size(std::string_view text) {
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const std::string_view unit = text.substr(static_cast<size_t>(end - text.data()));
+    constexpr std::string_view kUnits = "KMGT";
+    if (error != std::errc() || unit.size() != 1 || kUnits.find(unit[0]) == std::string_view::npos ||
+        number > kMaxBlobSize)
+        return std::nullopt;
+    const auto shift = 10 * (kUnits.find(unit[0]) + 1);
+    return number > (kMaxBlobSize >> shift) ? std::nullopt : std::optional(number << shift);
+}
 
 base::Result<Recipe> parse_recipe(std::string_view text, const std::string& path) {
     return RecipeReader(path).read(text);

@@ -1,8 +1,10 @@
 // The publisher's input to `encore pack`: a TOML file naming images and rules. Unknown keys are errors,
 // because a misspelt rule silently ignored would be a rule that does not hold.
 #pragma once
+#include "appliance-format/image_format.h"
 #include "appliance-format/manifest.h"
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,13 +13,15 @@ namespace appliance_format {
 
 struct Recipe {
     struct File {
-        std::string path; // as opened: relative paths are taken from the recipe's folder
-        unsigned line = 0;
+        std::string path;  // as opened: relative paths are taken from the recipe's folder
+        unsigned line = 0; // 0: no recipe says so; messages do without
     };
     struct MediumFile {
         MediaKind kind = MediaKind::Disk;
         File image;
-        std::string member{}; // of the OVA that `image` is; disks only
+        std::string member{}; // of the archive that `image` is
+        TakeAs take = TakeAs::WhatItIs;
+        uint64_t blank = 0; // bytes of a disk with nothing on it, which has no image
     };
 
     ApplianceInfo appliance; // picture left empty; see below
@@ -28,6 +32,12 @@ struct Recipe {
     File kernel, initrd, picture; // path empty: none
     std::vector<MediumFile> media;
 };
+
+// "64M", "3G": a number and K, M, G or T.
+[[nodiscard]] std::optional<uint64_t> parse_size(std::string_view text);
+// What a machine of ours can have, in bytes.
+inline constexpr uint64_t kLeastMemory = 16u << 20, kMostMemory = 3072u << 20;
+inline constexpr size_t kMostDisksAndCds = 4, kMostFloppies = 2;
 
 // `path` is for messages and to resolve relative paths. Errors: kBadRecipe, as "recipe.toml:12: what is
 // wrong".

@@ -1,14 +1,12 @@
 // encore import: a virtual machine made elsewhere -> a bundle, or a recipe to go on from.
-#include "appliance-format/disk_image.h"
+#include "appliance-format/foreign_machine.h"
 #include "appliance-format/format.h"
 #include "appliance-format/output_file.h"
-#include "appliance-format/ovf.h"
 #include "appliance-format/pack_recipe.h"
 #include "appliance-format/safe_path.h"
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
-#include "signing/small_file.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -23,71 +21,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr uint64_t kMiB = 1u << 20, kLeastMemory = 16, kMostMemory = 3072, kUsualMemory = 512; // MiB
+constexpr uint64_t kMiB = 1u << 20, kUsualMemory = 512 * kMiB;
 
 struct Options {
-    std::string source, output, recipe, key, certificate, name, title, memory;
+    std::string source, output, recipe, key, certificate, name, title, memory, format;
     bool unsigned_bundle = false;
     int level = 3;
 };
-
-// What was found: places of media, and what the description says.
-struct Found {
-    struct Medium {
-        const char* kind;
-        std::string path, member{};
-    };
-    std::vector<Medium> media;
-    std::string name;
-    uint64_t memory = 0;
-    std::vector<std::string> notes;
-};
-
-base::Result<std::string> read_part(const std::string& path, uint64_t offset, size_t length) {
-    auto file = TRY(format::FileSource::open(path));
-    std::string bytes(std::min<uint64_t>(length, file->size() - std::min(file->size(), offset)), '\0');
-    TRY(file->read(offset, {reinterpret_cast<uint8_t*>(bytes.data()), bytes.size()}));
-    return bytes;
-}
-
-base::Result<Found> follow_ovf(const std::string& source, std::string_view xml, bool archive) {
-    auto machine = format::parse_ovf(xml);
-    if (!machine)
-        return base::fail(fmt::format("{} {}", source, machine.error().message), machine.error().code);
-    Found found;
-    found.name = machine->name;
-    found.memory = machine->memory;
-    const std::string folder = format::folder_of(source) + "/";
-    for (const std::string& disk : machine->disks)
-        found.media.push_back({"disk", archive ? source : folder + disk, archive ? disk : ""});
-    for (const std::string& cdrom : machine->cdroms)
-        if (archive)
-            found.notes.push_back(fmt::format("the CD {} is left out", cdrom));
-        else
-            found.media.push_back({"cdrom", folder + cdrom});
-    if (machine->is_64_bit)
-        found.notes.emplace_back("it is said to be a 64-bit system, and those do not run in Encore");
-    return found;
-}
-
-base::Result<Found> look_at(const std::string& source) {
-    constexpr size_t kTarMagic = 257, kIsoMagic = 0x8001, kMostXml = 1 << 20;
-    if (TRY(read_part(source, kTarMagic, 5)) == "ustar") {
-        const auto members = TRY(format::list_archive(source));
-        const auto ovf = std::ranges::find_if(members, [](const auto& member) {
-            return member.name.ends_with(".ovf") && member.size <= kMostXml;
-        });
-        if (ovf == members.end())
-            return base::fail(
-                fmt::format("{} is an archive without a description (.ovf) of a machine", source));
-        return follow_ovf(source, TRY(read_part(source, ovf->offset, ovf->size)), true);
-    }
-    const std::string head = TRY(read_part(source, 0, 512));
-    if (head.find("<?xml") != std::string::npos || head.find("<Envelope") != std::string::npos)
-        return follow_ovf(source, TRY(signing::read_small_file(source)), false);
-    const bool iso = TRY(read_part(source, kIsoMagic, 5)) == "CD001";
-    return Found{{{iso ? "cdrom" : "disk", source}}, fs::path(source).stem().string(), 0, {}};
-}
 
 // Appliance names are strict; file names and descriptions are not.
 std::string simple_name(const std::string& text) {
@@ -117,24 +57,74 @@ std::string toml_text(const std::string& text) {
     return out + '"';
 }
 
-std::string write_recipe(const Options& options, Found& found, const fs::path& folder) {
-    uint64_t memory = found.memory == 0 ? kUsualMemory : found.memory / kMiB;
-    const uint64_t fits = std::clamp(memory, kLeastMemory, kMostMemory);
-    if (fits != memory && options.memory.empty())
-        found.notes.push_back(fmt::format("it has {} MB of memory here, {} there", fits, memory));
-    const std::string title = !options.title.empty()                                       ? options.title
-                              : format::is_plain_text(found.name, 200, format::Lines::One) ? found.name
-                                                                                           : std::string();
-    std::string text = fmt::format(
-        "[appliance]\nname = {}\ntitle = {}\n\n[machine]\nmemory = {}\n",
-        toml_text(options.name.empty() ? simple_name(found.name) : options.name), toml_text(title),
-        toml_text(options.memory.empty() ? fmt::format("{}M", fits) : options.memory));
-    for (const Found::Medium& medium : found.media) {
-        const fs::path path = fs::absolute(medium.path);
-        text += fmt::format("\n[[{}]]\nimage = {}\n", medium.kind,
-                            toml_text((folder.empty() ? path : path.lexically_proximate(folder)).string()));
+// What the user asks for goes before what was found.
+base::Result<format::Recipe> make_recipe(const Options& options, format::ForeignMachine& found) {
+    format::Recipe recipe;
+    recipe.appliance.name = options.name.empty() ? simple_name(found.name) : options.name;
+    if (!format::is_simple_name(recipe.appliance.name))
+        return base::fail("--name takes lower-case letters, digits and - (at most 64)", kExitUsage);
+    constexpr size_t kTitle = 200;
+    if (!format::is_plain_text(options.title, kTitle, format::Lines::One))
+        return base::fail("--title takes at most 200 bytes in one line", kExitUsage);
+    recipe.appliance.title =
+        !options.title.empty() ? options.title
+        : format::is_plain_text(found.name, kTitle, format::Lines::One) && !found.name.empty()
+            ? found.name
+            : recipe.appliance.name;
+    recipe.appliance.version = found.version;
+    recipe.appliance.description = found.description;
+    recipe.machine.sound = found.sound;
+    recipe.machine.network = found.network;
+    if (!options.memory.empty()) {
+        const auto memory = format::parse_size(options.memory);
+        if (!memory || *memory < format::kLeastMemory || *memory > format::kMostMemory || *memory % kMiB != 0)
+            return base::fail("--memory takes 16M to 3G", kExitUsage);
+        recipe.machine.memory = *memory;
+    } else {
+        const uint64_t memory = found.memory == 0 ? kUsualMemory : found.memory;
+        recipe.machine.memory = std::clamp(memory / kMiB * kMiB, format::kLeastMemory, format::kMostMemory);
+        if (recipe.machine.memory != memory)
+            found.notes.push_back(fmt::format("has {} MB of memory there, {} here", memory / kMiB,
+                                              recipe.machine.memory / kMiB));
+    }
+    for (const auto& medium : found.media) {
+        format::Recipe::MediumFile& file = recipe.media.emplace_back();
+        file.kind = medium.kind;
+        file.image.path = medium.place.path;
+        file.member = medium.place.member;
+        file.take = options.format.empty() ? format::TakeAs::WhatItIs : format::TakeAs::Raw;
+        file.blank = medium.blank;
+        if (std::ranges::find(recipe.order, medium.kind) == recipe.order.end())
+            recipe.order.push_back(medium.kind);
+    }
+    return recipe;
+}
+
+std::string recipe_text(const format::Recipe& recipe, const fs::path& folder) {
+    constexpr uint64_t kKiB = 1024;
+    std::string text = fmt::format("[appliance]\nname = {}\ntitle = {}\n", toml_text(recipe.appliance.name),
+                                   toml_text(recipe.appliance.title));
+    for (const auto& [key, value] : {std::pair{"version", recipe.appliance.version},
+                                     std::pair{"description", recipe.appliance.description}})
+        if (!value.empty())
+            text += fmt::format("{} = {}\n", key, toml_text(value));
+    text += fmt::format("\n[machine]\nmemory = \"{}M\"\n", recipe.machine.memory / kMiB);
+    for (const auto& [key, value] :
+         {std::pair{"sound", recipe.machine.sound}, std::pair{"network", recipe.machine.network}})
+        if (value)
+            text += fmt::format("{} = true\n", key);
+    for (const auto& medium : recipe.media) {
+        text += fmt::format("\n[[{}]]\n", format::to_string(medium.kind));
+        if (medium.blank != 0) {
+            text += fmt::format("size = \"{}K\"\n", (medium.blank + kKiB - 1) / kKiB);
+            continue;
+        }
+        text += fmt::format("image = {}\n",
+                            toml_text(fs::absolute(medium.image.path).lexically_proximate(folder).string()));
         if (!medium.member.empty())
             text += fmt::format("member = {}\n", toml_text(medium.member));
+        if (medium.take == format::TakeAs::Raw)
+            text += "format = \"raw\"\n";
     }
     return text;
 }
@@ -152,21 +142,25 @@ base::Result<> import(const Options& options) {
     std::optional<signing::Signer> signer;
     if (has_key)
         signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
-    Found found = TRY(look_at(options.source));
-    const std::string text =
-        write_recipe(options, found,
-                     to_recipe ? fs::absolute(options.recipe).lexically_normal().parent_path() : fs::path());
-    const std::string where = to_recipe ? options.recipe : options.source;
-    auto recipe = TRY(format::parse_recipe(text, where));
+    const bool raw = !options.format.empty();
+    format::ImageShelf shelf;
+    auto looked =
+        format::find_machine(shelf, options.source, raw ? format::TakeAs::Raw : format::TakeAs::WhatItIs);
+    if (!looked && looked.error().code == format::kUnknownImage)
+        return base::fail(looked.error().message + "; if it is a raw disk all the same, say --format raw",
+                          format::kBadRecipe);
+    format::ForeignMachine found = TRY(std::move(looked));
+    const format::Recipe recipe = TRY(make_recipe(options, found));
     Progress progress;
     if (to_recipe) {
+        const std::string text =
+            recipe_text(recipe, fs::absolute(options.recipe).lexically_normal().parent_path());
+        TRY(format::parse_recipe(text, options.recipe));
         auto file = TRY(format::OutputFile::create(options.recipe));
         TRY(format::write_all(file.fd(), {reinterpret_cast<const uint8_t*>(text.data()), text.size()},
                               options.recipe));
         TRY(file.commit());
     } else {
-        for (auto& medium : recipe.media)
-            medium.image.line = 0; // of a text that nobody sees
         format::WriterOptions writer;
         writer.level = options.level;
         writer.progress = [&](format::WriterOptions::Phase phase, uint64_t done, uint64_t total) {
@@ -174,11 +168,11 @@ base::Result<> import(const Options& options) {
                                    done, total);
         };
         TRY(format::pack_recipe(recipe, options.source, options.output, signer ? &*signer : nullptr,
-                                std::move(writer)));
+                                std::move(writer), shelf));
     }
     progress.clear();
     for (const std::string& note : found.notes)
-        fmt::print("{}: note: {}\n", options.source, note);
+        fmt::print("{}: note: it {}\n", options.source, note);
     if (to_recipe)
         fmt::print("{}: written; go on with: encore pack {} -o {}.encore\n", options.recipe, options.recipe,
                    recipe.appliance.name);
@@ -193,8 +187,8 @@ Command import_command(cli::App& root) {
     auto options = std::make_shared<Options>();
     cli::App* app = root.add_subcommand(
         "import",
-        "Make a bundle, or a recipe for one, from a virtual machine made elsewhere: an OVA or OVF, a disk "
-        "image (VMDK, qcow2, VDI, VHD, VHDX, raw) or an ISO. Images are read where they are");
+        "Make a bundle, or a recipe for one, from a virtual machine made elsewhere: an OVA or OVF, a box of "
+        "Vagrant's, a disk image (VMDK, qcow2, VDI, VHD, VHDX, raw), an ISO or a floppy, compressed or not");
     app->add_option("source", options->source, "The machine or its disk")->required()->type_name("FILE");
     auto* output = app->add_option("-o,--output", options->output,
                                    "The bundle to write; an old one is replaced at the very end")
@@ -209,6 +203,9 @@ Command import_command(cli::App& root) {
     app->add_option("--title", options->title, "What people see it called")->type_name("TEXT");
     app->add_option("--memory", options->memory, "16M to 3G; not given: what the description says, else 512M")
         ->type_name("SIZE");
+    app->add_option("--format", options->format, "raw: take the file's bytes as a disk, whatever they are")
+        ->check(cli::one_of({"raw"}))
+        ->type_name("raw");
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
         ->check(cli::range(1, 19))
         ->capture_default_str();

@@ -80,6 +80,11 @@ TEST_CASE("recipe: mistakes name their line", "[recipe]") {
     CHECK(at_line(kHead + disk + "[boot]\ninitrd = \"i\"\n", 8, "kernel"));
     CHECK(at_line(kHead + disk + "[boot]\nkernel = \"k\"\norder = [\"disk\"]\n", 9, "exclude"));
     CHECK(at_line(kHead + "[[disk]]\n", 5, "image"));
+    CHECK(at_line(kHead + "[[disk]]\nsize = \"0K\"\n", 6, "size"));
+    CHECK(at_line(kHead + "[[disk]]\nsize = \"99T\"\n", 6, "size"));
+    CHECK(at_line(kHead + "[[disk]]\nsize = \"1G\"\nimage = \"d\"\n", 7, "image"));
+    CHECK(at_line(kHead + "[[cdrom]]\nsize = \"1G\"\n", 6, "size"));
+    CHECK(at_line(kHead + disk + "format = \"vmdk\"\n", 7, "format"));
     CHECK(at_line(kHead + "[disk]\nimage = \"d\"\n", 5, "[[disk]]"));
     CHECK(at_line("[appliance]\nname = \"Demo Space\"\n[machine]\nmemory=\"64M\"\n" + disk, 2, "name"));
     CHECK(at_line("[appliance]\nname = \"demo\"\n[machine]\nmemory = \"8M\"\n" + disk, 4, "memory"));
@@ -114,11 +119,15 @@ TEST_CASE("recipe: files that are missing, empty or no images are named with the
     };
     CHECK(pack(kHead + "[[disk]]\nimage = \"missing\"\n").find("r.toml:6: cannot open") != std::string::npos);
     write_file(folder / "odd", Bytes(700, 1));
-    CHECK(pack(kHead + "[[disk]]\nimage = \"odd\"\n").find("not a raw image") != std::string::npos);
+    CHECK(pack(kHead + "[[disk]]\nimage = \"odd\"\n").find("no image of a known kind") != std::string::npos);
     write_file(folder / "none", {});
     CHECK(pack(kHead + "[[disk]]\nimage = \"none\"\n").find("is empty") != std::string::npos);
     CHECK_FALSE(std::filesystem::exists(folder / "x.encore"));
-    write_file(folder / "disk", Bytes(1024, 1));
-    CHECK(pack(kHead + "[[disk]]\nimage = \"disk\"\n").empty());
+    write_file(folder / "odd", Bytes(1024, 1));
+    CHECK(pack(kHead + "[[disk]]\nimage = \"odd\"\n").find("format = \"raw\"") != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(folder / "x.encore"));
+    CHECK(pack(kHead + "[[disk]]\nimage = \"odd\"\nformat = \"raw\"\n").empty());
+    CHECK(std::filesystem::exists(folder / "x.encore"));
+    CHECK(pack(kHead + "[[disk]]\nsize = \"1G\"\n").empty());
     CHECK(std::filesystem::exists(folder / "x.encore"));
 }

@@ -24,6 +24,7 @@ class Desk {
         for (size_t i = 0; i < disk.size(); ++i)
             disk[i] = static_cast<char>(i * 2654435761u >> 13);
         disk.resize(512 * 600, '\1');
+        disk.replace(510, 2, "\x55\xaa"); // a boot sector's mark, without which nothing is a disk
         write("disk.img", disk);
         write("r.toml", "[appliance]\nname = \"demo\"\ntitle = \"A demo\"\n[machine]\nmemory = \"64M\"\n"
                         "[[disk]]\nimage = \"disk.img\"\n[policy]\nmax_minutes = 30\n");
