@@ -45,9 +45,9 @@ TEST_CASE("recipe: a network card is there when asked for, and players must know
     Folder folder;
     std::ofstream(folder / "disk.img", std::ios::binary) << std::string(512, 'x');
     for (const bool wanted : {false, true}) {
-        auto recipe =
-            parse_recipe(kHead + (wanted ? "network = true\n" : "") + "[[disk]]\nimage = \"disk.img\"\n",
-                         folder / "r.toml");
+        auto recipe = parse_recipe(kHead + (wanted ? "network = true\n" : "") +
+                                       "[[disk]]\nimage = \"disk.img\"\nformat = \"raw\"\n",
+                                   folder / "r.toml");
         REQUIRE(recipe);
         CHECK(recipe->machine.network == wanted);
         REQUIRE(pack_recipe(*recipe, "r.toml", folder / "x.encore", nullptr, {.progress = {}}));
