@@ -74,13 +74,16 @@ struct Operands {
 uint32_t of_if(bool set) { return set ? kOf : 0; }
 bool even_parity(uint32_t value) { return __builtin_parity(value & 0xFF) == 0; }
 
-// OF is that of the first of the single steps, AF clear.
-PinnedFlags shift(const Operands& o, bool carry) {
+// OF is that of the first of the single steps, AF clear. ROL and ROR by an immediate leave OF as it was.
+PinnedFlags shift(const Operands& o, uint32_t before) {
     const bool by_cl = o.opcode == 0xD2 || o.opcode == 0xD3, by_one = o.opcode == 0xD0 || o.opcode == 0xD1;
     const uint32_t count = by_one ? 1 : (by_cl ? o.cl : o.immediate) & 31;
     if (count == 0)
         return {};
     const bool top = (o.rm & o.sign()) != 0, next = (o.rm & o.sign() >> 1) != 0;
+    const bool carry = (before & kCf) != 0, immediate = !by_cl && !by_one && count != 1;
+    if (immediate && o.reg_field <= 1)
+        return {kOf, before & kOf};
     switch (o.reg_field) {
     case 0: // ROL
         return {kOf, of_if(top != next)};
@@ -165,7 +168,7 @@ PinnedFlags intel_flags(PinnedInstruction instruction, const CpuState& state, ui
     const Operands o(instruction, state, memory);
     switch (kind_of(o.map, o.opcode, static_cast<uint8_t>(o.reg_field))) {
     case Kind::Shift:
-        return shift(o, (state.eflags & kCf) != 0);
+        return shift(o, state.eflags);
     case Kind::DoubleShift:
         return double_shift(o);
     case Kind::Multiply:

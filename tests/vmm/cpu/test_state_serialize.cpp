@@ -85,3 +85,19 @@ TEST_CASE("state_serialize: fields the architecture fixes are normalised", "[cpu
     std::memcpy(&mxcsr, &loaded.fx.bytes[24], 4);
     CHECK(mxcsr == 0xFFFF); // reserved bits would make FXRSTOR fault
 }
+
+TEST_CASE("state: a flag of a file is one or the other, whatever byte stands there", "[cpu]") {
+    base::StateArchive saved;
+    uint8_t byte = 0x82;
+    saved.begin("flags", 1);
+    saved.field("flag", byte);
+    saved.end();
+    auto loading = base::StateArchive::parse(saved.bytes());
+    REQUIRE(loading);
+    bool flag = false;
+    loading->begin("flags", 1);
+    loading->field("flag", flag);
+    uint8_t made = 0;
+    std::memcpy(&made, &flag, 1);
+    CHECK(made == 1);
+}
