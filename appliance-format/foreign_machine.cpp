@@ -1,6 +1,7 @@
 #include "appliance-format/foreign_machine.h"
 
 #include "appliance-format/format.h"
+#include "appliance-format/json_text.h"
 #include "appliance-format/output_file.h"
 #include "appliance-format/ovf.h"
 #include "appliance-format/ovf_manifest.h"
@@ -244,7 +245,7 @@ base::Result<ForeignMachine> follow_box(const Package& package, const std::strin
     const auto bad = [&](const std::string& what) {
         return base::fail(fmt::format("{} is a box of Vagrant's {}", source, what), kIo);
     };
-    const auto metadata = nlohmann::json::parse(TRY(package.text("metadata.json")), nullptr, false);
+    const auto metadata = parse_json(TRY(package.text("metadata.json")));
     if (metadata.is_discarded() || !metadata.is_object())
         return bad("whose metadata.json cannot be read");
     const auto text = [](const nlohmann::json& object, const char* key) {
