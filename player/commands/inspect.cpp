@@ -81,9 +81,7 @@ base::Result<> inspect(const Options& options) {
             const auto stamp = TRY(signing::read_time_stamp(signed_by.time_stamp, signed_by.value));
             const bool believed = store.believed(signed_by).has_value();
             signature["time_stamp"] = {
-                {"time", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(stamp.time))},
-                {"authority", stamp.authority},
-                {"believed", believed}};
+                {"time", utc_time(stamp.time)}, {"authority", stamp.authority}, {"believed", believed}};
             sentence += fmt::format("; signed on {} says {}{}", utc_date(stamp.time), stamp.authority,
                                     believed ? "" : ", whose time stamps are not believed on this computer");
         }

@@ -7,12 +7,14 @@ namespace player {
 
 std::string utc_date(std::time_t time) { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(time)); }
 
+std::string utc_time(std::time_t time) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(time)); }
+
 nlohmann::json publisher_json(const signing::Publisher& publisher) {
     return {{"name", publisher.common_name},
             {"organisation", publisher.organisation},
             {"fingerprint", publisher.fingerprint},
-            {"not_before", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_before))},
-            {"not_after", fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(publisher.not_after))}};
+            {"not_before", utc_time(publisher.not_before)},
+            {"not_after", utc_time(publisher.not_after)}};
 }
 
 } // namespace player
