@@ -184,7 +184,7 @@ GUEST_TEST("hostile: a descriptor table across 4 GiB", "[hostile]") { // case gd
     g.state.eip = kCode;
     g.eax() = g.ebx() = kKernelDs;
     CHECK(g.run(load_segments) == "hlt");
-    CHECK(g.state.segment(SegReg::Es).limit == 0xFFFFFFFF);
+    CHECK(g.state.segment(SegReg::Fs).limit == 0xFFFFFFFF);
     g.page(0, 0); // its second half is missing
     g.engine->state_replaced();
     g.state.eip = kCode;
@@ -242,11 +242,12 @@ GUEST_TEST("hostile: a task state segment and a stack across 4 GiB", "[hostile]"
             tss[8] = kKernelDs;
             tss[0x66] = 0x68; // the bitmap follows: all ports allowed
             put_wrapped(g, base, tss.data(), static_cast<uint32_t>(tss.size()));
+            g.state.shutdown = 0;
             g.state.tr.base = base;
             g.state.tr.limit = 0x8F;
             g.state.eip = kCode;
             const std::string outcome = g.run(user_int);
-            CAPTURE(base, stack, outcome);
+            CAPTURE(base, stack);
             // A word of the frame across the top is beyond the stack's limit, for #SS and #DF alike.
             CHECK(outcome == (stack == 2 ? "shutdown" : "hlt"));
         }

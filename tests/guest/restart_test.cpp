@@ -132,6 +132,7 @@ GUEST_TEST("restart: loads", "[restart]") {
     g.state.eip = kCode;
     CHECK(g.run(r_lss) == "#14(0000)@41000 at 10000");
     g.state.eip = kCode;
+    g.eax() = 0x7FFFFFFF; // beyond the lower bound: the upper one is looked at
     CHECK(g.run(r_bound) == "#14(0000)@41000 at 10000");
     g.state.eip = kCode;
     CHECK(g.run(r_div) == "#14(0000)@41000 at 10000");

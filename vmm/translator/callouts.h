@@ -42,7 +42,7 @@ enum class Callout : uint8_t {
     SelectorOperation, // a: value, b: SelectorOperation | general register << 8 | width << 16
     Invlpg,            // a: offset, b: SegReg
     Bcd,               // a: BcdOperation, b: immediate
-    Bound,             // slot holds the bounds; a: index, b: width
+    Bound,             // a: offset, b: SegReg | width << 8 | general register << 16
     FpuStore,          // a: offset, b: packed FpuAccess
     FpuLoad,
     LoadMxcsr,  // slot holds the value

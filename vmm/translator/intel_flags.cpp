@@ -51,7 +51,7 @@ struct Operands {
         : opcode(instruction.packed & 0xFF), map((instruction.packed >> 8) & 3),
           reg_field((instruction.packed >> 11) & 7), bits(((instruction.packed >> 17) & 7) * 8) {
         const unsigned rm_field = (instruction.packed >> 14) & 7;
-        const bool in_register = (instruction.packed >> 10 & 1) != 0;
+        in_register = (instruction.packed >> 10 & 1) != 0;
         rm = (in_register ? general(state, rm_field) : memory) & mask();
         reg = general(state, reg_field) & mask();
         accumulator = state.gpr[0] & mask();
@@ -63,6 +63,7 @@ struct Operands {
 
     uint8_t opcode, map;
     unsigned reg_field, bits;
+    bool in_register = false;
     uint32_t rm = 0, reg = 0, accumulator = 0, immediate = 0, cl = 0;
 
   private:
@@ -74,7 +75,8 @@ struct Operands {
 uint32_t of_if(bool set) { return set ? kOf : 0; }
 bool even_parity(uint32_t value) { return __builtin_parity(value & 0xFF) == 0; }
 
-// OF is that of the first of the single steps, AF clear. ROL and ROR by an immediate leave OF as it was.
+// OF is that of the first of the single steps, AF clear. ROL and ROR of a register by an immediate
+// leave OF as it was.
 PinnedFlags shift(const Operands& o, uint32_t before) {
     const bool by_cl = o.opcode == 0xD2 || o.opcode == 0xD3, by_one = o.opcode == 0xD0 || o.opcode == 0xD1;
     const uint32_t count = by_one ? 1 : (by_cl ? o.cl : o.immediate) & 31;
@@ -82,7 +84,7 @@ PinnedFlags shift(const Operands& o, uint32_t before) {
         return {};
     const bool top = (o.rm & o.sign()) != 0, next = (o.rm & o.sign() >> 1) != 0;
     const bool carry = (before & kCf) != 0, immediate = !by_cl && !by_one && count != 1;
-    if (immediate && o.reg_field <= 1)
+    if (immediate && o.in_register && o.reg_field <= 1)
         return {kOf, before & kOf};
     switch (o.reg_field) {
     case 0: // ROL

@@ -468,9 +468,9 @@ void BlockTranslator::lower_bound() {
         ended_ = true;
         return;
     }
-    slot_operand(2u * insn_->operand_bytes, SlotAccess::kRead);
-    e_->mov32(kScratch0, host_reg(insn_->reg));
-    callout_b(Callout::Bound, insn_->operand_bytes);
+    effective_address(insn_->memory);
+    callout_b(Callout::Bound,
+              insn_->memory.segment | uint32_t{insn_->operand_bytes} << 8 | uint32_t{insn_->reg} << 16);
 }
 
 void BlockTranslator::lower_arpl() {

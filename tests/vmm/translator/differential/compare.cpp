@@ -102,6 +102,17 @@ bool beyond_promise(const Case& test, const Outcome& actual) {
     return actual.vector == kInvalidOpcode && is_extension(test, actual.registers.eip);
 }
 
+// An x87 store that raises an unmasked exception does not store: whether its operand's fault is reported all
+// the same is left to the host (README of vmm, "One processor").
+bool numeric_before_operand(const Case& test, const Outcome& expected, const Outcome& actual) {
+    constexpr uint8_t kErrorSummary = 0x80;
+    if ((expected.registers.fx[kStatusWord] & kErrorSummary) == 0 || actual.vector < kStackFault ||
+        actual.vector > kPageFault)
+        return false;
+    const std::string mnemonic = mnemonic_at(test, actual.registers.eip);
+    return mnemonic.starts_with("fst") || mnemonic.starts_with("fist") || mnemonic.starts_with("fbst");
+}
+
 bool same_fault_address(const Case& test, const Outcome& expected, const Outcome& actual) {
     if (expected.fault_address == actual.fault_address)
         return true;
@@ -156,7 +167,7 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
     std::vector<std::string> out;
     if (expected.vector == kTimedOut && actual.vector == kTimedOut)
         return out;
-    if (beyond_promise(test, actual))
+    if (beyond_promise(test, actual) || numeric_before_operand(test, expected, actual))
         return out;
     if (!same_software_trap(expected, actual) && !misaligned_or_limit(test, expected, actual)) {
         if (expected.vector != actual.vector)
