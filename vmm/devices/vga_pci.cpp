@@ -105,6 +105,7 @@ void Vga::load_rom(const std::string& path) {
 
 void Vga::reset() {
     registers_.reset();
+    frame_.reset();
     dispi_.reset();
     planes_.reset();
     window_.update(registers_, dispi_);
@@ -136,11 +137,16 @@ void Vga::bars_changed() {
 // --- ports ---------------------------------------------------------------------------------------------
 
 uint8_t Vga::read_vga_port(uint16_t port) {
-    return registers_.read_port(port, vga_input_status1(registers_, platform_.clock.now()));
+    const bool status = registers_.is_input_status1(port);
+    return registers_.read_port(port,
+                                status ? frame_.read_status(registers_, platform_.clock.now()) : uint8_t{0});
 }
 
 void Vga::write_vga_port(uint16_t port, uint8_t value) {
+    const VgaFrameStart before = vga_written_start(registers_);
     registers_.write_port(port, value);
+    if (vga_written_start(registers_) != before)
+        frame_.written(before, registers_, platform_.clock.now());
     switch (port) {
     case 0x3C2: // miscellaneous output, sequencer and graphics data: what the memory window follows
     case 0x3C5:
@@ -262,7 +268,8 @@ void Vga::RegisterBar::mmio_write(uint32_t address, unsigned size, uint32_t valu
 
 VgaView Vga::view() {
     window_.fold_text();
-    return {registers_, dispi_, window_.vram(), vga_blink(platform_.clock.now())};
+    const uint64_t now = platform_.clock.now();
+    return {registers_, dispi_, window_.vram(), vga_blink(now), frame_.shown(registers_, now)};
 }
 
 // What the guest may have changed without a call to us, boiled down to a number.
@@ -281,9 +288,11 @@ uint64_t Vga::direct_fingerprint() {
 
 uint64_t Vga::picture_generation() {
     const uint64_t fingerprint = direct_fingerprint();
-    if (changed_ || fingerprint != fingerprint_)
+    const VgaFrameStart start = frame_.shown(registers_, platform_.clock.now());
+    if (changed_ || fingerprint != fingerprint_ || start != start_)
         ++generation_;
     changed_ = false;
+    start_ = start;
     fingerprint_ = fingerprint;
     return generation_;
 }
@@ -311,6 +320,7 @@ void Vga::serialize(base::StateArchive& archive) {
     archive.begin("vga", 1);
     serialize_config(archive);
     registers_.serialize(archive);
+    frame_.serialize(archive, registers_, platform_.clock.now());
     dispi_.serialize(archive);
     planes_.serialize(archive);
     uint8_t apart = platform_.video.apart ? 1 : 0;

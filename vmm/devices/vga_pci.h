@@ -1,12 +1,14 @@
 // The display adapter as the machine sees it: PCI 1234:1111 at 00:02.0 with the VGA's legacy ports and memory
 // window, a linear frame buffer (BAR0), memory-mapped registers (BAR2) and its BIOS (expansion ROM).
 // Ties together vga_registers (port-visible state), vga_dispi (Bochs VBE registers), vga_memory (planar
-// access), vga_window (A0000h-BFFFFh), vga_timing (retrace) and vga_render/vga_text (the picture).
+// access), vga_window (A0000h-BFFFFh), vga_timing and vga_frame (retrace) and vga_render/vga_text (the
+// picture).
 #pragma once
 #include "vmm/bus/platform.h"
 #include "vmm/devices/vga_bar_pages.h"
 #include "vmm/devices/vga_dispi.h"
 #include "vmm/devices/vga_edid.h"
+#include "vmm/devices/vga_frame.h"
 #include "vmm/devices/vga_memory.h"
 #include "vmm/devices/vga_registers.h"
 #include "vmm/devices/vga_render.h"
@@ -69,6 +71,7 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
     Platform& platform_;
     uint32_t vram_bytes_, vram_page_;
     VgaRegisters registers_;
+    VgaFrame frame_;
     VgaDispi dispi_;
     VgaMemory planes_;
     VgaWindow window_;
@@ -78,6 +81,7 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
 
     std::optional<EdidBlock> monitor_; // the host's affair: neither reset nor saved
     uint64_t generation_ = 1, fingerprint_ = 0;
+    VgaFrameStart start_; // as picture_generation() last saw it
     bool changed_ = true; // something that may show was written since picture_generation() last looked
 };
 

@@ -70,6 +70,10 @@ class VgaRegisters {
     // Ports 3B0h-3BBh and 3C0h-3DFh. `status1` is what Input Status 1 shows now (vga_timing).
     uint8_t read_port(uint16_t port, uint8_t status1);
     void write_port(uint16_t port, uint8_t value);
+    // That port is Input Status 1 now.
+    [[nodiscard]] bool is_input_status1(uint16_t port) const {
+        return (port & 0xF) == 0xA && crtc_port_selected(port);
+    }
     // DAC entries are 6 bits wide, or 8 when the DISPI interface says so.
     void set_dac_8bit(bool wide) { dac_8bit_ = wide; }
 

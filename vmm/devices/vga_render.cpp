@@ -61,9 +61,9 @@ void draw_graphics_line(const VgaView& view, uint32_t row_address, uint32_t row_
 }
 
 // Dots that the line is moved left by (attribute 13h).
-uint32_t panning_dots(const VgaRegisters& registers, uint32_t dots_per_character) {
-    const uint32_t pan = registers.attr(kAttrPixelPanning);
-    if (registers.graphics() && registers.shift_256())
+uint32_t panning_dots(const VgaView& view, uint32_t dots_per_character) {
+    const uint32_t pan = view.start.panning;
+    if (view.registers.graphics() && view.registers.shift_256())
         return pan & 6; // in pixels of two dots
     if (dots_per_character == 9)
         return pan >= 8 ? 0 : pan + 1;
@@ -100,10 +100,10 @@ Picture render_vga(const VgaView& view) {
     Picture picture{dot_count * repeat, lines, {}};
     picture.pixels.resize(size_t{picture.width} * picture.height);
     const ColorTable colors = color_table(registers);
-    const uint32_t panning = panning_dots(registers, dots_per_character);
+    const uint32_t panning = panning_dots(view, dots_per_character);
     VgaDots dots{};
     uint32_t* out = picture.pixels.data();
-    VgaScan scan(registers);
+    VgaScan scan(view);
     for (uint32_t line = 0; line < lines; ++line, scan.next_line()) {
         // One character more than is shown, for panning to move in.
         if (registers.graphics())
@@ -199,10 +199,10 @@ Picture render_dispi(const VgaView& view) {
 
 } // namespace
 
-VgaScan::VgaScan(const VgaRegisters& registers) : registers_(registers) {
-    const uint32_t byte_panning = registers.crtc(kCrtcPresetRowScan) >> 5 & 3;
-    row_address_ = (registers.start_address() + byte_panning) & 0xFFFF;
-    row_scan_ = registers.crtc(kCrtcPresetRowScan) & 0x1F;
+VgaScan::VgaScan(const VgaView& view) : registers_(view.registers) {
+    const uint32_t byte_panning = view.start.preset_row_scan >> 5 & 3;
+    row_address_ = (view.start.address + byte_panning) & 0xFFFF;
+    row_scan_ = view.start.preset_row_scan & 0x1F;
 }
 
 void VgaScan::next_line() {

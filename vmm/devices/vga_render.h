@@ -5,6 +5,7 @@
 #pragma once
 #include "vmm/bus/ports.h"
 #include "vmm/devices/vga_dispi.h"
+#include "vmm/devices/vga_frame.h"
 #include "vmm/devices/vga_registers.h"
 #include "vmm/devices/vga_timing.h"
 
@@ -21,6 +22,7 @@ struct VgaView {
     const VgaDispi& dispi;
     std::span<const uint8_t> vram;
     VgaBlink blink;
+    VgaFrameStart start;
 };
 
 [[nodiscard]] Picture vga_render(const VgaView& view);
@@ -48,7 +50,7 @@ void vga_draw_text_line(const VgaView& view, uint32_t row_address, uint32_t row_
 // the split at line compare.
 class VgaScan {
   public:
-    explicit VgaScan(const VgaRegisters& registers);
+    explicit VgaScan(const VgaView& view);
     [[nodiscard]] uint32_t row_address() const { return row_address_; } // address counter, 16 bits
     [[nodiscard]] uint32_t row_scan() const { return row_scan_; }
     [[nodiscard]] bool repeated() const { return repeated_; } // second showing of a double-scanned line

@@ -119,10 +119,10 @@ std::string vga_text_screen(const VgaView& view) {
         return {};
     std::string screen;
     const uint32_t lines = registers.display_lines(), characters = registers.display_characters();
-    VgaScan scan(registers);
+    VgaScan scan(view);
     for (uint32_t line = 0; line < lines; ++line, scan.next_line()) {
         // A row of text is read off its first scan line; double scanning shows that line twice.
-        const uint32_t first = line == 0 ? registers.crtc(kCrtcPresetRowScan) & 0x1F : 0;
+        const uint32_t first = line == 0 ? view.start.preset_row_scan & 0x1F : 0;
         const bool starts_row = scan.row_scan() == first && !scan.repeated();
         if (!starts_row)
             continue;

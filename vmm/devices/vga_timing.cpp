@@ -2,6 +2,8 @@
 
 #include "vmm/bus/clock.h"
 
+#include <algorithm>
+
 namespace vmm {
 
 namespace {
@@ -10,7 +12,6 @@ constexpr uint64_t kDotClocks[] = {25'175'000, 28'322'000}; // Miscellaneous Out
 constexpr uint64_t kBlinkFrame = kNanosPerSecond / 70;
 // Registers that give no plausible monitor rate are read as 640x480 at 60 Hz.
 constexpr uint64_t kShortestFrame = kNanosPerSecond / 130, kLongestFrame = kNanosPerSecond / 40;
-constexpr uint8_t kDisplayDisabled = 0x01, kVerticalRetrace = 0x08;
 
 struct Frame {
     uint64_t nanoseconds = kNanosPerSecond / 60;
@@ -42,12 +43,21 @@ uint8_t vga_input_status1(const VgaRegisters& registers, uint64_t now) {
     const uint64_t character = position % frame.nanoseconds * frame.characters / frame.nanoseconds;
     uint8_t status = 0;
     if (line >= frame.display_lines || character >= frame.display_characters)
-        status |= kDisplayDisabled;
+        status |= kVgaDisplayDisabled;
     // DEVIATION: the retrace pulse lasts to the end of the blanking (about 1 ms) rather than two lines
     // (64 us), so that a guest that polls for it finds it even when the host held the thread for a while.
     if (line >= frame.retrace_line && line >= frame.display_lines)
-        status |= kVerticalRetrace | kDisplayDisabled;
+        status |= kVgaVerticalRetrace | kVgaDisplayDisabled;
     return status;
+}
+
+uint64_t vga_next_retrace(const VgaRegisters& registers, uint64_t now) {
+    const Frame frame = frame_of(registers);
+    const uint64_t line = std::min(std::max(frame.retrace_line, frame.display_lines), frame.lines);
+    // The first nanosecond that vga_input_status1() places on that line.
+    const uint64_t begins = (line * frame.nanoseconds + frame.lines - 1) / frame.lines;
+    const uint64_t this_frames = now - now % frame.nanoseconds + begins;
+    return this_frames > now ? this_frames : this_frames + frame.nanoseconds;
 }
 
 VgaBlink vga_blink(uint64_t now) {

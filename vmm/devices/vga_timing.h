@@ -13,8 +13,12 @@ struct VgaBlink {
     [[nodiscard]] bool operator==(const VgaBlink&) const = default;
 };
 
+inline constexpr uint8_t kVgaDisplayDisabled = 0x01, kVgaVerticalRetrace = 0x08;
 // Input Status 1 (3DAh/3BAh) at virtual time `now` (ns): bit 0 display disabled, bit 3 vertical retrace.
 [[nodiscard]] uint8_t vga_input_status1(const VgaRegisters& registers, uint64_t now);
+// When, after `now`, the next vertical retrace begins as Input Status 1 shows it; in modes that never show
+// one, when the next frame begins.
+[[nodiscard]] uint64_t vga_next_retrace(const VgaRegisters& registers, uint64_t now);
 [[nodiscard]] VgaBlink vga_blink(uint64_t now);
 
 } // namespace vmm

@@ -57,12 +57,14 @@ TEST_CASE("vga: text mode 3 draws glyphs, attributes, the ninth dot and the curs
     }
     SECTION("the start address scrolls and pixel panning shifts") {
         vga.crtc(0x0D, 80);
+        vga.next_frames();
         CHECK(pixel(vga.picture(), 9, 0) == grey);
         vga.attr(0x13, 0); // nine-dot modes: 8 is no shift, 0 is one dot
         CHECK(pixel(vga.picture(), 8, 0) == grey);
     }
     SECTION("the split screen shows memory's start after line compare, unpanned if asked to") {
         vga.crtc(0x0D, 80);
+        vga.next_frames();
         vga.attr(0x13, 0);
         vga.attr(0x10, 0x2C);
         vga.crtc(0x07, 0x0F), vga.crtc(0x09, 0x0F), vga.crtc(0x18, 99);
@@ -92,6 +94,7 @@ TEST_CASE("vga: the text screen comes out as UTF-8 rows without trailing blanks"
     expected.append(22, '\n');
     CHECK(vga.platform.outputs.text_screen() == expected);
     vga.crtc(0x0D, 160);
+    vga.next_frames();
     CHECK(vga.platform.outputs.text_screen().substr(0, 15) == "  Hello, world\n");
     vga.set_mode(kMode13);
     CHECK(vga.platform.outputs.text_screen().empty());
@@ -159,6 +162,7 @@ TEST_CASE("vga: unchained 320x240 (mode X) addresses four pixels a plane offset"
     CHECK(pixel(picture, 14, 201) == vga.dac(33));
     CHECK(pixel(picture, 16, 201) == vga.dac(0));
     vga.crtc(0x0D, 1); // one offset on: four pixels
+    vga.next_frames();
     CHECK(pixel(vga.picture(), 6, 201) == vga.dac(33));
     vga.attr(0x13, 4); // and two more by panning
     CHECK(pixel(vga.picture(), 2, 201) == vga.dac(33));
@@ -236,7 +240,7 @@ TEST_CASE("vga: no register values make the picture read outside video memory", 
             memory.write(registers, vram, address, byte(), first);
             static_cast<void>(memory.read(registers, vram, address ^ 1, first));
         }
-        const VgaView view{registers, dispi, vram, {}};
+        const VgaView view{registers, dispi, vram, {}, vga_written_start(registers)};
         const Picture picture = vga_render(view);
         CHECK(picture.pixels.size() == size_t{picture.width} * picture.height);
         CHECK(picture.pixels.size() <= size_t{4608} * 1024);

@@ -73,6 +73,8 @@ struct VgaFixture : ChipsetFixture {
         platform.io.write(0x1CE, 2, index);
         return platform.io.read(0x1CF, 2);
     }
+    // Long enough for what waits for a retrace, in whole cycles of what blinks.
+    void next_frames() { platform.clock.set_manual(platform.clock.now() + kNanosPerSecond / 70 * 32); }
     // DAC entry i becomes (i, 63 - i/4, 2i mod 64), so that every entry differs.
     void set_dac() {
         out(0x3C8, 0);
