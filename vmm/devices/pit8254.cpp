@@ -1,6 +1,7 @@
 // The 8254 interval timer (Intel datasheet 231164): channel 0 drives IRQ0, channel 1 was the DRAM refresh,
 // and channel 2 the speaker, gated by port 61h (PIIX3 datasheet, "NMI Status and Control Register").
 #include "vmm/devices/device_list.h"
+#include "vmm/devices/pc_speaker.h"
 #include "vmm/devices/pit8254_channel.h"
 
 #include <algorithm>
@@ -8,10 +9,10 @@
 namespace vmm {
 namespace {
 
-constexpr uint64_t kPitHz = 1'193'182;
 constexpr uint16_t kCounterPort = 0x40, kControlPort = 0x43, kPort61 = 0x61;
 constexpr uint8_t kReadBack = 3, kReadBackNoCount = 0x20, kReadBackNoStatus = 0x10;
-constexpr uint8_t kTimer2Gate = 0x01, kPort61Writable = 0x0F, kRefreshToggle = 0x10, kTimer2Out = 0x20;
+constexpr uint8_t kTimer2Gate = 0x01, kSpeakerData = 0x02, kPort61Writable = 0x0F, kRefreshToggle = 0x10,
+                  kTimer2Out = 0x20;
 constexpr uint64_t kRefreshNanos = 15'085; // channel 1 with the BIOS's count of 18
 constexpr unsigned kTimerIrq = 0;
 // A guest that programs tiny counts gets no more wake-ups than this; ticks in between count as lost.
@@ -19,10 +20,7 @@ constexpr uint64_t kMinWakeNanos = 20'000;
 // Two seconds at 1 kHz: owing more would only make a guest's clock race.
 constexpr int64_t kMaxOwedTicks = 2000;
 
-int64_t to_ticks(uint64_t ns) {
-    return static_cast<int64_t>(static_cast<unsigned __int128>(ns) * kPitHz / kNanosPerSecond);
-}
-// The first nanosecond at which to_ticks() reaches `ticks`.
+// The first nanosecond at which pit_ticks() reaches `ticks`.
 uint64_t to_nanos(int64_t ticks) {
     const auto scaled = static_cast<unsigned __int128>(std::max<int64_t>(ticks, 0)) * kNanosPerSecond;
     return static_cast<uint64_t>((scaled + kPitHz - 1) / kPitHz);
@@ -30,7 +28,8 @@ uint64_t to_nanos(int64_t ticks) {
 
 class Pit8254 final : public Device, public IoHandler {
   public:
-    explicit Pit8254(Platform& platform) : platform_(platform) {
+    explicit Pit8254(Platform& platform)
+        : platform_(platform), speaker_(PcSpeaker::insert(platform, channels_[2])) {
         platform.io.add(kCounterPort, 4, this, name());
         platform.io.add(kPort61, 1, this, name());
         timer_ = platform.clock.add_timer(name(), [this] { tick(); });
@@ -46,9 +45,12 @@ class Pit8254 final : public Device, public IoHandler {
         port61_ = 0;
         last_wake_ = 0;
         restart();
+        restart_speaker();
     }
 
     uint32_t io_read(uint16_t port, unsigned /*size*/) override {
+        if (speaker_)
+            speaker_->catch_up();
         if (port == kPort61)
             return read_port61();
         if (port == kControlPort)
@@ -59,6 +61,8 @@ class Pit8254 final : public Device, public IoHandler {
 
     void io_write(uint16_t port, unsigned /*size*/, uint32_t value) override {
         const auto byte = static_cast<uint8_t>(value);
+        if (speaker_)
+            speaker_->catch_up();
         deliver_due();
         if (port == kPort61) {
             port61_ = byte & kPort61Writable;
@@ -73,9 +77,14 @@ class Pit8254 final : public Device, public IoHandler {
             else if (port == kCounterPort)
                 restart();
         }
+        const bool channel2 = port == kControlPort ? byte >> 6 == 2 : port == kCounterPort + 2;
+        if (speaker_ && (port == kPort61 || channel2))
+            speaker_->changed((port61_ & kSpeakerData) != 0);
     }
 
     void serialize(base::StateArchive& archive) override {
+        if (speaker_ && !archive.loading())
+            speaker_->catch_up();
         archive.begin(name(), 1);
         for (unsigned i = 0; i < 3; ++i)
             channels_[i].serialize(archive, "channel" + std::to_string(i) + ".", now());
@@ -94,11 +103,17 @@ class Pit8254 final : public Device, public IoHandler {
             last_tick_ = now();
             last_wake_ = 0;
             schedule();
+            restart_speaker();
         }
     }
 
   private:
-    [[nodiscard]] int64_t now() const { return to_ticks(platform_.clock.now()); }
+    [[nodiscard]] int64_t now() const { return pit_ticks(platform_.clock.now()); }
+
+    void restart_speaker() {
+        if (speaker_)
+            speaker_->restart((port61_ & kSpeakerData) != 0);
+    }
 
     void write_control(uint8_t value) {
         const unsigned select = value >> 6;
@@ -175,6 +190,7 @@ class Pit8254 final : public Device, public IoHandler {
 
     Platform& platform_;
     Pit8254Channel channels_[3];
+    std::shared_ptr<PcSpeaker> speaker_; // null: nobody hears it
     uint8_t port61_ = 0;
     int64_t owed_ticks_ = 0; // raised by OUT but not yet shown to the 8259
     int64_t last_tick_ = 0;  // time up to which rises have been counted

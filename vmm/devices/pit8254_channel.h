@@ -3,6 +3,7 @@
 // (1.193182 MHz) since power-on and are passed in.
 #pragma once
 #include "vmm/base/state_archive.h"
+#include "vmm/bus/clock.h"
 
 #include <cstdint>
 #include <string>
@@ -10,6 +11,10 @@
 namespace vmm {
 
 inline constexpr int64_t kNoEdge = INT64_MAX;
+inline constexpr uint64_t kPitHz = 1'193'182;
+[[nodiscard]] inline int64_t pit_ticks(uint64_t ns) {
+    return static_cast<int64_t>(static_cast<unsigned __int128>(ns) * kPitHz / kNanosPerSecond);
+}
 
 class Pit8254Channel {
   public:
