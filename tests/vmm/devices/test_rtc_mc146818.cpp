@@ -173,7 +173,7 @@ TEST_CASE("rtc: the first two disks stand in the CMOS with their geometry", "[de
     auto& media = machine.platform.config.media;
     media.push_back({MediumKind::Cdrom, nullptr});
     auto rtc = make_rtc_mc146818(machine.platform);
-    const auto get = [&](unsigned index) { return machine.out(0x70, index), machine.in(0x71); };
+    const auto get = [&](unsigned index) -> unsigned { return machine.out(0x70, index), machine.in(0x71); };
     CHECK(get(0x12) == 0);
     CHECK(get(0x19) == 0);
     rtc.reset();
