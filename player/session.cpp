@@ -55,10 +55,12 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
         session->machine_ = std::move(machine);
         session->preview_.reset();
     }
-    session->typist_ = std::make_unique<Typist>([raw = session.get()](const vmm::KeyEvent& event) {
-        raw->note_activity();
-        raw->machine()->key(event);
-    });
+    session->typist_ = std::make_unique<Typist>(
+        [raw = session.get()](const vmm::KeyEvent& event) {
+            raw->note_activity();
+            raw->machine()->key(event);
+        },
+        [raw = session.get()](const vmm::KeyEvent& event) { return raw->machine()->takes_key(event); });
     session->started_ = session->options_.now() - session->played_before_;
     session->note_activity();
     return session;

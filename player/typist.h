@@ -1,4 +1,5 @@
-// Presses keys at a pace a guest's keyboard driver keeps up with, on a thread of its own.
+// Presses keys as the guest takes them, and no faster than its keyboard driver keeps up with, on a thread of
+// its own. None is lost, however slow the guest is.
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/bus/ports.h"
@@ -15,8 +16,11 @@ namespace player {
 class Typist {
   public:
     using Send = std::function<void(const vmm::KeyEvent&)>;
+    using Takes = std::function<bool(const vmm::KeyEvent&)>; // false: not yet
 
-    explicit Typist(Send send) : send_(std::move(send)), thread_([this] { work(); }) {}
+    explicit Typist(
+        Send send, Takes takes = [](const vmm::KeyEvent&) { return true; })
+        : send_(std::move(send)), takes_(std::move(takes)), thread_([this] { work(); }) {}
     ~Typist();
     Typist(const Typist&) = delete;
     Typist& operator=(const Typist&) = delete;
@@ -38,6 +42,7 @@ class Typist {
     void work();
 
     Send send_;
+    Takes takes_;
     mutable std::mutex mutex_;
     std::condition_variable changed_;
     std::deque<vmm::KeyEvent> queue_;

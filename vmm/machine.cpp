@@ -7,6 +7,7 @@
 #include "vmm/cpu/tsc.h"
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
+#include "vmm/firmware/bios_keys.h"
 #include "vmm/vcpu_timer.h"
 
 #include <algorithm>
@@ -47,6 +48,8 @@ struct Machine::Impl final : SystemControl {
 
     std::atomic<uint64_t> kicks{0}; // lets a halted vCPU see that something happened
     std::atomic<uint64_t> resets{0};
+    std::atomic<uint64_t> keys_on_their_way{0};
+    BiosKeys bios_keys;
     bool reset_requested = false, power_off_requested = false; // vCPU thread only
     uint64_t halted_ns = 0;                                    // of virtual time; never goes back
     uint64_t tsc_at_rest = 0; // the guest's time-stamp counter stands while the machine is paused
@@ -444,9 +447,21 @@ base::Error Machine::failure() const {
 uint64_t Machine::reset_count() const { return impl_->resets.load(); }
 
 void Machine::key(const KeyEvent& event) {
+    impl_->keys_on_their_way.fetch_add(1);
     impl_->platform->events.post([impl = impl_.get(), event] {
         if (impl->platform->outputs.key)
             impl->platform->outputs.key(event);
+        impl->keys_on_their_way.fetch_sub(1);
+    });
+}
+
+bool Machine::takes_key(const KeyEvent& event) {
+    return impl_->ask<bool>([impl = impl_.get(), pressed = event.pressed] {
+        const auto& takes_key = impl->platform->outputs.takes_key;
+        if (!takes_key || impl->keys_on_their_way != 0 || !takes_key())
+            return false;
+        const bool asks_bios = !impl->state.protected_mode() || impl->state.v86();
+        return !pressed || !asks_bios || impl->bios_keys.has_room(*impl->memory, impl->platform->clock.now());
     });
 }
 

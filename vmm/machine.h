@@ -63,6 +63,9 @@ class Machine {
     [[nodiscard]] uint64_t reset_count() const;
 
     void key(const KeyEvent& event);
+    // Whether a key would reach the guest now: it has read those before, and the BIOS, in a guest that asks
+    // the BIOS for keys, has room for one that is pressed. People press keys regardless.
+    [[nodiscard]] bool takes_key(const KeyEvent& event);
     void pointer(const PointerEvent& event);
     void serial_input(std::string_view bytes);
     [[nodiscard]] bool pointer_is_absolute() const;

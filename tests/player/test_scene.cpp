@@ -55,6 +55,18 @@ TEST_CASE("scene: a session begins exactly where it was captured", "[scene]") {
     CHECK(desk.leftovers() == 0);
 }
 
+TEST_CASE(
+    "scene: no key is lost, typed at once when a scene or the machine starts, to a guest that reads slowly",
+    "[scene]") {
+    SceneDesk desk({}, SLOW_READER, "--at ready");
+    std::string text;
+    for (unsigned i = 0; i < 100; ++i)
+        text += std::to_string(100 + i * 7 % 900);
+    for (const char* start : {"", " --boot"})
+        CHECK(desk.run("run x.encore" + std::string(start) + " --headless --type '" + text + "' --expect '" +
+                       text + "' --timeout 60") == 0);
+}
+
 TEST_CASE("scene: 200 reverts in place each leave what the publisher signed", "[scene]") {
     SceneDesk desk;
     auto session = desk.open();

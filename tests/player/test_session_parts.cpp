@@ -323,6 +323,31 @@ TEST_CASE("typist: every key that goes down comes up, in order; forgetting leave
     CHECK_FALSE(sent.back().second);
 }
 
+TEST_CASE("typist: a key waits for as long as the guest does not take it, and is then forgotten or sent once",
+          "[keys]") {
+    std::atomic<unsigned> asked{0};
+    std::atomic<bool> takes{false};
+    std::mutex mutex;
+    std::vector<uint16_t> pressed;
+    Typist typist(
+        [&](const vmm::KeyEvent& event) {
+            const std::lock_guard lock(mutex);
+            if (event.pressed)
+                pressed.push_back(event.scan_code);
+        },
+        [&](const vmm::KeyEvent&) { return asked.fetch_add(1) % 3 == 2 && takes; });
+    REQUIRE(typist.type("a"));
+    while (asked < 5)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    CHECK_FALSE(typist.all_pressed());
+    typist.forget();
+    REQUIRE(typist.type("bcd"));
+    takes = true;
+    while (typist.waiting() != 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    CHECK(pressed == std::vector<uint16_t>{0x30, 0x2E, 0x20});
+}
+
 TEST_CASE("typist: all is pressed once the last key went down, though it is not up yet", "[keys]") {
     std::atomic<Typist*> asked{nullptr};
     std::vector<bool> all_pressed;

@@ -69,6 +69,7 @@ struct Picture {
 struct KeyEvent {
     uint16_t scan_code = 0; // set 1 make code; 0xE0xx for extended; 0xE11D is Pause
     bool pressed = false;
+    bool operator==(const KeyEvent&) const = default;
 };
 struct PointerEvent {
     bool absolute = false;

@@ -34,6 +34,7 @@ constexpr uint8_t kBreakPrefix = 0xF0; // scan code set 2
 // A byte takes about a millisecond on the wire. Software that reads port 60h twice for one interrupt relies
 // on there being a gap; a shorter one than the wire's is enough.
 constexpr uint64_t kByteNanos = 200'000;
+constexpr uint64_t kPollsAfterNanos = 2'000'000'000;
 // Counts a relative mouse moves for the whole width of the absolute range.
 constexpr int32_t kScreenWidth = 1024, kScreenHeight = 768;
 
@@ -49,6 +50,7 @@ class Ps2Controller final : public Device, public IoHandler {
             keyboard_.key(event);
             fill_output();
         };
+        platform.outputs.takes_key = [this] { return takes_key(); };
         platform.outputs.pointer = [this](const PointerEvent& event) { pointer(event); };
         reset();
     }
@@ -63,6 +65,7 @@ class Ps2Controller final : public Device, public IoHandler {
         system_flag_ = last_was_command_ = pending_command_ = output_full_ = break_prefix_ = 0;
         output_ = 0;
         ready_at_ = 0;
+        quiet_since_ = platform_.clock.now();
         set_a20(true);
         update_irqs();
         platform_.clock.disarm(timer_);
@@ -112,6 +115,7 @@ class Ps2Controller final : public Device, public IoHandler {
                 coordinate = std::clamp(coordinate, 0, 0xFFFF);
             set_a20(a20 != 0);
             ready_at_ = now + std::min(gap, kByteNanos);
+            quiet_since_ = now;
             update_irqs();
             fill_output();
         }
@@ -183,7 +187,17 @@ class Ps2Controller final : public Device, public IoHandler {
         platform_.irq->set_irq(kMouseIrq, output_full_ != 0 && from_mouse && configured(kMouseInterrupt));
     }
 
+    // A guest that has just turned interrupts off talks to the keyboard itself, and takes a key that comes
+    // meanwhile for an answer and drops it; one that leaves them off polls.
+    [[nodiscard]] bool takes_key() const {
+        return !configured(kKeyboardDisabled) && keyboard_.at_rest() &&
+               (output_full_ == 0 || output_source_ != Source::Keyboard) &&
+               (configured(kKeyboardInterrupt) || platform_.clock.now() - quiet_since_ >= kPollsAfterNanos);
+    }
+
     void write_ram(unsigned index, uint8_t value) {
+        if ((index & 31) == 0 && configured(kKeyboardInterrupt))
+            quiet_since_ = platform_.clock.now();
         ram_[index & 31] = value;
         if ((index & 31) == 0) {
             system_flag_ = (value & kSystemFlag) != 0;
@@ -328,6 +342,7 @@ class Ps2Controller final : public Device, public IoHandler {
     uint8_t break_prefix_ = 0;
     std::array<int32_t, 2> last_pointer_{}; // absolute
     uint64_t ready_at_ = 0;                 // no device byte before this time
+    uint64_t quiet_since_ = 0;              // when the keyboard's interrupt was last turned off
     Clock::TimerId timer_ = 0;
 };
 

@@ -12,6 +12,8 @@ class Ps2Keyboard {
     void command(uint8_t byte);      // from the host
     void key(const KeyEvent& event); // from the person
     Ps2Queue& output() { return output_; }
+    // It reports keys, and has nothing to say that its host has not taken.
+    [[nodiscard]] bool at_rest() const { return scanning_ != 0 && output_.empty(); }
     void serialize(base::StateArchive& archive);
 
     // What the 8042 makes of a set 2 byte when it translates; F0h is handled by the caller.

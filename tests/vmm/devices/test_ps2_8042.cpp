@@ -65,6 +65,32 @@ TEST_CASE("ps2: a key raises IRQ1 until it is read, in set 1 when translated", "
     CHECK(ps2.drain() == Bytes{0x9E, 0xE0, 0x48, 0xE0, 0xC8, 0xE1, 0x1D, 0x45, 0xE1, 0x9D, 0xC5, 0x41, 0xC1});
 }
 
+TEST_CASE("ps2: it takes a key when it is on and what it said has been read", "[devices]") {
+    Ps2 ps2;
+    const auto takes = [&] { return ps2.platform.outputs.takes_key(); };
+    CHECK(takes());
+    ps2.key(0xE048, true);
+    CHECK_FALSE(takes());
+    CHECK(ps2.in(0x60) == 0xE0);
+    CHECK_FALSE(takes()); // the second byte is still to come
+    CHECK(ps2.drain() == Bytes{0x48});
+    CHECK(takes());
+    ps2.configure(0x57); // its clock is held
+    CHECK_FALSE(takes());
+    ps2.configure(0x47);
+    ps2.out(0x60, 0xF5); // disabled
+    ps2.drain();
+    CHECK_FALSE(takes());
+    ps2.out(0x60, 0xF4);
+    CHECK_FALSE(takes()); // the answer waits
+    ps2.drain();
+    CHECK(takes());
+    ps2.configure(0x46); // the guest talks to the keyboard itself, or it polls
+    CHECK_FALSE(takes());
+    ps2.advance(3'000'000'000);
+    CHECK(takes());
+}
+
 TEST_CASE("ps2: every set 1 code survives set 2 and translation", "[devices]") {
     Ps2 ps2;
     for (unsigned code = 1; code < 0x59; ++code) {
