@@ -107,8 +107,15 @@ struct ControlProtocol::Verbs {
         TRY(write_png(picture, file));
         return json{{"file", file}, {"width", picture.width}, {"height", picture.height}};
     }
+    // Of this request's typing: "layout", or the session's.
+    base::Result<std::shared_ptr<const KeyboardLayout>> layout() {
+        if (!request.contains("layout"))
+            return session.keyboard_layout();
+        return KeyboardLayout::by_name(TRY(text_of(request, "layout")));
+    }
     Answer type() {
-        TRY(session.typist().type(TRY(text_of(request, "text"))));
+        const auto layout = TRY(this->layout());
+        TRY(session.typist().type(TRY(text_of(request, "text")), *layout));
         return json::object();
     }
     Answer key() {
@@ -121,12 +128,13 @@ struct ControlProtocol::Verbs {
             session.machine()->key({number->get<uint16_t>(), pressed->get<bool>()});
             return json::object();
         }
+        const auto layout = TRY(this->layout());
         if (!request.contains("key")) {
-            TRY(session.typist().press(TRY(text_of(request, "keys"))));
+            TRY(session.typist().press(TRY(text_of(request, "keys")), *layout));
             return json::object();
         }
         const std::string name = TRY(text_of(request, "key"));
-        const auto code = key_by_name(name);
+        const auto code = key_by_name(name, *layout);
         const auto pressed = request.find("pressed");
         if (!code)
             return base::fail("there is no such key: names are a, 1, f10, enter, ctrl, left, ...");

@@ -54,9 +54,10 @@ base::Result<std::string> unescape(std::string_view text) {
     return out;
 }
 
-base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps,
-                                          std::chrono::milliseconds type_after) {
+base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps, std::chrono::milliseconds type_after,
+                                          std::shared_ptr<const KeyboardLayout> layout) {
     RunScript script;
+    script.layout_ = std::move(layout);
     script.type_after_ = type_after;
     for (ScriptStep& step : steps) {
         Step ready;
@@ -76,9 +77,9 @@ base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps,
             ready.regex.reset(regex.release());
         } else {
             if (step.kind == ScriptStep::Kind::Keys) {
-                if (auto chord = parse_chord(step.text); !chord)
+                if (auto chord = parse_chord(step.text, *script.layout_); !chord)
                     return base::fail(chord.error().message, 2);
-            } else if (auto keys = keys_for_text(step.text); !keys) {
+            } else if (auto keys = keys_for_text(step.text, *script.layout_); !keys) {
                 return base::fail(keys.error().message, 2);
             }
         }
@@ -153,8 +154,9 @@ bool RunScript::step_done(Session& session, const Step& step) {
     if (!expected_before && now - start_ < type_after_)
         return false;
     // create() made sure that all keys exist; a full queue empties in time.
-    return step.step.kind == ScriptStep::Kind::Type ? session.typist().type(step.step.text).has_value()
-                                                    : session.typist().press(step.step.text).has_value();
+    Typist& typist = session.typist();
+    return step.step.kind == ScriptStep::Kind::Type ? typist.type(step.step.text, *layout_).has_value()
+                                                    : typist.press(step.step.text, *layout_).has_value();
 }
 
 RunScript::State RunScript::tick(Session& session) {

@@ -23,8 +23,8 @@ class RunScript {
   public:
     // Steps that type before anything is expected wait until the session is `type_after` old.
     // Errors: a regular expression, character or key that does not exist.
-    static base::Result<RunScript> create(std::vector<ScriptStep> steps,
-                                          std::chrono::milliseconds type_after);
+    static base::Result<RunScript> create(std::vector<ScriptStep> steps, std::chrono::milliseconds type_after,
+                                          std::shared_ptr<const KeyboardLayout> layout);
 
     enum class State : uint8_t {
         Going,
@@ -58,6 +58,7 @@ class RunScript {
     bool picture_stands(Session& session, const Step& step);
 
     std::vector<Step> steps_;
+    std::shared_ptr<const KeyboardLayout> layout_;
     size_t next_ = 0;
     std::chrono::milliseconds type_after_{};
     std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now(), screen_looked_at_{};

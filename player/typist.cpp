@@ -23,7 +23,7 @@ Typist::~Typist() {
     thread_.join();
 }
 
-base::Result<void> Typist::add(const std::vector<std::vector<uint16_t>>& chords) {
+base::Result<void> Typist::add(const std::vector<Chord>& chords) {
     {
         const std::lock_guard lock(mutex_);
         size_t events = 0;
@@ -42,13 +42,15 @@ base::Result<void> Typist::add(const std::vector<std::vector<uint16_t>>& chords)
     return {};
 }
 
-base::Result<void> Typist::type(std::string_view text) {
+base::Result<void> Typist::type(std::string_view text, const KeyboardLayout& layout) {
     if (text.size() > kMaxWaiting)
         return base::fail("too much to type");
-    return add(TRY(keys_for_text(text)));
+    return add(TRY(keys_for_text(text, layout)));
 }
 
-base::Result<void> Typist::press(std::string_view chord) { return add({TRY(parse_chord(chord))}); }
+base::Result<void> Typist::press(std::string_view chord, const KeyboardLayout& layout) {
+    return add({TRY(parse_chord(chord, layout))});
+}
 
 void Typist::forget() {
     const std::lock_guard lock(mutex_);

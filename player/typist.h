@@ -1,7 +1,7 @@
 // Presses keys as the guest takes them, and no faster than its keyboard driver keeps up with, on a thread of
 // its own. None is lost, however slow the guest is.
 #pragma once
-#include "vmm/base/result.h"
+#include "player/keyboard_layout.h"
 #include "vmm/bus/ports.h"
 
 #include <condition_variable>
@@ -27,8 +27,8 @@ class Typist {
 
     // Queue and return at once. Errors: an unknown key or character (nothing is typed then), or far too much
     // waiting already.
-    base::Result<void> type(std::string_view text);
-    base::Result<void> press(std::string_view chord);
+    base::Result<void> type(std::string_view text, const KeyboardLayout& layout = *KeyboardLayout::us());
+    base::Result<void> press(std::string_view chord, const KeyboardLayout& layout = *KeyboardLayout::us());
 
     // Forgets what has not been typed yet; keys that are down come up.
     void forget();
@@ -38,7 +38,7 @@ class Typist {
     [[nodiscard]] bool all_pressed() const;
 
   private:
-    base::Result<void> add(const std::vector<std::vector<uint16_t>>& chords);
+    base::Result<void> add(const std::vector<Chord>& chords);
     void work();
 
     Send send_;

@@ -157,8 +157,10 @@ base::Result<> Runner::run() {
         options.audio = wav_ = TRY(WavFile::create(options_.audio));
     else if (!options_.headless)
         options.audio = loudspeaker_ = std::make_shared<Loudspeaker>();
+    options.keyboard_layout = TRY(KeyboardLayout::by_name(options_.script.keyboard_layout));
     script_ = TRY(RunScript::create(
-        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
+        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000)),
+        options.keyboard_layout));
     const StopSignals signals;
     if (!options_.headless)
         options.before_machine = [this,

@@ -124,7 +124,8 @@ base::Result<> add(Options options) {
     if (!options.at.empty())
         options.steps.push_back({ScriptStep::Kind::ExpectSerial, options.at});
     auto script = TRY(RunScript::create(
-        options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000))));
+        options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000)),
+        TRY(KeyboardLayout::by_name(options.script.keyboard_layout))));
     Progress progress;
     SessionOptions session_options;
     session_options.author = signer;

@@ -18,8 +18,11 @@ void ScriptOptions::add_to(cli::App& app) {
     step("--expect-screen", expect_screen, "Wait for this on the text screen", "REGEX");
     step("--expect-picture", expect_picture,
          "Wait until the screen shows graphics of at least this size that stand still", "WxH");
-    step("--type", type, "Type this (US keyboard; \\n is Enter)", "TEXT");
+    step("--type", type, "Type this (\\n is Enter)", "TEXT");
     step("--keys", keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
+    app.add_option("--keyboard-layout", keyboard_layout,
+                   "The guest's keyboard, for what is typed: us, uk, de, fr, es, it, ch, ch-fr, ...")
+        ->type_name("NAME");
 }
 
 // The order is known across options; the words of each are in their own list.

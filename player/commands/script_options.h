@@ -9,6 +9,7 @@ namespace player {
 struct ScriptOptions {
     std::vector<std::string> expect, expect_screen, expect_picture, type, keys;
     double timeout = 0, type_after = 0;
+    std::string keyboard_layout = "us";
 
     [[nodiscard]] bool expecting() const {
         return !expect.empty() || !expect_screen.empty() || !expect_picture.empty();

@@ -265,12 +265,13 @@ TEST_CASE("scan codes: every key of a US keyboard has one, and only one", "[keys
 }
 
 TEST_CASE("keys: chords and texts by name", "[keys]") {
-    CHECK(*parse_chord("ctrl-alt-delete") == std::vector<uint16_t>{0x1D, 0x38, 0xE053});
-    CHECK(*parse_chord("Alt-F4") == std::vector<uint16_t>{0x38, 0x3E});
-    CHECK(*parse_chord("a") == std::vector<uint16_t>{0x1E});
+    CHECK(*parse_chord("ctrl-alt-delete", *KeyboardLayout::us()) ==
+          std::vector<uint16_t>{0x1D, 0x38, 0xE053});
+    CHECK(*parse_chord("Alt-F4", *KeyboardLayout::us()) == std::vector<uint16_t>{0x38, 0x3E});
+    CHECK(*parse_chord("a", *KeyboardLayout::us()) == std::vector<uint16_t>{0x1E});
     for (const char* wrong : {"", "-", "ctrl-", "-a", "ctrl--a", "hyper-x", "?"})
-        CHECK_FALSE(parse_chord(wrong));
-    const auto keys = *keys_for_text("aA1!\n-_ ~\\|/?");
+        CHECK_FALSE(parse_chord(wrong, *KeyboardLayout::us()));
+    const auto keys = *keys_for_text("aA1!\n-_ ~\\|/?", *KeyboardLayout::us());
     CHECK(keys == std::vector<std::vector<uint16_t>>{{0x1E},
                                                      {0x2A, 0x1E},
                                                      {0x02},
@@ -285,11 +286,49 @@ TEST_CASE("keys: chords and texts by name", "[keys]") {
                                                      {0x35},
                                                      {0x2A, 0x35}});
     for (char c = ' '; c <= '~'; ++c)
-        CHECK(keys_for_text(std::string(1, c)));
-    CHECK_FALSE(keys_for_text("\xc3\xa4"));
+        CHECK(keys_for_text(std::string(1, c), *KeyboardLayout::us()));
+    CHECK_FALSE(keys_for_text("\xc3\xa4", *KeyboardLayout::us()));
     CHECK(*unescape("a\\n\\\\n\\t") == "a\n\\n\t");
     CHECK_FALSE(unescape("a\\"));
     CHECK_FALSE(unescape("\\q"));
+}
+
+TEST_CASE("keys: a layout by name says which keys type a character, and what it cannot type is named",
+          "[keys]") {
+    const auto layout = [](std::string_view name) { return KeyboardLayout::by_name(name).value(); };
+    using Chords = std::vector<Chord>;
+    const auto de = layout("de"), fr = layout("fr"), es = layout("es"), us = KeyboardLayout::us();
+    CHECK(*keys_for_text("züÜß", *de) == Chords{{0x15}, {0x1A}, {0x2A, 0x1A}, {0x0C}});
+    CHECK(*keys_for_text("@|<>", *de) == Chords{{0xE038, 0x10}, {0xE038, 0x56}, {0x56}, {0x2A, 0x56}});
+    CHECK(*keys_for_text("é^", *de) == Chords{{0x0D}, {0x12}, {0x29}, {0x39}}); // dead keys
+    CHECK(*keys_for_text("aqé1ê", *fr) == Chords{{0x10}, {0x1E}, {0x03}, {0x2A, 0x02}, {0x1A}, {0x12}});
+    CHECK(*keys_for_text("ñ¿", *es) == Chords{{0x27}, {0x2A, 0x0D}});
+    CHECK(*keys_for_text("é", *layout("ch-fr")) == Chords{{0x27}});
+    CHECK(*keys_for_text("£", *layout("uk")) == Chords{{0x2A, 0x04}});
+    CHECK(*keys_for_text("è", *layout("it")) == Chords{{0x1A}});
+    CHECK(*keys_for_text("\n\t\b\x1b", *de) == *keys_for_text("\n\t\b\x1b", *us));
+
+    CHECK(*parse_chord("ctrl-ü", *de) == Chord{0x1D, 0x1A});
+    CHECK(*parse_chord("ctrl-z", *de) == Chord{0x1D, 0x15});
+    CHECK(*parse_chord("ctrl-minus", *de) == Chord{0x1D, 0x35});
+    CHECK_FALSE(parse_chord("ctrl-ü", *us));
+
+    const auto fails = [](const auto& result, const std::string& with) {
+        REQUIRE_FALSE(result);
+        CHECK(result.error().message.find(with) != std::string::npos);
+    };
+    fails(keys_for_text("Ж", *de), "'Ж' (U+0416) is on no key of the de layout");
+    fails(keys_for_text("ü", *us), "'ü' (U+00FC) is on no key of the us layout");
+    fails(keys_for_text("\x7f", *us), "(U+007F) is on no key");
+    for (const char* bad : {"\xff", "\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe2\x82"})
+        fails(keys_for_text(bad, *de), "UTF-8");
+    for (const char* none : {"nowhere", "de-nowhere", "", "../de", "de,us"})
+        fails(KeyboardLayout::by_name(none), "there is no keyboard layout '" + std::string(none) + "'");
+    // The one that needs no database is what the database has.
+    const auto dvorak = layout("us-dvorak"), plain = layout("us-basic");
+    CHECK(*keys_for_text("o", *dvorak) == Chords{{0x1F}});
+    for (char c = ' '; c <= '~'; ++c)
+        CHECK(*keys_for_text(std::string(1, c), *plain) == *keys_for_text(std::string(1, c), *us));
 }
 
 TEST_CASE("typist: every key that goes down comes up, in order; forgetting leaves none down", "[keys]") {
