@@ -27,6 +27,17 @@ constexpr auto kSurroundingsInterval = std::chrono::milliseconds(250);
 constexpr auto kNoticeTime = std::chrono::seconds(10);
 constexpr int kFirstWidth = 720, kFirstHeight = 400; // VGA text, what a PC starts in
 
+// The largest that VGA's own modes come in, text of 132 columns included.
+constexpr uint32_t kVgaWidth = 720, kVgaHeight = 480, kVgaTextHeight = 400;
+
+// A picture's size as a monitor of 4:3 shows it, no dot of it lost.
+SDL_FPoint as_on_monitor(uint32_t width, uint32_t height) {
+    const auto w = static_cast<float>(width), h = static_cast<float>(height);
+    if ((width > kVgaWidth && height > kVgaTextHeight) || height > kVgaHeight)
+        return {w, h};
+    return {std::max(w, h * 4 / 3), std::max(h, w * 3 / 4)};
+}
+
 struct DestroyWindow {
     void operator()(SDL_Window* window) const { SDL_DestroyWindow(window); }
 };
@@ -46,6 +57,7 @@ struct Display::Impl {
     std::function<void()> on_capture, on_save;
     DisplayState* state = nullptr;
     bool embedded = false, black = false;
+    Aspect aspect = Aspect::ByPlace;
     WindowEmbedding embedding;
     bool initialised = false;
     std::unique_ptr<SDL_Window, DestroyWindow> window;
@@ -81,6 +93,12 @@ struct Display::Impl {
     void draw();
     void update_title();
     void show_notice(const std::string& text);
+    void fit_window();
+    void change_aspect();
+    [[nodiscard]] bool four_thirds() const {
+        return aspect == Aspect::FourThirds || (aspect == Aspect::ByPlace && (embedded || full_screen()));
+    }
+    [[nodiscard]] SDL_FPoint shown_size() const; // in proportion
     [[nodiscard]] SDL_FRect picture_area() const;
     [[nodiscard]] bool full_screen() const { return place && place->full_screen(); }
 };
@@ -90,6 +108,7 @@ base::Result<void> Display::Impl::open(const Options& options) {
     on_save = options.on_save;
     state = options.state;
     embedded = options.embed != 0;
+    aspect = options.aspect;
     // Titles are UTF-8, and Xlib converts them by the locale: without one the window manager gets mojibake.
     if (std::setlocale(LC_CTYPE, "") == nullptr || std::string_view(nl_langinfo(CODESET)) != "UTF-8")
         std::setlocale(LC_CTYPE, "C.UTF-8");
@@ -177,14 +196,32 @@ base::Result<void> Display::Impl::open(const Options& options) {
 
 // ------------------------------------------------------------------------------------------------ picture
 
+SDL_FPoint Display::Impl::shown_size() const {
+    return four_thirds() ? as_on_monitor(width, height)
+                         : SDL_FPoint{static_cast<float>(width), static_cast<float>(height)};
+}
+
+void Display::Impl::fit_window() {
+    const SDL_FPoint size = shown_size();
+    if (place && width != 0 && height != 0)
+        place->fit(static_cast<int>(std::lround(size.x)), static_cast<int>(std::lround(size.y)));
+}
+
+void Display::Impl::change_aspect() {
+    aspect = four_thirds() ? Aspect::Square : Aspect::FourThirds;
+    redraw = true;
+    fit_window();
+}
+
 SDL_FRect Display::Impl::picture_area() const {
     int out_width = 0, out_height = 0;
     SDL_GetRendererOutputSize(renderer.get(), &out_width, &out_height);
     if (width == 0 || height == 0)
         return {0, 0, static_cast<float>(out_width), static_cast<float>(out_height)};
-    const float scale = std::min(static_cast<float>(out_width) / static_cast<float>(width),
-                                 static_cast<float>(out_height) / static_cast<float>(height));
-    const float w = static_cast<float>(width) * scale, h = static_cast<float>(height) * scale;
+    const SDL_FPoint size = shown_size();
+    const float scale =
+        std::min(static_cast<float>(out_width) / size.x, static_cast<float>(out_height) / size.y);
+    const float w = size.x * scale, h = size.y * scale;
     return {std::floor((static_cast<float>(out_width) - w) / 2),
             std::floor((static_cast<float>(out_height) - h) / 2), w, h};
 }
@@ -241,8 +278,7 @@ void Display::Impl::show(const vmm::Picture& picture) {
                                         static_cast<int>(picture.width), static_cast<int>(picture.height)));
         width = picture.width;
         height = picture.height;
-        if (place)
-            place->fit(static_cast<int>(width), static_cast<int>(height));
+        fit_window();
     }
     if (texture)
         SDL_UpdateTexture(texture.get(), nullptr, picture.pixels.data(), static_cast<int>(picture.width * 4));
@@ -255,9 +291,12 @@ void Display::Impl::draw() {
     SDL_RenderClear(renderer.get());
     if (texture && !black) {
         const SDL_FRect area = picture_area();
-        const float scale = area.w / static_cast<float>(width);
-        const bool whole = std::abs(scale - std::round(scale)) < 1e-3f && scale >= 1;
-        SDL_SetTextureScaleMode(texture.get(), whole ? SDL_ScaleModeNearest : SDL_ScaleModeLinear);
+        const auto whole = [](float shown, uint32_t dots) {
+            const float scale = shown / static_cast<float>(dots);
+            return std::abs(scale - std::round(scale)) < 1e-3f && scale >= 1;
+        };
+        const bool sharp = whole(area.w, width) && whole(area.h, height);
+        SDL_SetTextureScaleMode(texture.get(), sharp ? SDL_ScaleModeNearest : SDL_ScaleModeLinear);
         SDL_RenderCopyF(renderer.get(), texture.get(), nullptr, &area);
         overlay.draw(renderer.get(), area);
     }
@@ -368,6 +407,10 @@ bool Display::Impl::take_chord(const SDL_Keysym& key) {
     case SDL_SCANCODE_F:
         input->release_keys();
         set_full_screen(!full_screen());
+        return true;
+    case SDL_SCANCODE_A:
+        input->release_keys();
+        change_aspect();
         return true;
     case SDL_SCANCODE_G:
         input->release_keys();

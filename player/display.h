@@ -11,6 +11,14 @@
 
 namespace player {
 
+// How pictures of VGA's own modes are shown: a monitor fills its screen of 4:3 with them, whatever their
+// size, so that their pixels are not square. Those of larger modes always are.
+enum class Aspect : uint8_t {
+    ByPlace,    // as a monitor where the screen is filled; dot for dot in a window
+    FourThirds, // as a monitor
+    Square,     // dot for dot
+};
+
 class Display {
   public:
     struct Options {
@@ -23,6 +31,7 @@ class Display {
         // The middle of a window of its own, in pixels of all displays together; not given: of `screen`'s.
         // Unlike its number, a point means the same display to every program.
         std::optional<std::pair<int, int>> at{};
+        Aspect aspect = Aspect::ByPlace; // at first: Ctrl+Alt+A changes it
     };
     // Shows the session's preview at once, if it has one. Errors: no screen to open a window on.
     static base::Result<std::unique_ptr<Display>> open(Session& session, Options options);

@@ -253,18 +253,20 @@ void GuestInput::take_finger(const SDL_TouchFingerEvent& event) {
 
 // As far in the guest's picture as on the glass.
 void GuestInput::slide(const SDL_TouchFingerEvent& event) {
-    int points_w = 0, points_h = 0, pixels_w = 0;
+    int points_w = 0, points_h = 0, pixels_w = 0, pixels_h = 0;
     SDL_GetWindowSize(window_, &points_w, &points_h);
-    SDL_GetRendererOutputSize(renderer_, &pixels_w, nullptr);
+    SDL_GetRendererOutputSize(renderer_, &pixels_w, &pixels_h);
     const float x = event.dx * static_cast<float>(points_w), y = event.dy * static_cast<float>(points_h);
     slid_ += std::abs(x) + std::abs(y);
-    const float shown = picture_area().w;
-    const float scale = shown < 1
-                            ? 1
-                            : static_cast<float>(picture_size().x) / shown * static_cast<float>(pixels_w) /
-                                  static_cast<float>(std::max(points_w, 1));
-    rest_x_ += x * scale;
-    rest_y_ += y * scale;
+    const SDL_FRect area = picture_area();
+    const SDL_Point size = picture_size();
+    const auto scale = [](int dots, float shown, int pixels, int points) {
+        return shown < 1 ? 1
+                         : static_cast<float>(dots) / shown * static_cast<float>(pixels) /
+                               static_cast<float>(std::max(points, 1));
+    };
+    rest_x_ += x * scale(size.x, area.w, pixels_w, points_w);
+    rest_y_ += y * scale(size.y, area.h, pixels_h, points_h);
     const auto whole_x = static_cast<int32_t>(rest_x_), whole_y = static_cast<int32_t>(rest_y_);
     rest_x_ -= static_cast<float>(whole_x);
     rest_y_ -= static_cast<float>(whole_y);

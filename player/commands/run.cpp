@@ -27,6 +27,7 @@ struct Options {
     SessionOptions session;
     std::string memory, overlay;
     bool headless = false, full_screen = false;
+    std::string aspect;
     std::string screenshot, serial, control, audio;
     std::string scene, key, certificate, save_to;
     bool author = false;
@@ -225,7 +226,10 @@ base::Result<> Runner::open_display(Session& session) {
         session,
         {options_.full_screen, std::move(capture), &display_state_, options_.embed, options_.screen,
          std::move(save),
-         options_.at.size() == 2 ? std::optional(std::pair(options_.at[0], options_.at[1])) : std::nullopt}));
+         options_.at.size() == 2 ? std::optional(std::pair(options_.at[0], options_.at[1])) : std::nullopt,
+         options_.aspect.empty()    ? Aspect::ByPlace
+         : options_.aspect == "4:3" ? Aspect::FourThirds
+                                    : Aspect::Square}));
     const std::lock_guard lock(display_mutex_);
     display_ = std::move(display);
     return {};
@@ -329,6 +333,11 @@ void add_options(cli::App& app, Options& options) {
     app.require_one_of(bundle, saved);
     app.add_flag("--headless", options.headless, "No window");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
+    app.add_option("--aspect", options.aspect,
+                   "How VGA's modes are shown: 4:3, as a monitor does, or with square pixels; "
+                   "not given: 4:3 where they fill the screen, square in a window (Ctrl+Alt+A changes it)")
+        ->type_name("4:3|square")
+        ->check(cli::one_of({"4:3", "square"}));
     app.add_option("--screen", options.screen, "Which display the window opens on, 0 is the first")
         ->type_name("N")
         ->check(cli::range(0, 63));

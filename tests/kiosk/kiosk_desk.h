@@ -175,7 +175,8 @@ class Kiosk {
     bool key(const std::string& keys) { return x_.tool("key " + keys); }
     [[nodiscard]] bool shows_tiles() { return sees(kAlpha) && sees(kBeta); }
     [[nodiscard]] bool shows_guest() {
-        return x_.share(kGuest, 0, kRibbon + 16, kWidth, kHeight - kRibbon - 32) > 0.9;
+        constexpr int kRoom = kHeight - kRibbon, kShown = kRoom * 4 / 3; // VGA's text, as 4:3
+        return x_.share(kGuest, (kWidth - kShown) / 2 + 16, kRibbon + 16, kShown - 32, kRoom - 32) > 0.9;
     }
     [[nodiscard]] bool shows_ribbon() { return x_.share(0xFFFFFF, 0, 0, kWidth, kRibbon - 4) > 0.5; }
     [[nodiscard]] bool shows_sheet() { // a card on what was there, dimmed

@@ -66,9 +66,8 @@ TEST_CASE("present: the guest is on the projector, beside the notes while it is 
         x.start_manager();
     const pid_t child = present(desk, x);
     const auto notes_there = [&] { return x.share(kPage, 0, 0, 1280, 800) > 0.2; };
-    // 1024 by 569 of it, in the middle.
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 110, 1024, 548) > 0.97; }));
-    CHECK(x.share(0, 1280, 0, 1024, 90) == 1.0);
+    // All of it: VGA's text is 4:3, as the projector is.
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 1024, 748) > 0.97; }));
     CHECK(eventually(notes_there));
     CHECK(x.share(kGuest, 0, 0, 380, 96) == 0);
     x.unplug("DUMMY1");
@@ -84,11 +83,11 @@ TEST_CASE("present: the guest is on the projector, beside the notes while it is 
     }));
     CHECK(eventually(notes_there));
     x.plug("DUMMY1", {1280, 0, 800, 600}); // another projector
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 85, 800, 425) > 0.97; }));
-    CHECK(eventually([&] { return x.share(0, 1280, 0, 800, 70) == 1.0; }));
+    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 800, 580) > 0.97; }));
     CHECK(eventually(notes_there));
     x.plug("DUMMY1", {1280, 0, 1280, 720}); // and another mode of it
-    CHECK(eventually([&] { return x.share(kGuest, 1280, 10, 1280, 700) > 0.97; }));
+    CHECK(eventually([&] { return x.share(kGuest, 1440, 10, 960, 700) > 0.97; }));
+    CHECK(eventually([&] { return x.share(0, 1280, 0, 150, 720) == 1.0; }));
     CHECK(Desk::finish(child, SIGTERM) == 0);
     CHECK(desk.read("present.txt").starts_with("pristine "));
 }

@@ -52,10 +52,21 @@ TEST_CASE("window: shows the guest, scales it, passes keys, and its end leaves n
         CHECK(eventually([&] {
             return x.find_window(at, title) && at.width == kScreenWidth && at.height == kScreenHeight;
         }));
+        // There VGA's text has the monitor's proportions, 4:3, and square pixels when asked for.
+        CHECK(eventually([&] { return x.share(kBlue, 200, 0, 1600, kScreenHeight) > 0.9; }));
+        CHECK(x.share(0, 0, 0, 200, kScreenHeight) == 1.0);
+        CHECK(x.share(0, 1800, 0, 200, kScreenHeight) == 1.0);
+        CHECK(x.tool("key ctrl+alt+a"));
         CHECK(eventually([&] { return x.share(kBlue, 0, 45, kScreenWidth, 1110) > 0.9; }));
         CHECK_FALSE(desk.says("key 21")); // the chord's F was not the guest's
         CHECK(x.tool("key ctrl+alt+f"));
         CHECK(eventually([&] { return x.find_window(at, title) && at.width < kScreenWidth; }));
+        CHECK(x.tool("key ctrl+alt+a"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 720 && at.height == 540; }));
+        CHECK(eventually([&] { return x.share(kBlue, at.x, at.y, 720, 540) > 0.95; }));
+        CHECK(x.tool("key ctrl+alt+a"));
+        CHECK(eventually([&] { return x.find_window(at, title) && at.width == 720 && at.height == 400; }));
+        CHECK_FALSE(desk.says("key 1e"));
         // A click gives the mouse to a guest that takes movement only; the chord takes it back.
         CHECK(x.tool(fmt::format("mousemove {} {} click 1", at.x + 300, at.y + 200)));
         CHECK(eventually(

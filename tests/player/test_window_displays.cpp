@@ -8,10 +8,10 @@ namespace {
 
 constexpr unsigned long kBlue = 0x0000AA; // the guest's background: VGA colour 1
 
-// The picture of 720 by 400 fills all of the display that its shape allows, and is nowhere else.
+// The picture of 720 by 400, as 4:3, fills all of the display that its shape allows, and is nowhere else.
 bool fills(XorgServer& x, const Place& display) {
-    const double scale = std::min(display.width / 720.0, display.height / 400.0);
-    const int width = static_cast<int>(720 * scale), height = static_cast<int>(400 * scale);
+    const double scale = std::min(display.width / 720.0, display.height / 540.0);
+    const int width = static_cast<int>(720 * scale), height = static_cast<int>(540 * scale);
     const int left = display.x + (display.width - width) / 2, top = display.y + (display.height - height) / 2;
     const auto part = [&](unsigned long colour, int from_x, int from_y, int across, int down) {
         return across <= 0 || down <= 0 ? 1.0 : x.share(colour, from_x, from_y, across, down);
