@@ -40,13 +40,13 @@ inline constexpr uint32_t kMemoryChunk = 4u << 10;
 
 // Beside signing::Outcome in base::Error::code.
 enum ErrorCode : int {
-    kIo = 1,          // the host failed: missing file, disk full, read error
-    kDamaged = 4,     // = signing::kTampered: bytes are not what the publisher signed
-    kUnsupported = 7, // a newer format, or a critical feature this player lacks
-    kNotABundle = 8,  // some other kind of file
-    kBadRecipe = 9,   // the recipe is wrong; the message names the line
-    kNotYours = 11,   // = player::kRefused: another publisher's bundle
-    kCancelled = 130, // the user stopped it
+    kIo = 1,             // the host failed: missing file, disk full, read error
+    kDamaged = 4,        // = signing::kTampered: bytes are not what the publisher signed
+    kUnsupported = 7,    // a newer format, or a critical feature this player lacks
+    kNotABundle = 8,     // some other kind of file
+    kBadRecipe = 9,      // the recipe is wrong; the message names the line
+    kNotYours = 11,      // = player::kRefused: another publisher's bundle
+    kCancelled = 130,    // the user stopped it
     kUnknownImage = 200, // not an image of a known kind; never a program's exit status
 };
 
