@@ -4,6 +4,7 @@
 #include "player/network.h"
 #include "player/network_filter.h"
 
+#include <algorithm>
 #include <arpa/inet.h>
 #include <array>
 #include <catch2/catch.hpp>

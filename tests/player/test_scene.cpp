@@ -329,7 +329,7 @@ TEST_CASE("scene: kill -9 while capturing leaves the old bundle or the new one",
             "x.encore "
             "--name k --from start --warm 0 --type a --at 'key 1e' --key k.key --cert k.crt > out.txt 2>&1",
             desk.path, 0.02 + 0.012 * i, ENCORE_BINARY);
-        (void)std::system(command.c_str());
+        [[maybe_unused]] const int killed = std::system(command.c_str());
         if (desk.read("x.encore") != before) {
             CHECK(desk.run("verify x.encore") == 0);
             desk.write("x.encore", before);
