@@ -169,17 +169,19 @@ TEST_CASE("rtc: boot order and floppies", "[devices]") {
 
 // For systems that ask the CMOS and not the BIOS: type 47 with the geometry beside it.
 TEST_CASE("rtc: the first two disks stand in the CMOS with their geometry", "[devices]") {
-    LegacyFixture machine;
+    LegacyFixture without, machine;
+    without.platform.config.media.push_back({MediumKind::Cdrom, nullptr});
+    const auto other = make_rtc_mc146818(without.platform);
+    for (const unsigned index : {0x12u, 0x19u}) {
+        without.out(0x70, index);
+        CHECK(without.in(0x71) == 0);
+    }
     auto& media = machine.platform.config.media;
     media.push_back({MediumKind::Cdrom, nullptr});
-    auto rtc = make_rtc_mc146818(machine.platform);
-    const auto get = [&](unsigned index) -> unsigned { return machine.out(0x70, index), machine.in(0x71); };
-    CHECK(get(0x12) == 0);
-    CHECK(get(0x19) == 0);
-    rtc.reset();
     for (const size_t megabytes : {size_t{63}, size_t{8}, size_t{1}})
         media.push_back({MediumKind::Disk, std::make_shared<MemoryBlockPort>(megabytes << 20)});
-    rtc = make_rtc_mc146818(machine.platform);
+    const auto rtc = make_rtc_mc146818(machine.platform);
+    const auto get = [&](unsigned index) -> unsigned { return machine.out(0x70, index), machine.in(0x71); };
     CHECK(get(0x12) == 0xFF);
     for (unsigned drive = 0; drive < 2; ++drive) {
         const unsigned at = 0x1B + 9 * drive;
