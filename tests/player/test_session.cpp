@@ -1,6 +1,8 @@
 // A session's life as a person or script sees it: the real executable, a signed bundle, a small real guest.
 #include "tests/player/session_desk.h"
 
+#include <cstring>
+
 using namespace session_test;
 
 namespace {
@@ -10,6 +12,17 @@ void check_pristine(Desk& desk) {
     CHECK(desk.run("run x.encore --headless --expect pristine --timeout 60") == 0);
     CHECK(desk.bundle_untouched());
     CHECK(desk.leftovers() == 0);
+}
+
+// The left channel of a WAV file.
+std::vector<int16_t> left_channel(const std::string& wav) {
+    constexpr size_t kHeader = 44;
+    std::vector<int16_t> samples;
+    for (size_t at = kHeader; at + 4 <= wav.size(); at += 4) {
+        samples.emplace_back();
+        std::memcpy(&samples.back(), &wav[at], sizeof samples.back());
+    }
+    return samples;
 }
 
 } // namespace
@@ -160,4 +173,22 @@ TEST_CASE("session: a screenshot is a PNG of the guest's screen", "[session]") {
     REQUIRE(png.size() > 100);
     CHECK(png.substr(0, 8) == "\x89PNG\r\n\x1a\n");
     CHECK(png.substr(16, 8) == std::string("\0\0\x02\xd0\0\0\x01\x90", 8)); // 720 x 400
+}
+
+TEST_CASE("session: the PC's speaker is heard without a sound device, unless the rules say no", "[session]") {
+    const std::string play = "run x.encore --headless --audio out.wav --expect played --timeout 60";
+    Desk desk("", SPEAKER_GUEST);
+    CHECK(desk.run(play) == 0);
+    const std::vector<int16_t> samples = left_channel(desk.read("out.wav"));
+    std::vector<size_t> rises;
+    for (size_t i = 1; i < samples.size(); ++i)
+        if (samples[i - 1] < 0 && samples[i] >= 0)
+            rises.push_back(i);
+    REQUIRE(rises.size() > 500); // a second's worth, less what a busy host skips
+    const double length = static_cast<double>(rises.back() - rises.front()) / 48000;
+    CHECK(static_cast<double>(rises.size() - 1) / length == Approx(1000).epsilon(0.02));
+
+    Desk silent("[policy]\nsound = false\n", SPEAKER_GUEST);
+    CHECK(silent.run(play) == 0);
+    CHECK(left_channel(silent.read("out.wav")).empty());
 }
