@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <mutex>
+#include <span>
 #include <xkbcommon/xkbcommon-compose.h>
 #include <xkbcommon/xkbcommon.h>
 
@@ -34,13 +35,14 @@ constexpr Row kUsRows[] = {
     {0x2B, "\\zxcvbnm,./", "|ZXCVBNM<>?"},
 };
 
-// Of the keys that print, X's key code less 8 (Linux's own number) is the set 1 code, except where
-// keyboards outside America have keys more: those beside the right and the backspace key of a Japanese one.
+// Of the keys that print, X's key code less 8 (Linux's own number) is the set 1 code, except where keyboards
+// have more keys than American ones: beside the left shift key, and two on Japanese ones.
 constexpr unsigned kXkbOffset = 8;
-constexpr uint16_t kPrintingKeys[] = {
-    0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x10, 0x11, 0x12, 0x13, 0x14,
-    0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B, 0x1E, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27,
-    0x28, 0x29, 0x2B, 0x2C, 0x2D, 0x2E, 0x2F, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35, 0x56, 0x73, 0x7D};
+constexpr uint16_t kPrintingKeys[] = {0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0A, 0x0B, 0x0C, 0x0D,
+                                      0x10, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18, 0x19, 0x1A, 0x1B,
+                                      0x1E, 0x1F, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28, 0x29,
+                                      0x2B, 0x2C, 0x2D, 0x2E, 0x2F, 0x30, 0x31, 0x32, 0x33, 0x34, 0x35};
+constexpr uint16_t kMoreKeys[] = {0x56, 0x73, 0x7D};
 
 unsigned xkb_code(uint16_t scan_code) {
     const unsigned linux_code = scan_code == 0x73 ? 89 : scan_code == 0x7D ? 124 : scan_code;
@@ -120,27 +122,30 @@ class LayoutReader {
         return keymap_ != nullptr;
     }
 
-    // Those with fewer modifiers first.
+    // What every system agrees on first: without AltGr, and on keys that every keyboard has.
     std::vector<Typed> symbols() const {
         const xkb_mod_index_t shift = xkb_.xkb_keymap_mod_get_index(keymap_, XKB_MOD_NAME_SHIFT);
         const xkb_mod_index_t level_three = xkb_.xkb_keymap_mod_get_index(keymap_, "Mod5");
         if (shift == XKB_MOD_INVALID || level_three == XKB_MOD_INVALID)
             return {};
-        const xkb_mod_mask_t with_shift = 1u << shift, with_alt_gr = 1u << level_three;
         std::vector<Typed> typed;
-        for (const xkb_mod_mask_t wanted : {0u, with_shift, with_alt_gr, with_shift | with_alt_gr})
-            for (const uint16_t key : kPrintingKeys) {
-                const xkb_keysym_t symbol = symbol_of(xkb_code(key), wanted);
-                if (symbol == XKB_KEY_NoSymbol)
-                    continue;
-                Typed one{symbol, {}};
-                if ((wanted & with_shift) != 0)
-                    one.chord.push_back(kLeftShift);
-                if ((wanted & with_alt_gr) != 0)
-                    one.chord.push_back(kAltGr);
-                one.chord.push_back(key);
-                typed.push_back(std::move(one));
-            }
+        for (const bool alt_gr : {false, true})
+            for (const auto keys :
+                 {std::span<const uint16_t>(kPrintingKeys), std::span<const uint16_t>(kMoreKeys)})
+                for (const bool shifted : {false, true})
+                    for (const uint16_t key : keys) {
+                        const xkb_mod_mask_t modifiers =
+                            (shifted ? 1u << shift : 0) | (alt_gr ? 1u << level_three : 0);
+                        Typed one{symbol_of(xkb_code(key), modifiers), {}};
+                        if (one.symbol == XKB_KEY_NoSymbol)
+                            continue;
+                        if (shifted)
+                            one.chord.push_back(kLeftShift);
+                        if (alt_gr)
+                            one.chord.push_back(kAltGr);
+                        one.chord.push_back(key);
+                        typed.push_back(std::move(one));
+                    }
         return typed;
     }
 

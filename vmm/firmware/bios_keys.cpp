@@ -17,11 +17,16 @@ bool BiosKeys::has_room(GuestMemory& memory, uint64_t now) {
     if (!inside(head) || !inside(tail))
         return true; // another system's memory
     const int next = tail + kEntry < end ? tail + kEntry : start;
-    if (head != head_ || next != head || now < head_since_) { // time goes back when a machine is reverted
-        head_ = head;
-        head_since_ = now;
+    if (next != head) {
+        full_ = false;
+        return true;
     }
-    return next != head || now - head_since_ >= kForgottenAfterNanos;
+    if (!full_ || head != head_ || now < since_) { // time goes back when a machine is reverted
+        full_ = true;
+        head_ = head;
+        since_ = now;
+    }
+    return now - since_ >= kForgottenAfterNanos;
 }
 
 } // namespace vmm

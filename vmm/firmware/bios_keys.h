@@ -14,8 +14,9 @@ class BiosKeys {
     [[nodiscard]] bool has_room(GuestMemory& memory, uint64_t now);
 
   private:
+    bool full_ = false; // since since_, and nobody has taken a key: head_ is where the next one is
     uint16_t head_ = 0;
-    uint64_t head_since_ = 0;
+    uint64_t since_ = 0;
 };
 
 } // namespace vmm

@@ -8,7 +8,6 @@ TEST_CASE("bios keys: a full ring has no room until a key is taken, or nobody ta
           "[firmware]") {
     constexpr uint64_t kSecond = 1'000'000'000;
     auto memory = GuestMemory::create(16u << 20).value();
-    memory->map_ram(0, 16u << 20, 0);
     BiosKeys keys;
     CHECK(keys.has_room(*memory, 0)); // not set up
     memory->write<uint16_t>(0x480, 0x1E);
