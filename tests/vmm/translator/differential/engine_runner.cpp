@@ -56,7 +56,7 @@ Segment segment_for(uint16_t selector) {
 
 } // namespace
 
-// Ends a run that loops: request_stop() once the same run has taken half a second of processor time.
+// Ends a run that loops: request_stop() once the same run has taken kMostCaseTime.
 struct EngineRunner::Watchdog {
     explicit Watchdog(Engine& engine)
         : engine_(engine), runner_(pthread_self()), thread_([this] { watch(); }) {}
@@ -73,7 +73,7 @@ struct EngineRunner::Watchdog {
             if (now != last)
                 time.restart();
             last = now;
-            if ((now & 1) != 0 && time.passed() > std::chrono::milliseconds(500)) { // odd: inside run()
+            if ((now & 1) != 0 && time.passed() > kMostCaseTime) { // odd: inside run()
                 engine_.request_stop();
                 time.restart();
             }

@@ -3,6 +3,7 @@
 // native side and page-table entries on the engine's.
 #pragma once
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -77,6 +78,10 @@ struct Case {
     [[nodiscard]] bool code16() const { return initial.selectors[kCs] != kCode32; }
     [[nodiscard]] std::vector<uint8_t> assemble() const;
 };
+
+// Processor time after which a run is taken for endless. Seconds, because an access that is locked and
+// crosses a cache line traps into the host's kernel, which may take three to log it.
+inline constexpr std::chrono::seconds kMostCaseTime{10};
 
 // What a run left behind. `vector` 0xFF: it never ended and was abandoned.
 inline constexpr uint8_t kTimedOut = 0xFF;

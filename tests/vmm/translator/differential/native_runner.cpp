@@ -168,7 +168,7 @@ __attribute__((optimize("no-stack-protector"))) void on_signal(int signal, sigin
     machine.fpregs = nullptr;
 }
 
-// Stops a case that loops for ever: one that has taken 200 ms of processor time gets SIGUSR1. Time on the
+// Stops a case that loops for ever: one that has taken kMostCaseTime gets SIGUSR1. Time on the
 // wall says nothing on a busy machine, where a case of two instructions may take that long.
 class Watchdog {
   public:
@@ -198,7 +198,7 @@ class Watchdog {
             if (now != last)
                 time.restart();
             last = now;
-            if (time.passed() > std::chrono::milliseconds(200)) {
+            if (time.passed() > kMostCaseTime) {
                 sigval which{};
                 which.sival_ptr = reinterpret_cast<void*>(now);
                 pthread_sigqueue(runner_, SIGUSR1, which);
