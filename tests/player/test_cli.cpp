@@ -103,7 +103,8 @@ TEST_CASE("cli: pack ended by SIGINT or SIGKILL leaves the folder as it was", "[
     REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
     const std::string before = desk.read("x.encore");
     // Large enough to be caught at work, incompressible enough to matter.
-    REQUIRE(desk.shell("dd if=/dev/urandom of=disk.img bs=1M count=40") == 0);
+    REQUIRE(desk.shell("dd if=/dev/urandom of=disk.img bs=1M count=40 && "
+                       "printf '\\125\\252' | dd of=disk.img bs=1 seek=510 conv=notrunc") == 0);
     size_t files = std::distance(fs::directory_iterator(desk.path), {});
     int stopped = 0;
     for (int round = 0; round < 6; ++round) {

@@ -188,24 +188,25 @@ TEST_CASE("session: an expired appliance is refused, also when the date is set b
     CHECK(desk.run("policy explain x.encore") == 0);
     CHECK(desk.output.find("today it is expired") != std::string::npos);
 
-    // It was later once: the state folder remembers.
-    Desk later("[policy]\nexpires = 2098-12-31\n");
+    // It was later once: the state folder remembers. The certificate, good for years, is not what ends.
+    const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
+    const auto policy_until = [](std::chrono::sys_days day, const std::string& more) {
+        const std::chrono::year_month_day date(day);
+        return fmt::format("[policy]\nexpires = {:04}-{:02}-{:02}\n{}", static_cast<int>(date.year()),
+                           static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), more);
+    };
+    Desk later(policy_until(today + std::chrono::days(30), ""));
     CHECK(later.run("run x.encore --headless --expect pristine --timeout 60") == 0);
     const player::HighWaterClock clock(later.path + "/state/encore/clock");
     CHECK(clock.remembered() > 1'700'000'000);
-    REQUIRE(clock.remember(4'102'444'800)); // 2100-01-01
+    REQUIRE(clock.remember(std::chrono::system_clock::to_time_t(today + std::chrono::days(60))));
     CHECK(later.run("run x.encore --headless --expect pristine") == player::kRefused);
     CHECK(later.output.find("set the date right") != std::string::npos);
     CHECK(later.run("doctor") == 1);
     CHECK(later.output.find("problem clock") != std::string::npos);
 
     // Grace: it begins, and says so.
-    const auto yesterday =
-        std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()) - std::chrono::days(1);
-    const std::chrono::year_month_day date(yesterday);
-    Desk grace(fmt::format("[policy]\nexpires = {:04}-{:02}-{:02}\ngrace_days = 3\n",
-                           static_cast<int>(date.year()), static_cast<unsigned>(date.month()),
-                           static_cast<unsigned>(date.day())));
+    Desk grace(policy_until(today - std::chrono::days(1), "grace_days = 3\n"));
     CHECK(grace.run("run x.encore --headless --expect pristine --timeout 60") == 0);
     CHECK(grace.output.find("this appliance's time ended on") != std::string::npos);
 }
