@@ -221,7 +221,7 @@ SDL_FRect Display::Impl::picture_area() const {
     const SDL_FPoint size = shown_size();
     const float scale =
         std::min(static_cast<float>(out_width) / size.x, static_cast<float>(out_height) / size.y);
-    const float w = size.x * scale, h = size.y * scale;
+    const float w = std::round(size.x * scale), h = std::round(size.y * scale); // whole, or a line is lost
     return {std::floor((static_cast<float>(out_width) - w) / 2),
             std::floor((static_cast<float>(out_height) - h) / 2), w, h};
 }

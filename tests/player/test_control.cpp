@@ -47,6 +47,10 @@ TEST_CASE("control: a script sees the screen, types, resets, reverts and quits",
           400);
     CHECK(run.desk.read("shot.png").substr(1, 3) == "PNG");
 
+    CHECK(client.ok(R"({"do":"type","text":"ü","layout":"de"})"));
+    CHECK(run.says("key 1a"));
+    CHECK(client.ok(R"({"do":"key","keys":"z","layout":"de"})"));
+    CHECK(run.says("key 15"));
     CHECK(client.ok(R"({"do":"key","keys":"f10"})"));
     CHECK(run.says("key 44"));
     CHECK(client.ok(R"({"do":"key","key":"left","pressed":true})"));
@@ -90,6 +94,8 @@ TEST_CASE("control: nonsense is answered with an error and harms nobody", "[cont
                              R"({"do":"type"})",
                              R"({"do":"type","text":5})",
                              R"({"do":"type","text":"\u20ac"})",
+                             R"({"do":"type","text":"a","layout":"nowhere"})",
+                             R"({"do":"type","text":"a","layout":5})",
                              R"({"do":"key"})",
                              R"({"do":"key","keys":"ctrl-"})",
                              R"({"do":"key","key":"a"})",

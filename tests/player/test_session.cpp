@@ -70,6 +70,12 @@ TEST_CASE("session: an expectation that does not come true is status 124 and say
     CHECK(desk.run("run x.encore --headless --expect pristine --type q --expect never --timeout 60") == 1);
     CHECK(desk.output.find("ended while waiting for 'never'") != std::string::npos);
     CHECK(desk.run("run x.encore --headless --expect-screen '^session +guest *$' --timeout 60") == 0);
+    CHECK(
+        desk.run("run x.encore --headless --expect pristine --keyboard-layout de --type zü --expect 'key 1a' "
+                 "--keys ü --expect 'key 1a' --timeout 60") == 0);
+    CHECK(desk.run("run x.encore --headless --keyboard-layout nowhere --timeout 60") == 2);
+    CHECK(desk.run("run x.encore --headless --type ü --timeout 60") == 2);
+    CHECK(desk.says("'ü' (U+00FC)", "out.txt"));
     CHECK(desk.run("run x.encore --headless --type-after 2 --type q --timeout 60") == 0);
 }
 
