@@ -98,7 +98,7 @@ struct Display::Impl {
     [[nodiscard]] bool four_thirds() const {
         return aspect == Aspect::FourThirds || (aspect == Aspect::ByPlace && (embedded || full_screen()));
     }
-    [[nodiscard]] SDL_FPoint shown_size() const; // in proportion
+    [[nodiscard]] SDL_FPoint size_in(bool as_monitor) const; // the picture's, in proportion
     [[nodiscard]] SDL_FRect picture_area() const;
     [[nodiscard]] bool full_screen() const { return place && place->full_screen(); }
 };
@@ -196,15 +196,16 @@ base::Result<void> Display::Impl::open(const Options& options) {
 
 // ------------------------------------------------------------------------------------------------ picture
 
-SDL_FPoint Display::Impl::shown_size() const {
-    return four_thirds() ? as_on_monitor(width, height)
-                         : SDL_FPoint{static_cast<float>(width), static_cast<float>(height)};
+SDL_FPoint Display::Impl::size_in(bool as_monitor) const {
+    return as_monitor ? as_on_monitor(width, height)
+                      : SDL_FPoint{static_cast<float>(width), static_cast<float>(height)};
 }
 
 void Display::Impl::fit_window() {
-    const SDL_FPoint size = shown_size();
-    if (place && width != 0 && height != 0)
-        place->fit(static_cast<int>(std::lround(size.x)), static_cast<int>(std::lround(size.y)));
+    if (!place || width == 0 || height == 0)
+        return;
+    const SDL_FPoint size = size_in(aspect == Aspect::FourThirds); // also for after the full screen
+    place->fit(static_cast<int>(std::lround(size.x)), static_cast<int>(std::lround(size.y)));
 }
 
 void Display::Impl::change_aspect() {
@@ -218,7 +219,7 @@ SDL_FRect Display::Impl::picture_area() const {
     SDL_GetRendererOutputSize(renderer.get(), &out_width, &out_height);
     if (width == 0 || height == 0)
         return {0, 0, static_cast<float>(out_width), static_cast<float>(out_height)};
-    const SDL_FPoint size = shown_size();
+    const SDL_FPoint size = size_in(four_thirds());
     const float scale =
         std::min(static_cast<float>(out_width) / size.x, static_cast<float>(out_height) / size.y);
     const float w = std::round(size.x * scale), h = std::round(size.y * scale); // whole, or a line is lost
