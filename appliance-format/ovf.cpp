@@ -9,7 +9,6 @@
 #include <map>
 #include <optional>
 #include <pugixml.hpp>
-#include <tuple>
 #include <utility>
 
 namespace appliance_format {
@@ -319,20 +318,17 @@ uint64_t ovf_unit(std::string_view text) {
             return 0;
         uint64_t factor = 0, power = 1;
         const char* end = rest.data() + rest.size();
-        auto [at, error] = std::from_chars(rest.data() + 1, end, factor);
-        if (error == std::errc() && at != end && *at == '^')
-            std::tie(at, error) = [&] {
-                const auto read = std::from_chars(at + 1, end, power);
-                return std::pair(read.ptr, read.ec);
-            }();
-        if (error != std::errc() || factor == 0 || power > 50)
+        auto read = std::from_chars(rest.data() + 1, end, factor);
+        if (read.ec == std::errc() && read.ptr != end && *read.ptr == '^')
+            read = std::from_chars(read.ptr + 1, end, power);
+        if (read.ec != std::errc() || factor == 0 || power > 50)
             return 0;
         for (uint64_t i = 0; i < power; ++i) {
             if (factor > kMost / unit)
                 return 0;
             unit *= factor;
         }
-        rest = rest.substr(static_cast<size_t>(at - rest.data()));
+        rest = rest.substr(static_cast<size_t>(read.ptr - rest.data()));
     }
     return unit;
 }
