@@ -38,8 +38,13 @@ base::Result<Signature> verify_signature(std::span<const uint8_t> content, std::
         return damaged("the signature is malformed");
 
     // Trust is a matter of pinned certificates (TrustStore), so no chain is built here.
-    BioPtr data{BIO_new_mem_buf(content.data(), static_cast<int>(content.size()))};
+    // The content is behind a filter: CMS_verify makes itself a copy of a bare memory BIO, which OpenSSL 3.0
+    // loses when the signature names a digest it cannot set up.
+    BioPtr memory{BIO_new_mem_buf(content.data(), static_cast<int>(content.size()))};
+    BioPtr data{memory ? BIO_new(BIO_f_null()) : nullptr};
     constexpr unsigned kFlags = CMS_DETACHED | CMS_BINARY | CMS_NO_SIGNER_CERT_VERIFY;
+    if (data)
+        BIO_push(data.get(), memory.release()); // freed with it
     if (!data || CMS_verify(cms.get(), nullptr, nullptr, data.get(), nullptr, kFlags) != 1)
         return damaged("the content does not match the publisher's signature");
     if (!matches_profile(cms.get(), cms_der, CmsKind::Signature))
