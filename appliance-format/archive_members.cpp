@@ -127,7 +127,7 @@ base::Result<std::vector<ArchiveMember>> list_archive(const ImageBytes& bytes) {
         std::string name = archive_entry_pathname(entry);
         if (name.starts_with("./"))
             name.erase(0, 2);
-        // Which of two was meant, or checked, nobody could say.
+        // With two of one name, it is unknown which was meant, or checked.
         if (!names.insert(name).second)
             return bad(fmt::format("there are two files called {} in it", name).c_str());
         members.push_back({std::move(name), static_cast<uint64_t>(offset), static_cast<uint64_t>(size)});

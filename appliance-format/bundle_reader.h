@@ -32,7 +32,7 @@ class Bundle {
     // authenticate() without asking for trust: who claims to have signed, the signature itself being good.
     // Opens no blobs. For inspect and `trust add`.
     base::Result<signing::Signature> signature() const;
-    // Whether it is its publisher whose key this is: nobody else may change the bundle, or play it without
+    // Whether this key is its publisher's: no one else may change the bundle, or play it without
     // its rules. Errors: kNotYours.
     base::Result<> check_author(const signing::Signer& signer) const;
 

@@ -21,7 +21,7 @@ struct ImagePlace {
     [[nodiscard]] std::string name() const { return member.empty() ? path : path + ": " + member; }
 };
 
-// Files that images are in, open: what is compressed is unpacked once, whoever asks. Errors (kIo) begin with
+// Files that images are in, open: what is compressed is unpacked once for all users. Errors (kIo) begin with
 // the file's name.
 class ImageShelf {
   public:

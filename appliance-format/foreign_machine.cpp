@@ -107,13 +107,13 @@ base::Result<> check_digest(const Package& package, const OvfDigest& digest, con
         sum->update(part);
     }
     if (sum->finish() != digest.value)
-        return base::fail(fmt::format("{} is not what {} says it is ({} differs); get it anew", name,
+        return base::fail(fmt::format("{} is not what {} says it is ({} differs); get a fresh copy", name,
                                       manifest, digest.algorithm),
                           kIo);
     return {};
 }
 
-// A certificate that comes along says who made the manifest, and nobody says who that is.
+// A certificate that comes along says who made the manifest; whether to trust them is not decided here.
 base::Result<> check_certificate(const Package& package, const std::string& manifest,
                                  const std::string& certificate, ForeignMachine& machine) {
     const std::string name = package.place(certificate).name(), text = TRY(package.text(certificate));
@@ -288,7 +288,7 @@ base::Result<ForeignMachine> follow_archive(ImageShelf& shelf, const std::string
     return base::fail(fmt::format("{} is an archive without a description (.ovf) of a machine", source), kIo);
 }
 
-// Descriptions that are text: which, or that they are none of ours.
+// Which kind of description a text is, if it is one that can be read.
 base::Result<bool> is_ovf(const ImageBytes& bytes, const std::string& source) {
     const std::string head = bytes.read(0, std::min<uint64_t>(bytes.size(), 4096));
     const auto has = [&](std::string_view word) { return head.find(word) != std::string::npos; };

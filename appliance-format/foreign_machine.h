@@ -15,7 +15,7 @@ struct ForeignMachine {
         ImagePlace place; // path empty: a disk with nothing on it
         uint64_t blank = 0;
     };
-    std::vector<Medium> media;              // no more than a machine of ours has drives for
+    std::vector<Medium> media;              // at most what the machine has drives for
     std::string name, version, description; // as they stand there; version and description fit a bundle
     uint64_t memory = 0;                    // bytes; 0: not said
     bool sound = false, network = false;

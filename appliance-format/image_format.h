@@ -12,7 +12,7 @@ struct ImageFormat {
     // That no other file is needed is certain from what was looked at here. Otherwise it is likely, and who
     // reads on does so behind a wall.
     bool alone = true;
-    MediaKind kind = MediaKind::Disk; // where it belongs if nobody says otherwise
+    MediaKind kind = MediaKind::Disk; // where it belongs by default
 };
 
 enum class TakeAs { WhatItIs, Raw }; // Raw: whoever gives the image says so

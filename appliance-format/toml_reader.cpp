@@ -1,4 +1,4 @@
-// toml++ is a library of headers only where nobody says otherwise: this file compiles it.
+// toml++ is header-only by default; this file compiles it once instead.
 #define TOML_IMPLEMENTATION
 #include "appliance-format/toml_reader.h"
 
