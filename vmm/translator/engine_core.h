@@ -170,6 +170,10 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
 
     uint32_t uncached_backing_ = 0;
     Sites::Microseconds forms_reviewed_ = 0;
+    // Accesses by call-out to pages that the window lacks, by the low bits of the page's number: pages that
+    // share a place are mapped a little earlier.
+    uint8_t& touches_of(uint32_t address) { return touches_[(address >> kPageShift) % touches_.size()]; }
+    std::array<uint8_t, 65536> touches_{};
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
     std::vector<uint8_t> signal_stack_;

@@ -11,6 +11,9 @@ namespace vmm {
 namespace {
 
 constexpr uint32_t kAccessed = 1u << 31; // beside a page's number
+// Accesses by call-out to a page before it is mapped: a mapping costs more than so many, and pages that are
+// touched a few times and go, as fresh memory's, never pay for one.
+constexpr uint8_t kWorthMapping = 16;
 
 Sites::Microseconds now() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
@@ -122,6 +125,12 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
             need = Sites::Need::First;
             continue;
         }
+        if (uint8_t& touches = touches_of(at); ++touches < kWorthMapping) {
+            need = Sites::Need::Fault;
+            continue;
+        } else {
+            touches = 0;
+        }
         ++counters.callout_maps;
         if (windows->resolve(at, kind).outcome != WindowFault::Outcome::Mapped)
             return Sites::Need::Always;
@@ -155,8 +164,10 @@ void EngineCore::note_site_fault(const Fault& fault) {
     const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
     if (site == 0)
         return;
-    if (fault.vector == Vector::PageFault)
+    if (fault.vector == Vector::PageFault) {
         cache->sites.fresh_page(site) = fault.linear_address >> kPageShift;
+        touches_of(fault.linear_address) = 0;
+    }
     (void)cache->sites.executed(site, Sites::Need::Fault, 1);
 }
 
