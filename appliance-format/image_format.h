@@ -15,7 +15,7 @@ struct ImageFormat {
     MediaKind kind = MediaKind::Disk; // where it belongs by default
 };
 
-enum class TakeAs { WhatItIs, Raw }; // Raw: whoever gives the image says so
+enum class TakeAs { WhatItIs, Raw }; // Raw: the user says that it is raw
 
 // Errors are sentences without a subject. kIo: "is a ... image that ...; what to do". kUnknownImage: nothing
 // that is known, and no sign of a disk either.

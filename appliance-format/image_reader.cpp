@@ -113,7 +113,7 @@ struct Connection {
 };
 
 // A listening socket with the one connection on it that it will ever have. Its name is the kernel's choice
-// and its queue holds one, so whoever else might come in between is an error here and gets nothing.
+// and its queue holds one, so a second client is an error here and gets nothing.
 base::Result<Connection> own_connection() {
     Connection made{base::UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)},
                     base::UniqueFd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)}};

@@ -271,7 +271,7 @@ bool EffectivePolicy::apply_scenes(const Policy& wanted, std::span<const std::st
     return !same;
 }
 
-// The first operator's word is a grant, within what the publisher asks for; whoever comes later may take
+// The first operator's word is a grant, within what the publisher asks for; a later operator may take
 // away.
 bool EffectivePolicy::apply_networks(const Policy& wanted, const Ignore& ignore) {
     const std::vector<std::string>& most = networks_decided_ ? policy_.networks : asked_networks_;

@@ -35,7 +35,7 @@ struct Recipe {
 
 // "64M", "3G": a number and K, M, G or T.
 [[nodiscard]] std::optional<uint64_t> parse_size(std::string_view text);
-// What a machine of ours can have, in bytes.
+// The least and the most that a machine can have, in bytes.
 inline constexpr uint64_t kLeastMemory = 16u << 20, kMostMemory = 3072u << 20;
 inline constexpr size_t kMostDisksAndCds = 4, kMostFloppies = 2;
 

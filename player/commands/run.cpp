@@ -235,7 +235,7 @@ base::Result<> Runner::open_display(Session& session) {
     return {};
 }
 
-// A guest that halted for good: whoever looks at its window, or holds the control socket, decides what
+// A guest that halted for good: the user at its window, or the program at the control socket, decides what
 // becomes of it; a script that waits for it, or nobody at all, does not.
 bool Runner::ends_with_halt() const {
     return options_.script.expecting() ||

@@ -59,8 +59,8 @@ GuestResult<Image> read_image(LinearMemory& memory, uint32_t base, bool is_32bit
     const auto word = [&](uint32_t at) { return word_at(&raw[at]); };
     image.eip = word(kSaved16At);
     image.eflags = word(kSaved16At + 2);
-    // The upper halves, which a 16-bit TSS does not have, become FFFFh (seen on processors; the SDM is
-    // silent).
+    // The upper halves, which a 16-bit TSS does not have, become FFFFh: reported of processors, not
+    // measured here; the SDM is silent.
     for (unsigned i = 0; i < 8; ++i)
         image.gpr[i] = 0xFFFF0000 | word(kSaved16At + 4 + 2 * i);
     for (unsigned i = 0; i < kSegmentCount16; ++i)
