@@ -66,6 +66,38 @@ GUEST_TEST("sites: an instruction that never meets a mapped page stays a call-ou
     CHECK(forms.needless < 100);
 }
 
+GUEST32(site_small_window, R"(
+    mov esi, 4000
+1:  mov eax, esi
+    and eax, 63
+    shl eax, 12
+    add eax, 0x100063                    # one frame after the other at the same address
+    mov ds:[0x22c00], eax
+    mov edi, 0x700000
+    mov ecx, 0x400
+    mov eax, esi
+    rep stosd
+    inc dword ptr ds:[0x700010]
+    mov dword ptr ds:[0x22c00], 0
+    invlpg ds:[0x700000]
+    dec esi
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("sites: a page that is another one after each INVLPG is reached by call-outs, strings too",
+           "[sites]") {
+    g.load(site_small_window);
+    g.paging();
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x101000) == 1);
+    CHECK(g.get32(0x101010) == 2);
+    CHECK(g.get32(0x100FFC) == 64);
+    const SpecialForms forms = g.engine->special_forms();
+    CHECK(forms.callouts == 2);
+    CHECK(forms.needed > 7'500); // of 8,000 accesses
+    CHECK(forms.needless < 100);
+}
+
 GUEST32(site_mixed, R"(
     mov esi, 2000
 1:  mov eax, 0x11000

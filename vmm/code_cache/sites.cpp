@@ -64,8 +64,8 @@ bool Sites::faulted(const Place& place, uint32_t linear_page, Microseconds now) 
         return true;
     if (site->last_page == linear_page)
         return false;
-    if (now - site->seen >= kFaultsApart)
-        site->faults = 0;
+    const Microseconds forgiven = (now - site->seen) / kFaultApart;
+    site->faults -= static_cast<uint16_t>(std::min<Microseconds>(site->faults, forgiven));
     site->seen = now;
     site->last_page = linear_page;
     return ++site->faults >= kFirstFaults << site->doubt;

@@ -116,7 +116,7 @@ class Sites {
     static constexpr int64_t kRemade = 112; // code in another form
     static constexpr int64_t kPaid = 4 * kRemade;
     static constexpr uint16_t kFirstFaults = 64, kArrivalFaults = 4;
-    static constexpr Microseconds kFaultsApart = 1000;      // farther, and they cost next to nothing
+    static constexpr Microseconds kFaultApart = 500;        // farther, and they cost one per cent
     static constexpr Microseconds kWorthwhile = 1000;       // in which a change of form costs next to nothing
     static constexpr Microseconds kArrivalMemory = 1000000; // misses older than that count no more
     static constexpr Microseconds kTimedLease = 1000000;

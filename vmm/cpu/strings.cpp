@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 namespace vmm {
 
@@ -87,6 +88,14 @@ uint32_t compare(uint32_t eflags_before, uint32_t left, uint32_t right, Width wi
 bool is_ram(LinearMemory& memory, uint32_t physical) {
     GuestMemory& whole = memory.physical();
     return whole.entry(whole.mask(physical) >> kPageShift).kind == PageKind::Ram;
+}
+
+// `count` elements of one value. Each step doubles what is there.
+void fill(uint8_t* to, uint32_t value, uint32_t bytes, uint32_t count) {
+    const size_t length = size_t{count} * bytes;
+    std::memcpy(to, &value, bytes);
+    for (size_t have = bytes; have < length; have *= 2)
+        std::memcpy(to + have, to, std::min(have, length - have));
 }
 
 bool compares(StringOp op) { return op == StringOp::Cmps || op == StringOp::Scas; }
@@ -200,8 +209,7 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
                 const uint32_t linear = TRY(destination(bytes, AccessKind::Write));
                 const uint32_t first = TRY(memory_.translate(linear, AccessKind::Write, privilege));
                 if (is_ram(memory_, first)) {
-                    for (uint32_t i = 0; i < done; ++i)
-                        __builtin_memcpy(&buffer[size_t{i} * bytes], &state_.reg(Reg::Eax), bytes);
+                    fill(buffer.data(), state_.reg(Reg::Eax), bytes, done);
                     memory_.physical().write(first, buffer.data(), size_t{done} * bytes);
                     break;
                 }

@@ -8,6 +8,9 @@
 namespace vmm {
 namespace {
 
+// INVLPG drops a whole large page (SDM Vol. 3A 4.10.4.1); 4 MiB covers both sizes.
+constexpr uint32_t kLargeShift = 10;
+
 constexpr uint8_t bit_of(AccessKind access) {
     return static_cast<uint8_t>(1u << static_cast<unsigned>(access));
 }
@@ -35,7 +38,8 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
     if (walked->writable) // D is set: a write needs no walk
         entry.allows |= bit_of(AccessKind::Write);
     entry.large = walked->page_bytes != kPageSize;
-    any_large_ = any_large_ || entry.large;
+    if (entry.large)
+        large_regions_.set(page >> kLargeShift);
     return walked->physical;
 }
 
@@ -84,14 +88,12 @@ GuestResult<void> LinearMemory::check_write(uint32_t linear, uint32_t length, Pr
 void LinearMemory::flush() {
     for (auto& side : tlb_)
         side.fill({});
-    any_large_ = false;
+    large_regions_.reset();
 }
 
 void LinearMemory::flush_page(uint32_t linear) {
     const uint32_t page = linear >> kPageShift;
-    // INVLPG drops a whole large page (SDM Vol. 3A 4.10.4.1); 4 MiB covers both sizes.
-    constexpr uint32_t kLargeShift = 10;
-    if (!any_large_) {
+    if (!large_regions_.test(page >> kLargeShift)) {
         for (auto& side : tlb_)
             if (Entry& entry = side[page % kEntries]; entry.tag == page)
                 entry = {};

@@ -8,6 +8,7 @@
 #include "vmm/memory/page_walk.h"
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 
 namespace vmm {
@@ -63,7 +64,7 @@ class LinearMemory {
 
     std::array<std::array<Entry, kEntries>, 2> tlb_{}; // by Privilege
 
-    bool any_large_ = false; // some entry may be from a large page
+    std::bitset<1024> large_regions_; // 4 MiB each: some entry may be from a large page in it
 
     CpuState& cpu_;
     GuestMemory& memory_;

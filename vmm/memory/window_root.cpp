@@ -70,9 +70,12 @@ void WindowRoot::translations_changed(uint32_t first, uint32_t count, const Page
     for (const unsigned slot : slots)
         if (slot != kNoSlot && mappings_.touched(slot, first))
             unmap_changed(slot, first, count, changed, affected);
-    for (uint32_t i = 0; i < count; ++i)
-        if (affected.contains(i))
+    for (uint32_t i = 0; i < count; ++i) {
+        if (affected.words[i >> 6] == 0)
+            i |= 63;
+        else if (affected.contains(i))
             add_dropped({first + i, 1});
+    }
 }
 
 } // namespace vmm

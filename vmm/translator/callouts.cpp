@@ -281,9 +281,12 @@ void note_string_access(EngineCore& core, uint32_t packed, const StringStart& st
     const uint32_t site = std::exchange(core.rt->site, 0);
     if (repeated && (start.count & mask) == 0)
         return;
+    // What it costs more than the host's own, in call-outs: what is moved in bulk costs little.
+    constexpr uint32_t kBulkBytes = 1024;
+    const uint32_t cost = op == StringOp::Movs || op == StringOp::Stos ? done * bytes / kBulkBytes + 1 : done;
     const auto note = [&](SegReg segment, uint32_t offset, bool write) {
         core.rt->site = site;
-        core.note_data_access(c.segment(segment).base + (offset & mask), bytes, write, done);
+        core.note_data_access(c.segment(segment).base + (offset & mask), bytes, write, cost);
     };
     if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
         note(static_cast<SegReg>(((packed >> 20) & 7) % kSegmentCount), start.source, false);

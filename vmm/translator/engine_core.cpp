@@ -166,6 +166,8 @@ void EngineCore::paging_changed() {
 void EngineCore::invlpg(uint32_t address) {
     linear->flush_page(address);
     windows->invlpg(address);
+    touches_of(address) = 0;
+    ++flushes_of(address);
     if (const auto around = supervisor_code.global_around(address >> kPageShift); around.count != 0)
         recheck_global(around.first, around.count);
 }

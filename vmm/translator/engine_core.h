@@ -174,6 +174,11 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // share a place are mapped a little earlier.
     uint8_t& touches_of(uint32_t address) { return touches_[(address >> kPageShift) % touches_.size()]; }
     std::array<uint8_t, 65536> touches_{};
+    // INVLPGs, by the low bits of the page's number.
+    uint16_t& flushes_of(uint32_t address) {
+        return page_flushes_[(address >> kPageShift) % page_flushes_.size()];
+    }
+    std::array<uint16_t, 1024> page_flushes_{};
     uint64_t trap_page_ = 0;         // PROT_NONE: armed polls after STI
     uint64_t null_segment_page_ = 0; // PROT_NONE: bases of null FS/GS
     std::vector<uint8_t> signal_stack_;

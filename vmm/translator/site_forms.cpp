@@ -26,6 +26,13 @@ Sites::Place place_in(const Block& block, uint32_t eip, Sites::Kind kind) {
     return {block.backing, static_cast<uint16_t>((block.offset + (eip - block.eip)) & (kPageSize - 1)), kind};
 }
 
+// MOVS and STOS
+bool moves_in_bulk(const GuestInstruction& insn) {
+    constexpr uint8_t kMovs = 0xA4, kStos = 0xAA;
+    const uint8_t opcode = insn.opcode & 0xFE;
+    return insn.lowering == Lowering::StringMove && (opcode == kMovs || opcode == kStos);
+}
+
 } // namespace
 
 void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason) {
@@ -50,16 +57,22 @@ void EngineCore::address_wrapped(ucontext_t& uc, Block& block, uint32_t eip) {
     leave_from_handler(uc, ExitReason32::Retry, eip);
 }
 
-// Only what lowers to a call-out for one operand: there it is one of them for an access.
+// Only what lowers to a call-out for one operand: there it is one of them for an access; or for a whole
+// string.
 bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
     const uint32_t offset = block.offset + (eip - block.eip);
+    // A page that the guest has flushed since is another page: a kernel's window on memory that it has no
+    // other address for, say.
+    constexpr unsigned kPageBits = 32 - kPageShift;
+    const uint32_t page = address >> kPageShift | flushes_of(address) << kPageBits;
     if (block.backing == uncached_backing_ || block.second_backing != kNoPage || offset >= kPageSize ||
-        !cache->sites.faulted(place_in(block, eip, Sites::Kind::Memory), address >> kPageShift, now()))
+        !cache->sites.faulted(place_in(block, eip, Sites::Kind::Memory), page, now()))
         return false;
     GuestInstruction insn;
     const uint8_t* code = memory->data() + (uint64_t{block.backing} << kPageShift);
     return decode({code + offset, kPageSize - offset}, eip, block.key.has(ModeKey::kCode32), insn) &&
-           (insn.lowering == Lowering::Identity || insn.lowering == Lowering::MoveOffset);
+           (insn.lowering == Lowering::Identity || insn.lowering == Lowering::MoveOffset ||
+            moves_in_bulk(insn));
 }
 
 // A plain store into a page that is write-protected because code was made from it. The instruction's own page
@@ -126,7 +139,7 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
             continue;
         }
         if (uint8_t& touches = touches_of(at); ++touches < kWorthMapping) {
-            need = Sites::Need::Fault;
+            need = touches == 1 && flushes_of(at) != 0 ? Sites::Need::First : Sites::Need::Fault;
             continue;
         } else {
             touches = 0;

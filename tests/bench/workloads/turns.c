@@ -1,5 +1,5 @@
-// Runs programs and prints a line for each: its wall time, its processor time, a hash of what it printed. As
-// the guest's first process it mounts what programs expect, and turns the machine off at the end.
+// Runs programs and prints a line for each: its wall time, its processor time, a hash of what it printed, its status, and
+// where the processor time went. As the guest's first process it mounts what programs expect, and turns the machine off at the end.
 //
 //   turns REPETITIONS [NAME,NAME...]      from a list "name command" a line, in programs.list beside it
 // As init both come in the environment: reps=, only=.
@@ -54,8 +54,9 @@ static void turn(const char* name, const char* command) {
     int status = 0;
     struct rusage used;
     wait4(child, &status, 0, &used);
-    printf("PROGRAM %s %.4f %.4f %08x %d\n", name, now() - begin,
-           seconds(used.ru_utime) + seconds(used.ru_stime), hash, status);
+    printf("PROGRAM %s %.4f %.4f %08x %d user %.3f system %.3f faults %ld\n", name, now() - begin,
+           seconds(used.ru_utime) + seconds(used.ru_stime), hash, status, seconds(used.ru_utime),
+           seconds(used.ru_stime), used.ru_minflt);
 }
 
 int main(int argc, char** argv) {
