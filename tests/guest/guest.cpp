@@ -98,6 +98,7 @@ Guest::Guest(BlockMode mode, HostMaker host) {
     config.block_mode = mode;
     config.verify_containment = true;
     config.host_maker = host;
+    config.host_rotates = config.host_rotates && host == host_maker();
     config.code_cache_bytes = 4u << 20;
     io.add(0xE0, 8, this, "guest fixture");
 

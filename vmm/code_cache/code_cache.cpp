@@ -1,6 +1,7 @@
 #include "vmm/code_cache/code_cache.h"
 
 #include "vmm/base/verify.h"
+#include "vmm/code_cache/contexts.h"
 #include "vmm/memory/guest_memory.h"
 
 #include <algorithm>
@@ -124,7 +125,7 @@ void CodeCache::link(Link& link, Block& target) {
 void CodeCache::link_through_table(Link& link) {
     // After `mov r8d, eip` (6 bytes): mov r9d, [r13 + disp32]; jmp r9.
     uint8_t* at = memory_.writable(link.stub) + 6;
-    const uint32_t displacement = (link.target_eip & 0xFFFF) * 4;
+    const uint32_t displacement = Contexts::index_of(link.target_eip) * 4;
     constexpr uint8_t kLoad[] = {0x45, 0x8B, 0x8D}, kJump[] = {0x41, 0xFF, 0xE1};
     std::memcpy(at, kLoad, 3);
     std::memcpy(at + 3, &displacement, 4);

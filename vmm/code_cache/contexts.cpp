@@ -111,7 +111,11 @@ void Contexts::drop_pages(uint64_t window, uint32_t first, uint32_t count) {
                 reset(context);
                 break;
             }
-            std::fill_n(context.table + ((page << 12) & 0xFFFF), 4096, indirect_miss_);
+            constexpr uint32_t kAddresses = 4096;
+            const uint32_t first_index = index_of(page << 12);
+            const uint32_t before_end = std::min(kAddresses, kEntries - first_index);
+            std::fill_n(context.table + first_index, before_end, indirect_miss_);
+            std::fill_n(context.table, kAddresses - before_end, indirect_miss_);
             context.returns_stale = true;
         }
     }

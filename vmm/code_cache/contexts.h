@@ -1,5 +1,5 @@
 // Contexts: what indirect transfers may use without asking. One per (window, mode key, CS base): a table from
-// the low 16 bits of EIP to a block's entry (which checks the whole EIP), and a host stack that pairs
+// 16 bits made of EIP to a block's entry (which checks the whole EIP), and a host stack that pairs
 // translated calls with returns. Keeping these apart by context is what makes them safe: nothing translated
 // for one privilege or address space can be reached from another.
 //
@@ -45,8 +45,13 @@ class Contexts {
     void set_miss_stubs(uint32_t indirect_miss, uint32_t return_empty);
 
     Context& select(uint64_t window, const ModeKey& key, uint32_t cs_base);
+    // Functions begin at multiples of 16, so the low half alone would use a sixteenth of the table. A page's
+    // addresses stay side by side.
+    [[nodiscard]] static constexpr uint32_t index_of(uint32_t eip) {
+        return (eip + (eip >> 16)) & (kEntries - 1);
+    }
     void set(Context& context, uint32_t eip, uint32_t entry) {
-        context.table[eip & 0xFFFF] = entry;
+        context.table[index_of(eip)] = entry;
         context.note((context.cs_base + eip) >> 12);
     }
 

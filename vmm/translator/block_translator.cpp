@@ -1,5 +1,6 @@
 #include "vmm/translator/block_translator.h"
 
+#include "vmm/code_cache/contexts.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/translator/intel_flags.h"
 
@@ -11,9 +12,11 @@ namespace vmm {
 using namespace host;
 
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
-                                 const SegmentCache& segments, bool arrival_guard, HostMaker host_maker)
+                                 const SegmentCache& segments, bool arrival_guard, HostMaker host_maker,
+                                 bool host_rotates)
     : cache_(cache), stubs_(stubs), segments_(segments), arrival_guard_(arrival_guard),
-      host_maker_(host_maker), slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
+      host_maker_(host_maker), host_rotates_(host_rotates),
+      slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
 
@@ -278,8 +281,9 @@ void BlockTranslator::emit_exits() {
             e_->mov32_imm(kScratch1, link);
             e_->jump(stubs_.leave_link);
         } else if (options_.link) {
-            e_->load32(kScratch1, {.base = kJumpTable,
-                                   .displacement = static_cast<int32_t>((exit.target & 0xFFFF) * 4)});
+            e_->load32(kScratch1,
+                       {.base = kJumpTable,
+                        .displacement = static_cast<int32_t>(Contexts::index_of(exit.target) * 4)});
             e_->jump_reg(kScratch1);
         } else {
             e_->jump(stubs_.indirect_miss);
@@ -421,8 +425,7 @@ void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condit
 
 void BlockTranslator::exit_indirect() {
     if (options_.link) {
-        e_->movzx16(kScratch1, kScratch0);
-        e_->load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
+        load_table_entry(*e_, host_rotates_);
         e_->jump_reg(kScratch1);
     } else {
         e_->jump(stubs_.indirect_miss);

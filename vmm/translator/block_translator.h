@@ -49,7 +49,7 @@ struct TranslateOptions {
 class BlockTranslator {
   public:
     BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt, const SegmentCache& segments,
-                    bool arrival_guard, HostMaker host_maker);
+                    bool arrival_guard, HostMaker host_maker, bool host_rotates);
 
     // Emits a block at the cache's cursor and adds it. Null when the first instruction cannot be fetched
     // entirely because its second page faults (source.next_page said so).
@@ -198,6 +198,7 @@ class BlockTranslator {
     const SegmentCache& segments_;
     const bool arrival_guard_;
     const HostMaker host_maker_;
+    const bool host_rotates_;
     Emitter* e_ = nullptr;
     ModeKey key_;
     TranslateOptions options_;

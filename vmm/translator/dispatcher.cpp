@@ -190,7 +190,7 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
     // asking, so may this.
     if (linkable && after_callout_) {
         core_.select_context(key);
-        code = core_.context->table[cpu_.eip & 0xFFFF];
+        code = core_.context->table[Contexts::index_of(cpu_.eip)];
     }
     if (code == 0 || code == core_.stubs.indirect_miss) {
         Block* block = core_.current_block();

@@ -42,15 +42,15 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     TRY(core->contexts.create());
     CodeMemory& code = core->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
-    core->stubs = emit_stubs(emitter);
+    core->stubs = emit_stubs(emitter, config.host_rotates);
     TRY(core->segments.create());
     emit_ring0_stubs(emitter, core->stubs);
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
-    core->translator =
-        std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
-                                          core->runtime_memory->has_arrival_guard(), config.host_maker);
+    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
+                                                         core->runtime_memory->has_arrival_guard(),
+                                                         config.host_maker, config.host_rotates);
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();

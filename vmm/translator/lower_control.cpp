@@ -142,8 +142,7 @@ void BlockTranslator::lower_call_indirect() {
         exit_indirect();
         return;
     }
-    e_->movzx16(kScratch1, kScratch0);
-    e_->load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
+    load_table_entry(*e_, host_rotates_);
     e_->call_reg(kScratch1);
     return_landing();
 }

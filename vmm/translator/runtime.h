@@ -52,6 +52,7 @@ struct Runtime {
     uint32_t host_mxcsr = 0x1F80;
     uint64_t string_flags = 0; // RFLAGS before a repeated CMPS or SCAS, where the host does not keep them
     uint64_t pin_keep = ~uint64_t{0}, pin_flags = 0; // see Stubs::pin_flags
+    uint32_t target_eip = 0; // of an indirect transfer, to take its halves apart (see load_table_entry)
     uint32_t slot_linear = 0, slot_packed = 0, slot_bit = 0;
     uint32_t site = 0; // of the call-out that is being made instead of a plain access (see Sites); 0: none
     EngineCore* engine = nullptr;

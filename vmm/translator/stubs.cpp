@@ -54,16 +54,23 @@ void restore(Emitter& e) {
 
 constexpr uint8_t kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
 
-// Jump-table transfer to the EIP in r8d.
-void table_jump(Emitter& e) {
-    e.movzx16(kScratch1, kScratch0);
-    e.load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
-    e.jump_reg(kScratch1);
-}
-
 } // namespace
 
-Stubs emit_stubs(Emitter& e) {
+// Contexts::index_of, which leaves the flags alone.
+void load_table_entry(Emitter& e, bool host_rotates) {
+    if (host_rotates) {
+        constexpr uint8_t kRorx16[] = {0xC4, 0x43, 0x7B, 0xF0, 0xC8, 0x10}; // rorx r9d, r8d, 16
+        e.raw(kRorx16, sizeof kRorx16);
+    } else {
+        e.store32(rt(ENCORE_RT(target_eip)), kScratch0);
+        e.load16(kScratch1, rt(ENCORE_RT(target_eip) + 2));
+    }
+    e.lea32(kScratch1, {.base = kScratch0, .index = kScratch1});
+    e.movzx16(kScratch1, kScratch1);
+    e.load32(kScratch1, {.base = kJumpTable, .index = kScratch1, .scale = 4});
+}
+
+Stubs emit_stubs(Emitter& e, bool host_rotates) {
     Stubs stubs;
     stubs.enter = reinterpret_cast<Stubs::Enter>(e.address());
     for (uint8_t reg : kCalleeSaved)
@@ -139,7 +146,8 @@ Stubs emit_stubs(Emitter& e) {
 
     stubs.return_miss = static_cast<uint32_t>(e.address());
     e.load64(kRsp, rt(ENCORE_RT(shadow_top)));
-    table_jump(e);
+    load_table_entry(e, host_rotates);
+    e.jump_reg(kScratch1);
     return stubs;
 }
 

@@ -27,6 +27,8 @@ struct Stubs {
     uint32_t pop_flags = 0;                 // r10d: image; takes 4 bytes off a flat stack
 };
 
-Stubs emit_stubs(Emitter& e);
+Stubs emit_stubs(Emitter& e, bool host_rotates);
+// r9d <- the present context's entry for the EIP in r8d. `host_rotates`: the host has RORX.
+void load_table_entry(Emitter& e, bool host_rotates);
 
 } // namespace vmm

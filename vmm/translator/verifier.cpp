@@ -369,7 +369,8 @@ class BlockVerifier {
     // Of Runtime, emitted code writes only what exits and STI/CLI need.
     [[nodiscard]] static bool writable_field(int64_t at) {
         return at == kRtEip || at == ENCORE_RT(next_eip) || at == ENCORE_RT(exit_reason) ||
-               at == ENCORE_RT(exit_argument) || at == ENCORE_RT(site) || at == ENCORE_RT(interrupt_flag);
+               at == ENCORE_RT(exit_argument) || at == ENCORE_RT(site) || at == ENCORE_RT(interrupt_flag) ||
+               at == ENCORE_RT(target_eip);
     }
 
     [[nodiscard]] bool previous_is_lea_r9d() const {

@@ -98,7 +98,7 @@ base::Result<std::vector<Side>> engine_sides(const Options& options,
         config.block_mode = mode.mode;
         config.verify_containment = options.verify_containment;
         if (options.other_maker)
-            config.host_maker = vmm::HostMaker::Other;
+            config.host_maker = vmm::HostMaker::Other, config.host_rotates = false;
         runners.push_back(TRY(EngineRunner::create(config)));
         EngineRunner* runner = runners.back().get();
         sides.push_back(
