@@ -23,9 +23,10 @@ base::Result<std::unique_ptr<CodeCache>> CodeCache::create(uint32_t bytes, uint6
 
 void CodeCache::set_stub_end(uint32_t host) { stub_end_ = cursor_ = (host + 63) & ~63u; }
 
-void CodeCache::set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss) {
+void CodeCache::set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link) {
     indirect_miss_ = indirect_miss;
     return_miss_ = return_miss;
+    leave_link_ = leave_link;
 }
 
 Block* CodeCache::find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key) {
@@ -100,11 +101,8 @@ void CodeCache::enlist(Block& block) {
     page_or_new(block.backing).blocks.push_back(&block);
     if (block.second_backing != kNoPage)
         page_or_new(block.second_backing).blocks.push_back(&block);
-}
-
-static void patch_jump(CodeMemory& memory, uint32_t site, uint32_t target) {
-    const auto delta = static_cast<int32_t>(target - (site + 4));
-    std::memcpy(memory.writable(site), &delta, 4);
+    if (block.relocatable)
+        originals_[origin(block)] = &block;
 }
 
 static void overwrite_with_jump(CodeMemory& memory, uint32_t at, uint32_t target) {
@@ -167,6 +165,8 @@ void CodeCache::invalidate(Block& block) {
             *at = block.hash_next;
             break;
         }
+    if (const auto at = originals_.find(origin(block)); at != originals_.end() && at->second == &block)
+        originals_.erase(at);
     for (uint32_t backing : {block.backing, block.second_backing}) {
         if (backing == kNoPage || pages_[backing] == nullptr)
             continue;
@@ -214,6 +214,8 @@ void CodeCache::flush() {
     breakpoint_blocks_.clear();
     blocks_.clear();
     links.clear();
+    fixups.clear();
+    originals_.clear();
     side_steps_.clear();
     landings.clear();
     if (!in_tables)

@@ -12,6 +12,7 @@
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
 #include "vmm/code_cache/sites.h"
+#include "vmm/memory/guest_memory.h"
 #include "vmm/translator/mode_key.h"
 
 #include <array>
@@ -20,6 +21,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 namespace vmm {
@@ -32,6 +34,7 @@ struct Link {
     uint32_t target_eip = 0;
     uint32_t site = 0; // host address of the rel32 to patch
     uint32_t stub = 0; // host address of the unlinked path
+    bool call = false;
     Link* next_incoming = nullptr;
 };
 
@@ -39,6 +42,18 @@ struct Link {
 struct SidePoint {
     uint16_t host = 0;
     uint16_t guest = 0;
+};
+
+// What in a block's code depends on where it is, or on its EIP: see relocation.cpp.
+struct Fixup {
+    enum class Kind : uint8_t {
+        Eip,        // dword that holds an EIP
+        MinusEip,   // dword that holds the negative of one
+        BranchOut,  // rel32 of a branch to a stub
+        TableEntry, // disp32 of the load of a jump-table entry; `mov r8d, eip` stands right before that
+    };
+    uint16_t at = 0; // in the block
+    Kind kind = Kind::Eip;
 };
 
 struct Block {
@@ -54,7 +69,10 @@ struct Block {
     uint32_t side_first = 0, side_count = 0;
     uint32_t landing_first = 0, landing_count = 0;
     uint32_t link_first = 0, link_count = 0;
-    uint32_t marks = 0; // CodeCache::marks_within() when it was made
+    uint32_t fixup_first = 0, fixup_count = 0;
+    bool relocatable = false; // its fixups say all
+    bool whole = false;       // made as long as can be, which a loop deserves
+    uint32_t marks = 0;       // CodeCache::marks_within() when it was made
     bool valid = true;
     bool global = false; // on a global page, under a shared supervisor context
     Link* incoming = nullptr;
@@ -99,7 +117,7 @@ class CodeCache {
     CodeMemory& memory() { return memory_; }
     // Stubs are emitted once at the start and survive flushes.
     void set_stub_end(uint32_t host);
-    void set_miss_stubs(uint32_t indirect_miss, uint32_t return_miss);
+    void set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link);
 
     [[nodiscard]] uint32_t cursor() const { return cursor_; }
     [[nodiscard]] uint32_t room() const { return memory_.executable() + memory_.size() - cursor_; }
@@ -116,6 +134,7 @@ class CodeCache {
     void set_side_points(Block& block, std::span<const SidePoint> points);
     std::vector<uint32_t> landings;
     std::deque<Link> links;
+    std::deque<Fixup> fixups;
 
     void link(Link& link, Block& target);
     // For targets that must not be entered directly (they span pages): the stub looks them up in the
@@ -142,6 +161,15 @@ class CodeCache {
     // (`second_page` is asked only then; kNoPage: do not).
     Block* revive(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key, bool global,
                   const std::function<uint32_t()>& second_page);
+    // A copy, for that EIP, of the block that was made from the same bytes for another one: one page of a
+    // shared library is at many addresses. Null: there is none that can be copied.
+    Block* copy(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key, bool global, bool whole);
+    // Where the EIPs of relocatable blocks are: far from where they wrap.
+    [[nodiscard]] static constexpr bool relocatable_at(uint32_t eip) {
+        return eip >= 0x00100000 && eip < 0xF8000000;
+    }
+    // For good: another block is about to be made of its bytes.
+    void replace(Block& block) { invalidate(block); }
     void flush();
 
     CodePage* page(uint32_t backing) { return pages_[backing].get(); }
@@ -167,8 +195,9 @@ class CodeCache {
     bool unmark(uint16_t number, Sites::Microseconds now);
 
     struct Statistics {
-        uint64_t blocks = 0, revived = 0, flushes = 0, invalidated = 0, host_bytes = 0, guest_bytes = 0,
-                 links = 0, dormant = 0, dormant_dropped = 0, mixed_pages = 0, code_dropped = 0;
+        uint64_t blocks = 0, copied = 0, revived = 0, flushes = 0, invalidated = 0, host_bytes = 0,
+                 guest_bytes = 0, links = 0, dormant = 0, dormant_dropped = 0, mixed_pages = 0,
+                 code_dropped = 0;
     };
     Statistics statistics;
 
@@ -204,7 +233,7 @@ class CodeCache {
 
     CodeMemory memory_;
     uint32_t stub_end_ = 0, cursor_ = 0;
-    uint32_t indirect_miss_ = 0, return_miss_ = 0;
+    uint32_t indirect_miss_ = 0, return_miss_ = 0, leave_link_ = 0;
     const uint8_t* guest_ = nullptr;
     uint64_t readable_pages_ = 0;
     // Side points as steps from the one before: a byte of host code, a signed byte of guest code.
@@ -217,6 +246,15 @@ class CodeCache {
     std::vector<Block*> by_host_; // in address order
     std::vector<Block*> breakpoint_blocks_;
     base::ZeroedVector<Block*> buckets_;
+    // Of the relocatable blocks of a place, whatever their EIP, the one made last.
+    [[nodiscard]] static uint64_t origin(const Block& block) {
+        return origin(block.backing, block.offset, block.key);
+    }
+    [[nodiscard]] static uint64_t origin(uint32_t backing, uint16_t offset, const ModeKey& key) {
+        return (uint64_t{backing} << kPageShift | offset) << 24 ^
+               uint64_t { key.bits } * 0x9E3779B97F4A7C15ull;
+    }
+    std::unordered_map<uint64_t, Block*> originals_;
     base::ZeroedVector<std::unique_ptr<CodePage>> pages_;
 };
 

@@ -62,4 +62,9 @@ CodeMemory::~CodeMemory() {
         munmap(reinterpret_cast<void*>(static_cast<uintptr_t>(executable_)), size_);
 }
 
+void patch_jump(CodeMemory& memory, uint32_t site, uint32_t target) {
+    const auto delta = static_cast<int32_t>(target - (site + 4));
+    std::memcpy(memory.writable(site), &delta, 4);
+}
+
 } // namespace vmm

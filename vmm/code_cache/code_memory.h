@@ -29,6 +29,9 @@ class CodeMemory {
     uint32_t executable_ = 0, size_ = 0;
 };
 
+// Makes the rel32 at `site` lead to `target`.
+void patch_jump(CodeMemory& memory, uint32_t site, uint32_t target);
+
 // Maps anonymous memory below 2 GiB (bytes a multiple of the page size); null when there is no room.
 void* map_low(uint32_t bytes, int protection);
 

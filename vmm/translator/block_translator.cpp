@@ -33,6 +33,11 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     exits_.clear();
     landings_.clear();
     points_.clear();
+    fixups_.clear();
+    branches_out_.clear();
+    relocatable_ = options.link && !options.global && options.stops == nullptr &&
+                   key.cs_limit == 0xFFFFFFFF && key.has(ModeKey::kUser) && key.has(ModeKey::kCode32) &&
+                   CodeCache::relocatable_at(eip);
     emitted_.fill(false);
     sti_poll_at_ = -1;
 
@@ -44,6 +49,8 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     VERIFY(cache_.room() >= kMaxBlockBytes);
     Emitter emitter(cache_.memory().writable(base), cache_.room(), base);
     e_ = &emitter;
+    if (relocatable_)
+        emitter.collect_branches_out(&branches_out_);
 
     Block block;
     block.key = key;
@@ -69,14 +76,27 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     block.landing_first = static_cast<uint32_t>(cache_.landings.size());
     block.landing_count = static_cast<uint32_t>(landings_.size());
     cache_.landings.insert(cache_.landings.end(), landings_.begin(), landings_.end());
+    block.whole = !options.brief;
+    block.relocatable = relocatable_ && second_backing_ == kNoPage;
+    block.fixup_first = static_cast<uint32_t>(cache_.fixups.size());
+    if (block.relocatable) {
+        for (const uint32_t at : branches_out_)
+            fixups_.push_back({static_cast<uint16_t>(at), Fixup::Kind::BranchOut});
+        cache_.fixups.insert(cache_.fixups.end(), fixups_.begin(), fixups_.end());
+    }
+    block.fixup_count = static_cast<uint32_t>(cache_.fixups.size()) - block.fixup_first;
     e_ = nullptr;
     return cache_.add(block);
 }
 
 void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
                                    const TranslateOptions& options) {
+    // Much code runs once or never, and what is made ahead of it is lost.
+    constexpr unsigned kBriefInstructions = 32, kBriefBranches = 3;
+    const unsigned most = options.brief ? kBriefInstructions : kMaxInstructions;
     const unsigned limit =
-        key_.has(ModeKey::kAlone) ? 1 : std::min(std::max(options.max_instructions, 1u), kMaxInstructions);
+        key_.has(ModeKey::kAlone) ? 1 : std::min(std::max(options.max_instructions, 1u), most);
+    unsigned branches = 0;
     const bool code32 = key_.has(ModeKey::kCode32);
     uint32_t at = 0;
     while (count_ < limit) {
@@ -112,7 +132,16 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
         at += insn.length;
         if (second_backing_ != kNoPage || insn.ends_block())
             return;
+        branches += insn.target != 0 || insn.lowering == Lowering::CallIndirect ? 1 : 0;
+        if (options.brief && branches == kBriefBranches)
+            return;
     }
+}
+
+// The dword just emitted holds an EIP.
+void BlockTranslator::note_eip(Fixup::Kind kind) {
+    if (relocatable_)
+        fixups_.push_back({static_cast<uint16_t>(e_->offset() - sizeof(uint32_t)), kind});
 }
 
 void BlockTranslator::side_point(uint32_t eip) {
@@ -128,11 +157,13 @@ void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
     if (arrival_guard_ &&
         cache_.mark_at({backing_, offset, Sites::Kind::Arrival}) == 0) { // see RuntimeMemory
         e_->lea32(kScratch1, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+        note_eip(Fixup::Kind::MinusEip);
         e_->load32(kScratch0, {.base = kRuntime, .index = kScratch1, .displacement = kArrival});
         return;
     }
     e_->mov32(kScratch1, kRcx);
     e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+    note_eip(Fixup::Kind::MinusEip);
     e_->byte(0xE3); // jrcxz over the miss path: mov ecx, r9d (3) + jmp rel32 (5)
     e_->byte(8);
     e_->mov32(kRcx, kScratch1);
@@ -274,16 +305,22 @@ void BlockTranslator::emit_exits() {
         e_->patch_rel32(site, e_->address());
         const auto stub = static_cast<uint32_t>(e_->address());
         e_->mov32_imm(kScratch0, exit.target);
+        note_eip();
+        // A copy elsewhere is far from where addresses wrap, and so must its targets be.
+        constexpr uint32_t kFar = 1u << 27;
+        relocatable_ = relocatable_ && exit.target - start_eip_ + kFar < 2 * kFar;
         if (can_link(exit.target)) {
             const auto link = static_cast<uint32_t>(cache_.links.size());
             const auto base = static_cast<uint32_t>(e_->address() - e_->offset());
-            cache_.links.push_back({.target_eip = exit.target, .site = base + site, .stub = stub});
+            cache_.links.push_back(
+                {.target_eip = exit.target, .site = base + site, .stub = stub, .call = site != exit.site});
             e_->mov32_imm(kScratch1, link);
             e_->jump(stubs_.leave_link);
         } else if (options_.link) {
-            e_->load32(kScratch1,
-                       {.base = kJumpTable,
-                        .displacement = static_cast<int32_t>(Contexts::index_of(exit.target) * 4)});
+            constexpr uint8_t kLoadEntry[] = {0x45, 0x8B, 0x8D}; // mov r9d, [r13 + disp32]
+            e_->raw(kLoadEntry, sizeof kLoadEntry);
+            e_->dword(Contexts::index_of(exit.target) * 4);
+            note_eip(Fixup::Kind::TableEntry);
             e_->jump_reg(kScratch1);
         } else {
             e_->jump(stubs_.indirect_miss);
@@ -351,10 +388,16 @@ static bool tells_access(Callout which) {
 void BlockTranslator::callout(Callout which) {
     if (site_ != 0 && tells_access(which))
         e_->store32_imm(rt(ENCORE_RT(site)), site_);
-    e_->store32_imm(rt(kRtEip), insn_->eip);
-    e_->store32_imm(rt(ENCORE_RT(next_eip)), insn_->next_eip());
+    store_eips();
     e_->mov32_imm(kScratch2, static_cast<uint32_t>(which));
     e_->call(stubs_.callout);
+}
+
+void BlockTranslator::store_eips() {
+    e_->store32_imm(rt(kRtEip), insn_->eip);
+    note_eip();
+    e_->store32_imm(rt(ENCORE_RT(next_eip)), insn_->next_eip());
+    note_eip();
 }
 
 void BlockTranslator::callout(Callout which, uint32_t a, uint32_t b) {
@@ -370,6 +413,7 @@ void BlockTranslator::callout_b(Callout which, uint32_t b) {
 
 void BlockTranslator::leave_to_dispatcher(uint32_t eip) {
     e_->store32_imm(rt(kRtEip), eip);
+    note_eip();
     e_->store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Retry));
     e_->jump(stubs_.leave);
 }

@@ -39,6 +39,7 @@ class CodeSource {
 
 struct TranslateOptions {
     unsigned max_instructions = 96;
+    bool brief = true; // not much farther than is sure to be run
     bool link = true;
     bool same_page_only = true; // direct links only within the page (paging is on)
     bool global = false;        // the block's page is global and shared by all roots
@@ -76,6 +77,8 @@ class BlockTranslator {
     static HostMemory rt(int32_t offset) { return {.base = host::kRuntime, .displacement = offset}; }
     [[nodiscard]] HostMemory slot() const { return {.displacement = slot_address_}; }
     void side_point(uint32_t eip);
+    void note_eip(Fixup::Kind kind = Fixup::Kind::Eip);
+    void store_eips(); // as a call-out wants them
     void poll();
     [[nodiscard]] bool begins_loop() const;
     void align_loop();
@@ -148,6 +151,7 @@ class BlockTranslator {
     void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
     void push_part(uint8_t host_reg, unsigned bytes, unsigned written);
     void push_imm(uint32_t value, unsigned bytes);
+    void push_next_eip();
     void pop_to(uint8_t scratch, unsigned bytes, bool move = true); // value into a scratch register
     void release_stack(uint32_t bytes);
     void lower_push();
@@ -222,6 +226,9 @@ class BlockTranslator {
     std::vector<PendingExit> exits_;
     std::vector<uint32_t> landings_;
     std::vector<SidePoint> points_;
+    std::vector<Fixup> fixups_;
+    std::vector<uint32_t> branches_out_;
+    bool relocatable_ = false;   // so far
     const int32_t slot_address_; // below 2 GiB: fits an absolute disp32
 };
 

@@ -66,6 +66,7 @@ class Dispatcher {
     void follow_address_space();
     bool takes_instruction_breakpoint(const ModeKey& key);
     uint32_t find_code(const ModeKey& key);
+    [[nodiscard]] bool goes_back(const ModeKey& key) const;
     void patch_link(Block& block, const ModeKey& key);
     void execute(uint32_t code, const ModeKey& key);
     void deliver_fault();
@@ -193,7 +194,7 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
         code = core_.context->table[Contexts::index_of(cpu_.eip)];
     }
     if (code == 0 || code == core_.stubs.indirect_miss) {
-        Block* block = core_.current_block();
+        Block* block = core_.current_block(linkable && goes_back(key));
         if (block == nullptr) {
             link_from_ = kNoLink;
             return 0;
@@ -211,6 +212,16 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
     link_from_ = kNoLink;
     from_indirect_ = false;
     return code;
+}
+
+// Did the last block's exit, a jump, come back to where it or a block before it begins? What has run twice is
+// likely to run often.
+bool Dispatcher::goes_back(const ModeKey& key) const {
+    if (link_from_ >= core_.cache->links.size())
+        return false;
+    const Link& link = core_.cache->links[link_from_];
+    return link.from != nullptr && !link.call && link.from->key == key &&
+           link.from->eip + link.from->guest_bytes - cpu_.eip <= kPageSize;
 }
 
 // The last block's exit goes to `block` without us from now on, by way of the jump table where a direct jump

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
 namespace vmm {
 
@@ -152,11 +153,16 @@ class Emitter {
         std::memcpy(start_ + at_offset, &value, 4);
     }
 
+    // Where the rel32 of branches to before the buffer's start are collected, if anywhere.
+    void collect_branches_out(std::vector<uint32_t>* at) { branches_out_ = at; }
+
   private:
     uint32_t rel32(uint64_t target) {
         const uint32_t where = offset();
         dword(0);
         patch_rel32(where, target);
+        if (branches_out_ != nullptr && target < executable_)
+            branches_out_->push_back(where);
         return where;
     }
     void prefixes(const HostOpcode& op, bool window) {
@@ -225,6 +231,7 @@ class Emitter {
     uint8_t* cursor_;
     uint8_t* end_;
     uint64_t executable_;
+    std::vector<uint32_t>* branches_out_ = nullptr;
 };
 
 } // namespace vmm

@@ -124,7 +124,7 @@ std::string Engine::statistics() const {
         marks += fmt::format(" {} {}/{}", kReasons[i], s.live[i], s.made[i]);
     return fmt::format(
         "entries {} (link {} indirect {} callout {} fault {} poll {} retry {}) host faults {} exceptions {} "
-        "interrupts {}\nblocks {} links {} flushes {} invalidated {} guest bytes {} host bytes {}\n"
+        "interrupts {}\nblocks {} copied {} links {} flushes {} invalidated {} guest bytes {} host bytes {}\n"
         "window faults {} maps {} pages {} revocations {} evictions {} flushes {} mappings {} windows {}\n"
         "special forms now/made:{}, returned {} died with their code {} crowded out {}; accesses by "
         "call-out: needed "
@@ -132,8 +132,8 @@ std::string Engine::statistics() const {
         "needless {} maps {}\n"
         "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
-        c.guest_exceptions, c.interrupts, k.blocks, k.links, k.flushes, k.invalidated, k.guest_bytes,
-        k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
+        c.guest_exceptions, c.interrupts, k.blocks, k.copied, k.links, k.flushes, k.invalidated,
+        k.guest_bytes, k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, k.dormant, k.revived, k.dormant_dropped, k.mixed_pages, k.code_dropped);
 }

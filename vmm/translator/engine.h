@@ -23,7 +23,7 @@ enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
 struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
     bool verify_containment = false; // decode every emitted block and prove it stays inside the window
-    uint32_t code_cache_bytes = 24u << 20;
+    uint32_t code_cache_bytes = 96u << 20;
     HostMaker host_maker = vmm::host_maker();                // tests also try the lowerings for the other one
     bool host_rotates = __builtin_cpu_supports("bmi2") != 0; // RORX; tests also do without
 };

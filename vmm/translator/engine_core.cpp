@@ -46,7 +46,7 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     TRY(core->segments.create());
     emit_ring0_stubs(emitter, core->stubs);
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
-    core->cache->set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
+    core->cache->set_exit_stubs(core->stubs.indirect_miss, core->stubs.return_miss, core->stubs.leave_link);
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
                                                          core->runtime_memory->has_arrival_guard(),
@@ -385,7 +385,7 @@ const uint8_t* EngineCore::next_page(uint32_t& backing) {
 }
 
 Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key,
-                                  bool global) {
+                                  bool global, bool whole) {
     const auto [kind, backing] = page;
     if (!memory->make_present(backing)) // the dispatcher has been told to stop
         return nullptr;
@@ -408,9 +408,16 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
         raise(fetch_fault);
     if (faulted || revived != nullptr)
         return revived;
+    const bool stop = stops_here(key);
+    Block* copied = stop ? nullptr : cache->copy(backing, offset, rt->cpu.eip, key, global, whole);
+    if (copied != nullptr) {
+        if (config.verify_containment)
+            verify_block(*cache, *copied, *rt);
+        return copied;
+    }
     ++counters.translated;
     TranslateOptions options;
-    const bool stop = stops_here(key);
+    options.brief = !whole;
     options.link = config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !stop;
     if (config.block_mode == BlockMode::SingleInstruction || stop)
         options.max_instructions = 1;
@@ -447,7 +454,7 @@ Block* EngineCore::translate_uncached(uint32_t address, uint32_t physical, const
     return block;
 }
 
-Block* EngineCore::current_block() {
+Block* EngineCore::current_block(bool whole) {
     CpuState& c = rt->cpu;
     const ModeKey key = running_key;
     if (c.eip > key.cs_limit) {
@@ -479,7 +486,11 @@ Block* EngineCore::current_block() {
             block = nullptr;
         }
     }
-    return block != nullptr ? block : translate_here(address, entry, offset, key, global);
+    if (block != nullptr && whole && !block->whole) {
+        cache->replace(*block);
+        block = nullptr;
+    }
+    return block != nullptr ? block : translate_here(address, entry, offset, key, global, whole);
 }
 
 } // namespace vmm

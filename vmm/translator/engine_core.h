@@ -28,8 +28,10 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
 
     // -- dispatcher ---------------------------------------------------------------------------------
     // The block for cpu.eip, translating it if needed; null when fetching it raised an exception (delivered).
-    Block* current_block();
-    Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global);
+    // `whole`: not a brief one, for a loop begins here.
+    Block* current_block(bool whole);
+    Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global,
+                          bool whole);
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
     void enter(uint32_t code);
     void apply_pending(); // flushes asked for while translated code was on the stack

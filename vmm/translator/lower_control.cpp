@@ -114,7 +114,7 @@ void BlockTranslator::lower_call_relative() {
         ended_ = true;
         return;
     }
-    push_imm(insn_->next_eip(), insn_->operand_bytes);
+    push_next_eip();
     if (insn_->target == insn_->next_eip()) { // CALL $+n; POP: reads EIP, never returns
         exit_direct(insn_->target);
         return;
@@ -131,10 +131,10 @@ void BlockTranslator::lower_call_indirect() {
     load_branch_operand();
     check_indirect_target(kScratch2);
     if (flat_stack()) {
-        push_imm(insn_->next_eip(), insn_->operand_bytes);
+        push_next_eip();
     } else { // the general push uses every scratch register
         e_->store32(rt(ENCORE_RT(exit_argument)), kScratch2);
-        push_imm(insn_->next_eip(), insn_->operand_bytes);
+        push_next_eip();
         e_->load32(kScratch2, rt(ENCORE_RT(exit_argument)));
     }
     e_->mov32(kScratch0, kScratch2);

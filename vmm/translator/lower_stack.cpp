@@ -50,6 +50,20 @@ void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
     push_reg(kScratch2, bytes);
 }
 
+// The return address of a call.
+void BlockTranslator::push_next_eip() {
+    const unsigned bytes = insn_->operand_bytes;
+    if (flat_stack() && bytes == 4) {
+        const HostMemory top{.base = kGuestEsp, .displacement = -4};
+        e_->store32_imm(top, insn_->next_eip());
+        note_eip();
+        e_->lea64(kGuestEsp, top);
+        return;
+    }
+    relocatable_ = false;
+    push_imm(insn_->next_eip(), bytes);
+}
+
 // Loads the top of the stack into `scratch` (r8 or r10); `move` also releases it.
 void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
     if (flat_stack()) {
