@@ -162,18 +162,20 @@ void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o
     }
 }
 
-// Shifts by CL or by nothing and repeated compares may leave the flags alone.
+// Shifts by CL and repeated compares may leave the flags alone.
 bool may_keep_flags(const GuestInstruction& out) {
     if (out.lowering == Lowering::StringMove)
         return out.repeat != 0;
-    const bool shift = out.map == 0 && (out.opcode == 0xC0 || out.opcode == 0xC1);
-    const bool by_cl = out.map == 0 ? out.opcode == 0xD2 || out.opcode == 0xD3
-                                    : out.map == 1 && (out.opcode == 0xA5 || out.opcode == 0xAD);
-    const bool double_shift = out.map == 1 && (out.opcode == 0xA4 || out.opcode == 0xAC);
-    return by_cl || ((shift || double_shift) && (out.immediate & 31) == 0);
+    return out.map == 0 ? out.opcode == 0xD2 || out.opcode == 0xD3
+                        : out.map == 1 && (out.opcode == 0xA5 || out.opcode == 0xAD);
 }
 
-void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out) {
+bool shifts_by_immediate(const GuestInstruction& out) {
+    return out.map == 0 ? out.opcode == 0xC0 || out.opcode == 0xC1
+                        : out.map == 1 && (out.opcode == 0xA4 || out.opcode == 0xAC);
+}
+
+void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out, Encoding* encoding) {
     if (z.cpu_flags == nullptr)
         return;
     constexpr uint32_t kArithmetic = ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF |
@@ -183,6 +185,12 @@ void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out) {
     if (!may_keep_flags(out))
         out.flags_written =
             static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmetic);
+    if (shifts_by_immediate(out)) {
+        if (encoding != nullptr)
+            encoding->counted = true, encoding->flags_when_counted = out.flags_written;
+        if ((out.immediate & 31) == 0)
+            out.flags_written = 0;
+    }
     if (out.lowering == Lowering::PushFlags || out.lowering == Lowering::SoftwareInterrupt ||
         z.mnemonic == ZYDIS_MNEMONIC_LAHF)
         out.flags_read = kArithmetic; // an image of them
@@ -202,9 +210,27 @@ bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& o
     }
 }
 
+// What Zydis read before any value. An opcode behind the operands, as 3DNow! has, or fields in a VEX prefix
+// are no form in this sense.
+void describe_encoding(const ZydisDecodedInstruction& z, const GuestInstruction& out, Encoding& encoding) {
+    if (z.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY)
+        return;
+    const auto value = [](const auto& raw, bool is_signed) {
+        return EncodedValue{raw.offset, static_cast<uint8_t>(raw.size / 8), is_signed};
+    };
+    if (z.raw.disp.size != 0 && out.has_memory)
+        encoding.displacement = value(z.raw.disp, true);
+    encoding.immediate = value(z.raw.imm[0], z.raw.imm[0].is_signed);
+    encoding.immediate2 = value(z.raw.imm[1], z.raw.imm[1].is_signed);
+    encoding.relative = z.raw.imm[0].is_relative;
+    encoding.form_bytes =
+        static_cast<uint8_t>(z.length - (z.raw.disp.size + z.raw.imm[0].size + z.raw.imm[1].size) / 8);
+}
+
 } // namespace
 
-bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInstruction& out) {
+bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInstruction& out,
+            Encoding* encoding) {
     ZydisDecodedInstruction z;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
     const size_t available = bytes.size() < 15 ? bytes.size() : 15;
@@ -288,7 +314,9 @@ bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInst
             out.target &= 0xFFFF;
     }
     out.aligned_memory = out.has_memory && needs_alignment(z, out);
-    take_flags(z, out);
+    take_flags(z, out, encoding);
+    if (encoding != nullptr)
+        describe_encoding(z, out, *encoding);
     return true;
 }
 

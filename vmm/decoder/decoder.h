@@ -1,5 +1,5 @@
-// Turns guest bytes into GuestInstruction: the facts the translator's lowerings need, taken from Zydis
-// once per instruction, plus the lowering class from the instruction table (instruction_table.cpp).
+// Turns guest bytes into GuestInstruction: the facts the translator's lowerings need, taken from Zydis,
+// plus the lowering class from the instruction table (instruction_table.cpp).
 // Knows nothing of memory, state or host code.
 #pragma once
 #include <cstdint>
@@ -73,6 +73,8 @@ struct MemoryOperand {
     uint8_t access = kAccessNone; // MemoryAccess bits
     uint16_t bytes = 0;           // size of the access; 0: address only
     int32_t displacement = 0;
+
+    bool operator==(const MemoryOperand&) const = default;
 };
 
 struct GuestInstruction {
@@ -80,8 +82,8 @@ struct GuestInstruction {
     uint8_t length = 0;
     uint8_t examined = 0;  // bytes the answer depends on: `length`, or more for what did not decode
     bool too_long = false; // more than 15 bytes: #GP(0) (SDM Vol. 3A 6.15 "Interrupt 13")
-    uint8_t bytes[15]{};
     Lowering lowering = Lowering::Undefined;
+    uint8_t bytes[16]{};   // zeros beyond `length`
     uint16_t mnemonic = 0; // ZydisMnemonic
     uint8_t opcode = 0;    // primary opcode byte
     uint8_t map = 0;       // 0: one byte, 1: 0Fh, 2: 0F38h, 3: 0F3Ah
@@ -106,12 +108,31 @@ struct GuestInstruction {
 
     [[nodiscard]] uint32_t next_eip() const { return eip + length; }
     [[nodiscard]] bool ends_block() const; // control never falls through to the next instruction here
+
+    bool operator==(const GuestInstruction&) const = default;
+};
+
+// A displacement or immediate among an instruction's bytes.
+struct EncodedValue {
+    uint8_t at = 0, bytes = 0;
+    bool is_signed = false;
+};
+
+// How an instruction is laid out: form first, then values. See FormCache.
+struct Encoding {
+    // Prefixes, opcode, ModRM and SIB; 0 where these bytes are not all that says what the instruction is.
+    uint8_t form_bytes = 0;
+    EncodedValue displacement, immediate, immediate2;
+    bool relative = false;           // the first immediate leads to `target`
+    bool counted = false;            // the first immediate is a shift count: none, and no flag is written
+    uint16_t flags_when_counted = 0; // flags_written with any other count
 };
 
 // Decodes one instruction. `bytes` holds what can be fetched (at most 15 used); `code32` is CS.D.
 // False when the bytes end before the instruction does (the caller fetches more or faults); undefined
 // encodings succeed with Lowering::Undefined.
-bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInstruction& out);
+bool decode(std::span<const uint8_t> bytes, uint32_t eip, bool code32, GuestInstruction& out,
+            Encoding* encoding = nullptr);
 
 // For reports.
 std::string disassemble(const GuestInstruction& instruction, bool code32);

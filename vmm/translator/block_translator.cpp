@@ -107,7 +107,7 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
         if (count_ > 0 && options.stops != nullptr &&
             options.stops->within(key_, start_eip_ + at, kPageSize - room, 1))
             return;
-        bool complete = decode({code.first + at, room}, start_eip_ + at, code32, insn);
+        bool complete = forms_.decode({code.first + at, room}, start_eip_ + at, code32, insn);
         if (!complete) {
             if (count_ > 0)
                 return; // the spanning instruction gets a block of its own
@@ -119,7 +119,7 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
             uint8_t joined[32];
             std::memcpy(joined, code.first, room);
             std::memcpy(joined + room, next, 16);
-            complete = decode({joined, room + 16}, start_eip_, code32, insn);
+            complete = forms_.decode({joined, room + 16}, start_eip_, code32, insn);
             VERIFY(complete);
         }
         // Beyond CS.limit: #GP(0) when execution gets there.

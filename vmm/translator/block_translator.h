@@ -7,7 +7,7 @@
 #pragma once
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/cpu/fault.h"
-#include "vmm/decoder/decoder.h"
+#include "vmm/decoder/form_cache.h"
 #include "vmm/translator/breakpoints.h"
 #include "vmm/translator/callouts.h"
 #include "vmm/translator/emitter.h"
@@ -209,6 +209,7 @@ class BlockTranslator {
     uint32_t start_eip_ = 0;
     uint32_t page_room_ = 0; // bytes from start_eip_ to the end of its page
     uint32_t backing_ = 0, second_backing_ = 0;
+    FormCache forms_;
     std::array<GuestInstruction, kMaxInstructions> instructions_;
     std::array<uint32_t, kMaxInstructions> host_offset_{}; // of each instruction, from block start
     std::array<bool, kMaxInstructions> emitted_{};
