@@ -257,7 +257,29 @@ TEST_CASE("mapping: a guest cannot make the lists of its kernel's code pages gro
     CHECK_FALSE(code.has_local());
 
     uint32_t added = 0;
-    while (code.add_global(added, added))
+    while (code.add_global(added, added, false))
         ++added;
     CHECK(added == SupervisorCode::kMostGlobal);
+}
+
+TEST_CASE("mapping: an INVLPG looks at its own page's code, and at what a large page may translate",
+          "[mapping]") {
+    SupervisorCode code;
+    for (uint32_t page = 0x1000; page < 0x1400; ++page)
+        CHECK(code.add_global(page, page, page % 256 == 1));
+    std::vector<uint32_t> asked;
+    const auto note = [&](uint32_t page, uint32_t physical_page) {
+        CHECK(page == physical_page);
+        asked.push_back(page);
+        return page == 0x1020;
+    };
+    code.recheck_around(0x1020, note);
+    CHECK(asked == std::vector<uint32_t>{0x1001, 0x1020, 0x1101, 0x1201, 0x1301});
+    CHECK_FALSE(code.global_frame(0x1020));
+    CHECK(code.global_frame(0x1021) == 0x1021u);
+    asked.clear();
+    code.recheck_around(0x1400, note);
+    CHECK(asked.empty());
+    code.recheck_all(note);
+    CHECK(asked.size() == 1023);
 }

@@ -31,8 +31,7 @@ void WindowRoot::drop_unless(uint32_t page, uint32_t backing) {
     }
 }
 
-void WindowRoot::unmap_changed(unsigned slot, uint32_t first, uint32_t count, const PageSet& changed,
-                               PageSet& affected) {
+void WindowRoot::unmap_changed(unsigned slot, uint32_t first, uint32_t count, const PageSet& changed) {
     uint32_t begin = 0, end = 0; // the range to unmap, empty at first
     const auto bridges = [&](uint32_t to) {
         if (to - end > kBridgePages)
@@ -49,7 +48,6 @@ void WindowRoot::unmap_changed(unsigned slot, uint32_t first, uint32_t count, co
         }
         if (!changed.contains(i) || !mappings_.at(slot, first + i).mapped)
             continue;
-        affected.insert(i);
         if (begin != end && !bridges(i)) {
             mappings_.unmap(slot, first + begin, end - begin);
             begin = i;
@@ -64,16 +62,13 @@ void WindowRoot::unmap_changed(unsigned slot, uint32_t first, uint32_t count, co
 
 void WindowRoot::translations_changed(uint32_t first, uint32_t count, const PageSet& changed,
                                       const PageSet& executed) {
-    PageSet affected;
-    for (unsigned i = 0; i < affected.words.size(); ++i)
-        affected.words[i] = executed.words[i] & changed.words[i];
     for (const unsigned slot : slots)
         if (slot != kNoSlot && mappings_.touched(slot, first))
-            unmap_changed(slot, first, count, changed, affected);
+            unmap_changed(slot, first, count, changed);
     for (uint32_t i = 0; i < count; ++i) {
-        if (affected.words[i >> 6] == 0)
+        if ((executed.words[i >> 6] & changed.words[i >> 6]) == 0)
             i |= 63;
-        else if (affected.contains(i))
+        else if (executed.contains(i) && changed.contains(i))
             add_dropped({first + i, 1});
     }
 }

@@ -32,7 +32,7 @@ class WindowRoot final : public PagingCopy::Listener {
     std::array<unsigned, kViews> slots{};
     PagingCopy paging;
 
-    // Translations dropped since take_dropped(), whether code had run there or data was mapped.
+    // Translations dropped since take_dropped() under which code had run.
     void add_dropped(LinearRange range);
     [[nodiscard]] std::vector<LinearRange> take_dropped() { return std::move(dropped_); }
     [[nodiscard]] bool has_dropped() const { return !dropped_.empty(); }
@@ -44,9 +44,7 @@ class WindowRoot final : public PagingCopy::Listener {
                               const PageSet& executed) override;
 
   private:
-    // Unmaps the changed pages of one view; adds those that were mapped to `affected`.
-    void unmap_changed(unsigned slot, uint32_t first, uint32_t count, const PageSet& changed,
-                       PageSet& affected);
+    void unmap_changed(unsigned slot, uint32_t first, uint32_t count, const PageSet& changed); // of one view
 
     MappingTable& mappings_;
     std::vector<LinearRange> dropped_;

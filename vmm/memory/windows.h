@@ -95,15 +95,14 @@ class Windows {
     void revoke(uint32_t backing);        // drop every mapping of it
     void revoke_all();                    // A20, large remaps, revert
 
-    // Called for each linear page range of the *currently selected root* whose mapping was dropped by a
-    // flush because the guest changed it (so that cached code look-ups for these pages are dropped).
-    // first..first+count-1 are linear pages. May be over-reported, never under-reported; pages that were
-    // only ever touched for execution are reported too (see note_executed). A root seen for the first
-    // time, or again after its eviction, reports all pages. Comes from within select() and the flushes.
+    // Called for each linear page range of the *currently selected root* through which code was fetched
+    // (note_executed) and whose translation a flush found changed, so that cached look-ups of its code are
+    // dropped. May be over-reported, never under-reported: a root seen for the first time, or again after
+    // its eviction, reports all pages. Comes from within select() and the flushes.
     using CodeDropped = std::function<void(uint32_t first, uint32_t count)>;
     void set_code_dropped(CodeDropped callback);
     // The engine fetched code through this linear page in the present root: keep its page-table entry
-    // under comparison even if no data access ever maps it. Call it right after
+    // under comparison, and report it. Call it right after
     // LinearMemory::translate(Execute), and again after the page was reported dropped.
     void note_executed(uint32_t linear);
 

@@ -7,6 +7,7 @@
 #include "vmm/translator/ring0_stubs.h"
 #include "vmm/translator/verifier.h"
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 
@@ -59,9 +60,7 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
         self->supervisor_code.for_local(first, count, [self](uint32_t page, uint32_t pages) {
             self->drop_code_pages(Contexts::kSharedRoot, page, pages);
         });
-        for (Fetch& fetch : self->fetches_)
-            if (!fetch.global && fetch.page - first < count)
-                fetch = {};
+        self->forget_fetches(first, count);
     });
     memory.set_observer(self);
     core->signal_stack_.resize(256 * 1024);
@@ -149,6 +148,19 @@ void EngineCore::drop_local_supervisor_code() {
             fetch = {};
 }
 
+// Those of pages [first, first+count), but for the guest's global ones.
+void EngineCore::forget_fetches(uint32_t first, uint32_t count) {
+    const auto forget = [&](Fetch& fetch) {
+        if (!fetch.global && fetch.page - first < count)
+            fetch = {};
+    };
+    if (count >= fetches_.size())
+        std::for_each(fetches_.begin(), fetches_.end(), forget);
+    else
+        for (uint32_t page = first; page < first + count; ++page)
+            forget(fetch_of(page));
+}
+
 void EngineCore::paging_changed() {
     linear->flush();
     windows->paging_changed();
@@ -156,7 +168,8 @@ void EngineCore::paging_changed() {
     // Clearing PGE and setting it again is how a guest flushes global translations: look once they count
     // again.
     if (rt->cpu.paging() && (rt->cpu.cr4 & cr4::kPge))
-        recheck_global(0, kPhysicalPages);
+        supervisor_code.recheck_all(
+            [this](uint32_t page, uint32_t physical_page) { return drop_if_changed(page, physical_page); });
     if (rt->cpu.paging() != was_paging) { // direct links across pages were made for the other case
         was_paging = rt->cpu.paging();
         flush_requested = true;
@@ -168,8 +181,9 @@ void EngineCore::invlpg(uint32_t address) {
     windows->invlpg(address);
     touches_of(address) = 0;
     ++flushes_of(address);
-    if (const auto around = supervisor_code.global_around(address >> kPageShift); around.count != 0)
-        recheck_global(around.first, around.count);
+    supervisor_code.recheck_around(address >> kPageShift, [this](uint32_t page, uint32_t physical_page) {
+        return drop_if_changed(page, physical_page);
+    });
 }
 
 void EngineCore::page_remapped(uint32_t physical_page) {
@@ -314,23 +328,22 @@ void EngineCore::check_shadow_stack() const {
            Contexts::in_bounds(*context, rt->shadow_rsp));
 }
 
-// Global pages whose cached translation the guest has just flushed (or may have): those that changed take
-// their code, and every link to it, with them.
-void EngineCore::recheck_global(uint32_t first, uint32_t count) {
-    supervisor_code.recheck_global(first, count, [this](uint32_t page, uint32_t physical_page) {
-        const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
-        const bool same = now.page_bytes != 0 && now.executable && now.global &&
-                          now.physical >> kPageShift == physical_page && rt->cpu.paging();
-        if (same)
-            return false;
-        drop_code_pages(Contexts::kSharedRoot, page, 1);
-        const PageEntry entry = memory->entry(memory->mask(physical_page << kPageShift) >> kPageShift);
-        if (entry.backing != kNoPage)
-            cache->invalidate_page(entry.backing);
-        code_changed = true;
-        forget_fetches();
-        return true;
-    });
+// A global page whose cached translation the guest has just flushed (or may have): if it changed, it takes
+// its code with it, and every link to that.
+bool EngineCore::drop_if_changed(uint32_t page, uint32_t physical_page) {
+    const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
+    const bool same = now.page_bytes != 0 && now.executable && now.global &&
+                      now.physical >> kPageShift == physical_page && rt->cpu.paging();
+    if (same)
+        return false;
+    drop_code_pages(Contexts::kSharedRoot, page, 1);
+    const PageEntry entry = memory->entry(memory->mask(physical_page << kPageShift) >> kPageShift);
+    if (entry.backing != kNoPage)
+        cache->invalidate_page(entry.backing);
+    code_changed = true;
+    if (Fetch& fetch = fetch_of(page); fetch.page == page)
+        fetch = {};
+    return true;
 }
 
 GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) {
@@ -339,7 +352,7 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
         return address;
     const bool shared = running_key.has(ModeKey::kSharedSupervisor);
     const uint32_t page = address >> kPageShift;
-    Fetch& fetch = fetches_[page & (fetches_.size() - 1)];
+    Fetch& fetch = fetch_of(page);
     // Ring 3 and the others may not share an entry: the walk checks U/S.
     const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 63;
     if (fetch.root == root && fetch.page == page) {
@@ -348,7 +361,8 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
     }
     const uint32_t physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
     if (shared) {
-        global = page_probe(rt->cpu, *memory, address, Privilege::Supervisor).global;
+        const Translation found = page_probe(rt->cpu, *memory, address, Privilege::Supervisor);
+        global = found.global;
         const uint32_t frame = physical >> kPageShift;
         if (!global) {
             supervisor_code.add_local(page);
@@ -356,7 +370,8 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
             // Seen anew before the guest's INVLPG, which would find nothing changed any more; links to what
             // was there may exist.
             const auto before = supervisor_code.global_frame(page);
-            if ((before && *before != frame) || !supervisor_code.add_global(page, frame))
+            const bool large = found.page_bytes != kPageSize;
+            if ((before && *before != frame) || !supervisor_code.add_global(page, frame, large))
                 flush_requested = true;
         }
     }

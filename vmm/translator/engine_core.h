@@ -41,10 +41,10 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     GuestResult<uint32_t> fetch_address(uint32_t linear, bool& global);
     void drop_code_pages(uint64_t root, uint32_t first, uint32_t count);
     void drop_local_supervisor_code(); // all of it
-    // Pages whose cached translation may have been flushed.
-    void recheck_global(uint32_t first, uint32_t count);
+    bool drop_if_changed(uint32_t page, uint32_t physical_page);
     void check_shadow_stack() const;
     void forget_fetches() { fetches_.fill({}); }
+    void forget_fetches(uint32_t first, uint32_t count);
 
     // EFLAGS is kept in pieces while translated code runs; whole while C++ looks.
     void gather_flags();
@@ -168,6 +168,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
         bool global = false;
     };
     std::array<Fetch, 1024> fetches_{};
+    Fetch& fetch_of(uint32_t page) { return fetches_[page & (fetches_.size() - 1)]; }
     SupervisorCode supervisor_code;
 
     uint32_t uncached_backing_ = 0;

@@ -11,7 +11,7 @@ namespace {
 using Ranges = std::vector<std::pair<uint32_t, uint32_t>>;
 constexpr uint32_t kGood = kP | kW | kU | kA | kD;
 
-// Pages 0-15 and 100-103 mapped in the user and the supervisor view, writable.
+// Pages 0-15 and 100-103 mapped in the user and the supervisor view, writable; code has run on all of them.
 struct Filled : Windowed {
     Filled() {
         page_first_region();
@@ -24,6 +24,9 @@ struct Filled : Windowed {
             REQUIRE(host.read(*windows, 0).outcome == Outcome::Mapped);
             REQUIRE(host.read(*windows, 100 << 12).outcome == Outcome::Mapped);
         }
+        for (uint32_t page = 0; page < 128; ++page)
+            if (page < 16 || (page >= 100 && page < 104))
+                windows->note_executed(page << 12);
         flush();
         REQUIRE(dropped.empty());
     }
@@ -138,6 +141,8 @@ TEST_CASE("windows: PDPTE changes drop their gigabyte only", "[memory][windows]"
     pc.pae_pde(0xC0000000, 0x00800000 | kGood | kPs);
     REQUIRE(pc.host.read(*pc.windows, 0x00805000).outcome == Outcome::Mapped);
     REQUIRE(pc.host.read(*pc.windows, 0xC0000000).outcome == Outcome::Mapped);
+    pc.windows->note_executed(0x00805000);
+    pc.windows->note_executed(0xC0000000);
     pc.flush();
     CHECK(pc.dropped.empty());
     pc.memory->write<uint64_t>(Paged::kPointers, 0);
@@ -204,6 +209,20 @@ TEST_CASE("windows: a page remapped without a flush is not left stale in the oth
     CHECK_FALSE(pc.readable(0x3000));
     pc.flush();
     CHECK(pc.host.read(*pc.windows, 0x3000).value == pc.frame(200));
+}
+
+TEST_CASE("windows: a page that held data only goes without a word", "[memory][windows]") {
+    Windowed pc;
+    pc.page_first_region();
+    pc.pte(pc.kTable, 0x2000, 0x300000 | kGood);
+    REQUIRE(pc.host.write(*pc.windows, 0x2000, 1).outcome == Outcome::Mapped);
+    pc.flush();
+    pc.dropped.clear();
+    pc.pte(pc.kTable, 0x2000, 0);
+    SECTION("flush") { pc.flush(); }
+    SECTION("INVLPG") { pc.windows->invlpg(0x2000); }
+    CHECK_FALSE(pc.readable(0x2000));
+    CHECK(pc.dropped.empty());
 }
 
 TEST_CASE("windows: executed pages are reported though no data access mapped them", "[memory][windows]") {
