@@ -282,6 +282,7 @@ base::Result<Manifest> from_json(const json& root) {
     m.machine.memory = TRY(number<uint64_t>(*machine, "memory"));
     m.machine.sound = TRY(optional_flag(*machine, "sound")).value_or(false);
     m.machine.network = TRY(optional_flag(*machine, "network")).value_or(false);
+    m.machine.keyboard = TRY(optional_text(*machine, "keyboard"));
     m.boot = TRY(boot_from_json(*TRY(member(root, "boot"))));
     for (const json& item : *TRY(list(root, "media", kMaxMedia))) {
         std::string kind = TRY(text(item, "kind"));
@@ -351,6 +352,8 @@ std::string write_manifest(const Manifest& m) {
         root["machine"]["sound"] = true;
     if (m.machine.network)
         root["machine"]["network"] = true;
+    if (!m.machine.keyboard.empty())
+        root["machine"]["keyboard"] = m.machine.keyboard;
     json& boot = root["boot"];
     boot["order"] = json::array();
     for (MediaKind kind : m.boot.order)

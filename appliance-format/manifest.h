@@ -35,9 +35,10 @@ struct ApplianceInfo {
 };
 
 struct MachineInfo {
-    uint64_t memory = 0;  // bytes, whole MiB
-    bool sound = false;   // an AC'97 controller; machines and their scenes from before it have none
-    bool network = false; // an RTL8139 network card; likewise
+    uint64_t memory = 0;    // bytes, whole MiB
+    bool sound = false;     // an AC'97 controller; machines and their scenes from before it have none
+    bool network = false;   // an RTL8139 network card; likewise
+    std::string keyboard{}; // the layout the guest takes its keyboard for, is_keyboard_name; empty: us
     bool operator==(const MachineInfo&) const = default;
 };
 

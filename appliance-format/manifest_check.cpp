@@ -45,6 +45,8 @@ base::Result<> check_appliance(const Manifest& m) {
         return bad("the appliance's description is too long or has control characters");
     if (m.machine.memory < kMinMemory || m.machine.memory > kMaxMemory || m.machine.memory % kMiB)
         return bad("the machine's memory is not a whole number of MiB from 16M to 3G");
+    if (!m.machine.keyboard.empty() && !is_keyboard_name(m.machine.keyboard))
+        return bad("the machine's keyboard is no layout's name");
     if (!is_plain_text(m.appliance.tagline, kMaxTagline, Lines::One) ||
         !is_plain_text(m.appliance.help, kMaxHelp, Lines::Many))
         return bad("the appliance's tagline or help is too long or has control characters");

@@ -77,7 +77,7 @@ class RecipeReader : TomlReader {
     }
 
     base::Result<> read_machine(const toml::table* table) {
-        TRY(only(*table, "[machine]", {"memory", "sound", "network"}));
+        TRY(only(*table, "[machine]", {"memory", "sound", "network", "keyboard"}));
         recipe_.machine.sound = TRY(flag(*table, "sound", false));
         recipe_.machine.network = TRY(flag(*table, "network", false));
         std::string size = TRY(text(*table, "memory", Need::Required));
@@ -85,6 +85,13 @@ class RecipeReader : TomlReader {
         if (!bytes || *bytes < kLeastMemory || *bytes > kMostMemory || *bytes % kMiB != 0)
             return bad(line(*table, "memory"), "\"memory\" takes \"16M\" to \"3G\"");
         recipe_.machine.memory = *bytes;
+        if (table->get("keyboard")) {
+            recipe_.machine.keyboard = TRY(text(*table, "keyboard", Need::Required));
+            recipe_.keyboard_line = line(*table, "keyboard");
+            if (!is_keyboard_name(recipe_.machine.keyboard))
+                return bad(recipe_.keyboard_line,
+                           "\"keyboard\" takes a layout's name: \"us\", \"de\", \"ch-fr\"");
+        }
         return {};
     }
 

@@ -26,6 +26,7 @@ struct Recipe {
 
     ApplianceInfo appliance; // picture left empty; see below
     MachineInfo machine;
+    unsigned keyboard_line = 0; // where machine.keyboard is said: which names there are, the player knows
     Policy policy;
     std::string cmdline;
     std::vector<MediaKind> order;

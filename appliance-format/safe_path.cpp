@@ -1,12 +1,15 @@
 #include "appliance-format/safe_path.h"
 
+#include <algorithm>
+
 namespace appliance_format {
 
 namespace {
 constexpr size_t kMaxPath = 96; // within the 100 bytes of a ustar name
-constexpr size_t kMaxName = 64;
+constexpr size_t kMaxName = 64, kMaxKeyboardName = 63;
 
 bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool is_word(char c) { return is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '_'; }
 } // namespace
 
 bool is_safe_path(std::string_view path) {
@@ -20,8 +23,7 @@ bool is_safe_path(std::string_view path) {
             start = true;
             continue;
         }
-        bool plain = is_lower_or_digit(c) || (c >= 'A' && c <= 'Z') || c == '_';
-        if (!plain && (start || (c != '.' && c != '-')))
+        if (!is_word(c) && (start || (c != '.' && c != '-')))
             return false;
         start = false;
     }
@@ -35,6 +37,11 @@ bool is_simple_name(std::string_view name) {
         if (!is_lower_or_digit(c) && c != '-')
             return false;
     return true;
+}
+
+bool is_keyboard_name(std::string_view name) {
+    return !name.empty() && name.size() <= kMaxKeyboardName &&
+           std::ranges::all_of(name, [](char c) { return is_word(c) || c == '-'; });
 }
 
 bool is_utf8(std::string_view text) {

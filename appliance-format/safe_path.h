@@ -11,6 +11,9 @@ namespace appliance_format {
 // Appliance and scene names: 1-64 characters of [a-z0-9-], not starting with '-'.
 [[nodiscard]] bool is_simple_name(std::string_view name);
 
+// Keyboard layouts' names, which become parts of paths: 1-63 characters of [A-Za-z0-9_-].
+[[nodiscard]] bool is_keyboard_name(std::string_view name);
+
 // Whether the bytes are well-formed UTF-8 (Unicode 15, table 3-7).
 [[nodiscard]] bool is_utf8(std::string_view text);
 

@@ -1,5 +1,7 @@
 #include "player/keyboard_layout.h"
 
+#include "appliance-format/safe_path.h"
+
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -241,19 +243,15 @@ base::Result<std::shared_ptr<const KeyboardLayout>> KeyboardLayout::by_name(std:
     const std::lock_guard lock(mutex);
     if (const auto found = known.find(name); found != known.end())
         return found->second;
-    // A name becomes part of a path.
-    const bool plain = !name.empty() && name.size() < 64 && std::ranges::all_of(name, [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-               c == '-';
-    });
     static const base::Result<Xkb> xkb = load_xkb();
     if (!xkb)
         return tl::make_unexpected(xkb.error());
     const size_t dash = std::min(name.find('-'), name.size());
     const std::string_view country = name.substr(0, dash);
     LayoutReader reader(*xkb);
-    if (!plain || !reader.open(std::string(country == "uk" ? "gb" : country),
-                               std::string(name.substr(std::min(dash + 1, name.size())))))
+    if (!appliance_format::is_keyboard_name(name) ||
+        !reader.open(std::string(country == "uk" ? "gb" : country),
+                     std::string(name.substr(std::min(dash + 1, name.size())))))
         return base::fail(
             fmt::format("there is no keyboard layout '{}': names are us, uk, de, fr, es, it, ch, "
                         "ch-fr, ... (setxkbmap's, from the package xkb-data)",

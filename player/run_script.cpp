@@ -54,10 +54,9 @@ base::Result<std::string> unescape(std::string_view text) {
     return out;
 }
 
-base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps, std::chrono::milliseconds type_after,
-                                          std::shared_ptr<const KeyboardLayout> layout) {
+base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps,
+                                          std::chrono::milliseconds type_after) {
     RunScript script;
-    script.layout_ = std::move(layout);
     script.type_after_ = type_after;
     for (ScriptStep& step : steps) {
         Step ready;
@@ -75,18 +74,27 @@ base::Result<RunScript> RunScript::create(std::vector<ScriptStep> steps, std::ch
                 return base::fail(fmt::format("'{}' is no regular expression: {}", step.text, why), 2);
             }
             ready.regex.reset(regex.release());
-        } else {
-            if (step.kind == ScriptStep::Kind::Keys) {
-                if (auto chord = parse_chord(step.text, *script.layout_); !chord)
-                    return base::fail(chord.error().message, 2);
-            } else if (auto keys = keys_for_text(step.text, *script.layout_); !keys) {
-                return base::fail(keys.error().message, 2);
-            }
         }
         ready.step = std::move(step);
         script.steps_.push_back(std::move(ready));
     }
     return script;
+}
+
+base::Result<void> RunScript::prepare(const Session& session) {
+    for (const Step& step : steps_) {
+        if (is_expectation(step.step.kind))
+            continue;
+        if (!layout_)
+            layout_ = TRY(session.keyboard_layout());
+        if (step.step.kind == ScriptStep::Kind::Keys) {
+            if (auto chord = parse_chord(step.step.text, *layout_); !chord)
+                return base::fail(chord.error().message, 2);
+        } else if (auto keys = keys_for_text(step.step.text, *layout_); !keys) {
+            return base::fail(keys.error().message, 2);
+        }
+    }
+    return {};
 }
 
 bool RunScript::serial_matches(Session& session, const regex_t& regex) {
@@ -153,7 +161,7 @@ bool RunScript::step_done(Session& session, const Step& step) {
                                              [](const Step& s) { return is_expectation(s.step.kind); });
     if (!expected_before && now - start_ < type_after_)
         return false;
-    // create() made sure that all keys exist; a full queue empties in time.
+    // prepare() made sure that all keys exist; a full queue empties in time.
     Typist& typist = session.typist();
     return step.step.kind == ScriptStep::Kind::Type ? typist.type(step.step.text, *layout_).has_value()
                                                     : typist.press(step.step.text, *layout_).has_value();

@@ -22,9 +22,12 @@ base::Result<std::string> unescape(std::string_view text);
 class RunScript {
   public:
     // Steps that type before anything is expected wait until the session is `type_after` old.
-    // Errors: a regular expression, character or key that does not exist.
-    static base::Result<RunScript> create(std::vector<ScriptStep> steps, std::chrono::milliseconds type_after,
-                                          std::shared_ptr<const KeyboardLayout> layout);
+    // Errors: a regular expression or size that does not exist.
+    static base::Result<RunScript> create(std::vector<ScriptStep> steps,
+                                          std::chrono::milliseconds type_after);
+    // Before the first tick: what it types must be on the session's keyboard. Errors: a character or key that
+    // is not, or a keyboard that this computer does not know.
+    base::Result<void> prepare(const Session& session);
 
     enum class State : uint8_t {
         Going,

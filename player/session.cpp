@@ -175,6 +175,18 @@ bool Session::guest_halted() const {
     return current->exit_reason() == vmm::ExitReason::GuestHang && !current->has_ended();
 }
 
+base::Result<std::shared_ptr<const KeyboardLayout>> Session::keyboard_layout() const {
+    const std::string& name = manifest().machine.keyboard;
+    if (options_.keyboard_layout || name.empty())
+        return options_.keyboard_layout ? options_.keyboard_layout : KeyboardLayout::us();
+    auto layout = KeyboardLayout::by_name(name);
+    if (!layout)
+        return base::fail(fmt::format("{}: what is typed goes by its keyboard, and {}; --keyboard-layout "
+                                      "chooses another",
+                                      options_.bundle, layout.error().message));
+    return layout;
+}
+
 SessionEnd Session::state() const {
     const std::lock_guard lock(mutex_);
     return end_;

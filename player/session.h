@@ -50,8 +50,9 @@ struct SessionOptions {
     std::optional<std::vector<appliance_format::OperatorFile>> operator_files{};
     // Who hears the guest, if the policy lets it be heard; null: nobody.
     std::shared_ptr<vmm::AudioPort> audio{};
-    // What is printed on the guest's keyboard, for what is typed by name and by character.
-    std::shared_ptr<const KeyboardLayout> keyboard_layout = KeyboardLayout::us();
+    // What is printed on the guest's keyboard, for what is typed by name and by character. Null: what the
+    // bundle says.
+    std::shared_ptr<const KeyboardLayout> keyboard_layout{};
     // Where the session's start, scenes, reverts and end are noted; null: nowhere.
     std::shared_ptr<OperationsLog> log{};
 };
@@ -119,9 +120,8 @@ class Session {
     [[nodiscard]] std::shared_ptr<vmm::Machine> machine() const;
     [[nodiscard]] SerialLog& serial() { return *serial_; }
     [[nodiscard]] Typist& typist() { return *typist_; }
-    [[nodiscard]] std::shared_ptr<const KeyboardLayout> keyboard_layout() const {
-        return options_.keyboard_layout;
-    }
+    // Errors: this computer does not know the layout that the bundle names.
+    [[nodiscard]] base::Result<std::shared_ptr<const KeyboardLayout>> keyboard_layout() const;
 
     [[nodiscard]] const appliance_format::Manifest& manifest() const { return bundle_->manifest(); }
     // The rules that hold: the publisher's, tightened by the operator.

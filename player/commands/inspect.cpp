@@ -46,6 +46,8 @@ void print_human(const format::Bundle& bundle, const std::string& signature) {
     if (m.machine.network)
         row("network",
             m.policy.network.value_or(false) ? "an RTL8139 card" : "an RTL8139 card, not connected");
+    if (!m.machine.keyboard.empty())
+        row("keyboard", m.machine.keyboard);
     if (!m.boot.kernel.empty())
         row("kernel", m.boot.cmdline.empty() ? "yes" : "with: " + m.boot.cmdline);
     for (const format::Medium& medium : m.media)

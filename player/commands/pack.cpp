@@ -3,6 +3,7 @@
 #include "player/commands/command.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
+#include "player/keyboard_layout.h"
 #include "player/time_stamp_client.h"
 
 #include <fmt/format.h>
@@ -21,6 +22,16 @@ struct Options {
     int level = 3;
 };
 
+// A bundle that names a keyboard nobody has heard of could be typed at nowhere.
+base::Result<> check_keyboard(const format::Recipe& recipe, const std::string& path) {
+    if (recipe.machine.keyboard.empty())
+        return {};
+    if (const auto layout = KeyboardLayout::by_name(recipe.machine.keyboard); !layout)
+        return base::fail(fmt::format("{}:{}: {}", path, recipe.keyboard_line, layout.error().message),
+                          layout.error().code == kExitUsage ? format::kBadRecipe : kExitFailed);
+    return {};
+}
+
 base::Result<> pack(const Options& options) {
     if (options.unsigned_bundle != (options.key.empty() && options.certificate.empty()) ||
         options.key.empty() != options.certificate.empty())
@@ -38,6 +49,7 @@ base::Result<> pack(const Options& options) {
     if (!options.time_stamp.empty())
         signer->stamp_by(TRY(time_stamp_client(options.time_stamp)));
     auto recipe = TRY(format::load_recipe(options.recipe));
+    TRY(check_keyboard(recipe, options.recipe));
     Progress progress;
     format::WriterOptions writer;
     writer.level = options.level;

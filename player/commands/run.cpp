@@ -158,16 +158,17 @@ base::Result<> Runner::run() {
         options.audio = wav_ = TRY(WavFile::create(options_.audio));
     else if (!options_.headless)
         options.audio = loudspeaker_ = std::make_shared<Loudspeaker>();
-    options.keyboard_layout = TRY(KeyboardLayout::by_name(options_.script.keyboard_layout));
+    options.keyboard_layout = TRY(options_.script.layout());
     script_ = TRY(RunScript::create(
-        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000)),
-        options.keyboard_layout));
+        options_.steps, std::chrono::milliseconds(static_cast<int64_t>(options_.script.type_after * 1000))));
     const StopSignals signals;
     if (!options_.headless)
         options.before_machine = [this,
                                   main = std::this_thread::get_id()](Session& session) -> base::Result<void> {
-            if (!display_)
+            if (!display_) {
+                TRY(script_->prepare(session));
                 return open_display(session);
+            }
             if (std::this_thread::get_id() == main) // else frame() shows it
                 display_->show_preview();
             return {};
@@ -178,6 +179,7 @@ base::Result<> Runner::run() {
         return tl::make_unexpected(opened.error());
     }
     session_ = std::move(*opened);
+    TRY(script_->prepare(*session_));
     if (session_->resumed())
         notice(
             fmt::format("going on with {}: what the machine holds comes from that file and was not signed by "

@@ -124,18 +124,19 @@ base::Result<> add(Options options) {
     if (!options.at.empty())
         options.steps.push_back({ScriptStep::Kind::ExpectSerial, options.at});
     auto script = TRY(RunScript::create(
-        options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000)),
-        TRY(KeyboardLayout::by_name(options.script.keyboard_layout))));
+        options.steps, std::chrono::milliseconds(static_cast<int64_t>(options.script.type_after * 1000))));
     Progress progress;
     SessionOptions session_options;
     session_options.author = signer;
     session_options.bundle = options.bundle;
+    session_options.keyboard_layout = TRY(options.script.layout());
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;
     std::chrono::steady_clock::time_point before;
     std::chrono::microseconds pause{};
     {
         auto session = TRY(Session::open(std::move(session_options)));
+        TRY(script.prepare(*session));
         TRY(run_to_moment(*session, options, script, progress));
         format::WriterOptions writer;
         writer.level = options.level;

@@ -20,9 +20,17 @@ void ScriptOptions::add_to(cli::App& app) {
          "Wait until the screen shows graphics of at least this size that stand still", "WxH");
     step("--type", type, "Type this (\\n is Enter)", "TEXT");
     step("--keys", keys, "Press a chord, such as ctrl-alt-delete", "CHORD");
-    app.add_option("--keyboard-layout", keyboard_layout,
-                   "The guest's keyboard, for what is typed: us, uk, de, fr, es, it, ch, ch-fr, ...")
+    app.add_option(
+           "--keyboard-layout", keyboard_layout,
+           "The guest's keyboard, for what is typed, if it is not what the bundle says (us, where it says "
+           "nothing): us, uk, de, fr, es, it, ch, ch-fr, ...")
         ->type_name("NAME");
+}
+
+base::Result<std::shared_ptr<const KeyboardLayout>> ScriptOptions::layout() const {
+    if (keyboard_layout.empty())
+        return std::shared_ptr<const KeyboardLayout>();
+    return KeyboardLayout::by_name(keyboard_layout);
 }
 
 // The order is known across options; the words of each are in their own list.

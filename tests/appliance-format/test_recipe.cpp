@@ -61,6 +61,28 @@ TEST_CASE("recipe: a network card is there when asked for, and players must know
     CHECK(at_line(kHead + "network = 1\n", 5, "true or false"));
 }
 
+TEST_CASE("recipe: the keyboard is in the manifest when it is said, and has the form of a layout's name",
+          "[recipe]") {
+    Folder folder;
+    std::ofstream(folder / "disk.img", std::ios::binary) << std::string(512, 'x');
+    const std::string disk = "[[disk]]\nimage = \"disk.img\"\nformat = \"raw\"\n";
+    for (const std::string name : {"", "de", "ch-de_nodeadkeys"}) {
+        auto recipe = parse_recipe(kHead + (name.empty() ? "" : "keyboard = \"" + name + "\"\n") + disk,
+                                   folder / "r.toml");
+        REQUIRE(recipe);
+        REQUIRE(pack_recipe(*recipe, "r.toml", folder / "x.encore", nullptr, {.progress = {}}));
+        const auto bundle = Bundle::open(folder / "x.encore");
+        REQUIRE(bundle);
+        CHECK((*bundle)->manifest().machine.keyboard == name);
+        CHECK(((*bundle)->manifest_json().find("keyboard") != std::string::npos) == !name.empty());
+        // Players that do not know it type as on an American one; they need not refuse.
+        CHECK((*bundle)->manifest().critical_features.empty());
+    }
+    CHECK(at_line(kHead + "keyboard = \"../de\"\n" + disk, 5, "layout's name"));
+    CHECK(at_line(kHead + "keyboard = \"\"\n" + disk, 5, "layout's name"));
+    CHECK(at_line(kHead + "keyboard = 7\n" + disk, 5, "keyboard"));
+}
+
 TEST_CASE("recipe: the boot order defaults to the media there are", "[recipe]") {
     auto recipe = parse_recipe(kHead + "[[cdrom]]\nimage = \"a\"\n[[disk]]\nimage = \"b\"\n", "r.toml");
     REQUIRE(recipe);

@@ -1,5 +1,5 @@
 // A session's life as a person or script sees it: the real executable, a signed bundle, a small real guest.
-#include "tests/player/session_desk.h"
+#include "tests/player/running_session.h"
 
 #include <cstring>
 
@@ -77,6 +77,43 @@ TEST_CASE("session: an expectation that does not come true is status 124 and say
     CHECK(desk.run("run x.encore --headless --type ü --timeout 60") == 2);
     CHECK(desk.says("'ü' (U+00FC)", "out.txt"));
     CHECK(desk.run("run x.encore --headless --type-after 2 --type q --timeout 60") == 0);
+}
+
+TEST_CASE(
+    "session: the recipe's keyboard is the default of what is typed, and the command line's goes before it",
+    "[session]") {
+    Desk desk;
+    std::string recipe = desk.read("r.toml");
+    recipe.replace(recipe.find("memory"), 0, "keyboard = \"de\"\n");
+    desk.write("de.toml", recipe);
+    const std::string sign = " --key k.key --cert k.crt";
+    REQUIRE(desk.run("pack de.toml -o x.encore" + sign) == 0);
+    REQUIRE(desk.run("inspect x.encore") == 0);
+    CHECK(desk.output.find("keyboard     de\n") != std::string::npos);
+    const std::string to = "run x.encore --headless --timeout 60 --expect pristine ";
+    CHECK(desk.run(to + "--type ü --expect 'key 1a' --keys z --expect 'key 15'") == 0);
+    CHECK(desk.run(to + "--keyboard-layout us --type z --expect 'key 2c'") == 0);
+    CHECK(desk.run(to + "--keyboard-layout us --type ü --expect 'key 1a'") == 2);
+    CHECK(desk.run(to + "--type Ж --expect never") == 2);
+    CHECK(desk.output.find("on no key of the de layout") != std::string::npos);
+    REQUIRE(desk.run("scene add x.encore --name typed --expect pristine --type ü --expect 'key 1a' --warm 0" +
+                     sign) == 0);
+
+    {
+        Running run(desk, {});
+        REQUIRE(run.says("pristine"));
+        CHECK(run.client->ok(R"({"do":"type","text":"ü"})"));
+        CHECK(run.says("key 1a"));
+        CHECK(run.client->ok(R"({"do":"key","keys":"z","layout":"us"})"));
+        CHECK(run.says("key 2c"));
+    }
+
+    // A name that nobody knows is found when it is packed, and where.
+    recipe.replace(recipe.find("\"de\""), 4, "\"nowhere\"");
+    desk.write("nowhere.toml", recipe);
+    CHECK(desk.run("pack nowhere.toml -o n.encore" + sign) == 9);
+    CHECK(desk.output.find("nowhere.toml:5: there is no keyboard layout 'nowhere'") != std::string::npos);
+    CHECK_FALSE(fs::exists(desk.path + "/n.encore"));
 }
 
 TEST_CASE("session: a guest that halts for good ends a script at once, and nobody has to watch it",
