@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <fmt/format.h>
 #include <glib.h>
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -138,11 +139,16 @@ Appliance describe_bundle(const std::string& path) {
     found.minutes = policy.policy().max_minutes;
     found.idle_seconds = policy.policy().idle_seconds;
     found.duration = manifest.appliance.duration_minutes;
-    if (policy.validity(player::HighWaterClock::standard().now(std::time(nullptr))) ==
-        format::EffectivePolicy::Validity::Expired)
+    using Validity = format::EffectivePolicy::Validity;
+    const signing::TrustedTime now = player::trusted_now();
+    if (policy.validity(now.latest) == Validity::Expired) {
         found.refusal = Refusal::Over;
-    else if (!choose_scenes(manifest, policy, found))
+        if (policy.validity(now.clock) != Validity::Expired)
+            found.details =
+                fmt::format("its time ended on {}, and {}", policy.policy().expires, now.why_not_the_clock());
+    } else if (!choose_scenes(manifest, policy, found)) {
         found.refusal = Refusal::Forbidden;
+    }
     size_t left = kMaxPictures;
     const auto picture = [&](const std::string& blob) -> base::Result<std::vector<uint8_t>> {
         if (blob.empty())

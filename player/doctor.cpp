@@ -142,10 +142,13 @@ Finding check_trust() {
     if (entries.empty())
         return {Level::Note, "publishers", "none is trusted yet, so no bundle opens",
                 "add the ones you know: encore trust add PUBLISHER.crt"};
+    const signing::TrustedTime now = trusted_now();
     std::vector<std::string> expired;
     for (const auto& entry : entries)
-        if (!signing::check_dates(entry.publisher, trusted_now()))
-            expired.push_back(entry.publisher.common_name);
+        if (!signing::check_dates(entry.publisher, now))
+            expired.push_back(entry.publisher.common_name + (signing::check_dates(entry.publisher, now.clock)
+                                                                 ? " (by the latest date that was seen here)"
+                                                                 : ""));
     const std::string count =
         fmt::format("{} trusted publisher{}", entries.size(), entries.size() == 1 ? "" : "s");
     if (!expired.empty())
@@ -205,9 +208,7 @@ const char* to_string(Finding::Level level) {
 }
 
 Finding check_clock(int64_t now, int64_t remembered, const std::string& remembered_in) {
-    const auto date = [](int64_t time) {
-        return fmt::format("{:%Y-%m-%d}", fmt::gmtime(static_cast<std::time_t>(time)));
-    };
+    const auto date = signing::date_text;
     if (now < kTooEarly)
         return {Level::Problem, "clock", fmt::format("says {}, which cannot be", date(now)),
                 "set this computer's date"};

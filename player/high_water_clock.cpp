@@ -49,7 +49,11 @@ base::Result<void> HighWaterClock::remember(int64_t system) const {
     return file.commit();
 }
 
-std::time_t trusted_now() { return HighWaterClock::standard().now(std::time(nullptr)); }
+signing::TrustedTime trusted_now() {
+    const HighWaterClock clock = HighWaterClock::standard();
+    const std::time_t system = std::time(nullptr);
+    return {clock.now(system), system, clock.path()};
+}
 
 signing::TrustStore trust_store() { return signing::TrustStore::standard(trusted_now()); }
 

@@ -32,7 +32,7 @@ class HighWaterClock {
 };
 
 // The time at which certificates are looked at, and the publishers that this user trusts at it.
-[[nodiscard]] std::time_t trusted_now();
+[[nodiscard]] signing::TrustedTime trusted_now();
 [[nodiscard]] signing::TrustStore trust_store();
 
 } // namespace player

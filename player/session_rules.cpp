@@ -35,12 +35,11 @@ base::Result<void> Session::check_policy() {
     const appliance_format::Policy& rules = policy_.policy();
     if (rules.expires.empty())
         return {};
-    const HighWaterClock clock = HighWaterClock::standard();
-    const int64_t system = std::time(nullptr);
     using Validity = appliance_format::EffectivePolicy::Validity;
     // A clock that cannot be kept is no reason to refuse: it protects against setting the date back only.
-    std::ignore = clock.remember(system);
-    switch (policy_.validity(clock.now(system))) {
+    std::ignore = HighWaterClock::standard().remember(std::time(nullptr));
+    const signing::TrustedTime now = trusted_now();
+    switch (policy_.validity(now.latest)) {
     case Validity::Valid:
         return {};
     case Validity::Grace:
@@ -50,14 +49,10 @@ base::Result<void> Session::check_policy() {
     case Validity::Expired:
         break;
     }
-    if (policy_.validity(system) != Validity::Expired)
-        return base::fail(
-            fmt::format("{}: its time ended on {}, and this computer's date has been later than it is now; "
-                        "set the date right, or ask {} for a new bundle",
-                        options_.bundle, rules.expires, publisher_.common_name),
-            kRefused);
-    return base::fail(fmt::format("{}: its time ended on {}; ask {} for a new bundle", options_.bundle,
-                                  rules.expires, publisher_.common_name),
+    const bool by_the_clock = policy_.validity(now.clock) == Validity::Expired;
+    return base::fail(fmt::format("{}: its time ended on {}{}; ask {} for a new bundle", options_.bundle,
+                                  rules.expires, by_the_clock ? "" : ", and " + now.why_not_the_clock(),
+                                  publisher_.common_name),
                       kRefused);
 }
 

@@ -40,7 +40,7 @@ Signer& Signer::operator=(Signer&&) noexcept = default;
 Signer::~Signer() = default;
 
 base::Result<Signer> Signer::load(const std::string& key_path, const std::string& certificate_path,
-                                  std::time_t now) {
+                                  const TrustedTime& now) {
     std::string key = TRY(read_small_file(key_path));
     std::string certificate = TRY(read_small_file(certificate_path));
     auto signer = from_pem(key, certificate);

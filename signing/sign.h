@@ -1,10 +1,10 @@
 // Making the detached CMS signature (RFC 5652) of a manifest.
 #pragma once
 #include "signing/publisher.h"
+#include "signing/trusted_time.h"
 #include "vmm/base/result.h"
 
 #include <cstdint>
-#include <ctime>
 #include <functional>
 #include <memory>
 #include <span>
@@ -20,7 +20,7 @@ class Signer {
     // Reads both PEM files; an encrypted key asks for its passphrase on the terminal. Errors: kExpired: what
     // it signs at the time `now` nobody would open.
     static base::Result<Signer> load(const std::string& key_path, const std::string& certificate_path,
-                                     std::time_t now);
+                                     const TrustedTime& now);
     static base::Result<Signer> from_pem(const std::string& key_pem, const std::string& certificate_pem);
 
     Signer(Signer&&) noexcept;

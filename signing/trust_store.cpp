@@ -34,32 +34,28 @@ std::string data_home() {
     return std::string(home) + "/.local/share";
 }
 
-std::string date(std::time_t time) {
-    std::tm fields{};
-    gmtime_r(&time, &fields);
-    return fmt::format("{:04}-{:02}-{:02}", fields.tm_year + 1900, fields.tm_mon + 1, fields.tm_mday);
-}
-
 } // namespace
 
-base::Result<> check_dates(const Publisher& publisher, std::time_t time) {
-    if (time > publisher.not_after)
-        return base::fail(fmt::format("the certificate of {} expired on {}", publisher.common_name,
-                                      date(publisher.not_after)),
-                          kExpired);
-    if (time < publisher.not_before)
+base::Result<> check_dates(const Publisher& publisher, const TrustedTime& time) {
+    if (time.latest > publisher.not_after)
+        return base::fail(
+            fmt::format("the certificate of {} expired on {}{}", publisher.common_name,
+                        date_text(publisher.not_after),
+                        time.clock > publisher.not_after ? "" : ", and " + time.why_not_the_clock()),
+            kExpired);
+    if (time.latest < publisher.not_before)
         return base::fail(fmt::format("the certificate of {} is valid only from {}", publisher.common_name,
-                                      date(publisher.not_before)),
+                                      date_text(publisher.not_before)),
                           kExpired);
     return {};
 }
 
-TrustStore TrustStore::standard(std::time_t now) {
-    return {data_home() + "/encore/trust", kSystemFolder, now};
+TrustStore TrustStore::standard(TrustedTime now) {
+    return {data_home() + "/encore/trust", kSystemFolder, std::move(now)};
 }
 
-TrustStore::TrustStore(std::string user_folder, std::string system_folder, std::time_t now)
-    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)), now_(now) {}
+TrustStore::TrustStore(std::string user_folder, std::string system_folder, TrustedTime now)
+    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)), now_(std::move(now)) {}
 
 void TrustStore::list_folder(const std::string& folder, Scope scope, Role role,
                              std::vector<Entry>& out) const {
@@ -97,7 +93,7 @@ base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const 
     Publisher publisher = TRY(parse_certificate(certificate_pem, where));
     // An authority's old stamps stay good, so its certificate may be of any age.
     if (role == Role::Publisher)
-        if (auto dates = check_dates(publisher, stamped ? stamped->time : now_); !dates)
+        if (auto dates = check_dates(publisher, stamped ? TrustedTime(stamped->time) : now_); !dates)
             return base::fail(
                 fmt::format("{}: {}; ask the publisher for the one in use now", where, dates.error().message),
                 dates.error().code);
@@ -180,15 +176,15 @@ base::Result<Publisher> TrustStore::check(const Signature& signature) const {
     const auto stamp = believed(signature);
     if (stamp && check_dates(publisher, stamp->time))
         return publisher;
-    std::string advice = now_ < publisher.not_before ? "check this computer's clock"
-                                                     : "ask the publisher for a newly signed copy";
+    std::string advice = now_.latest < publisher.not_before ? "check this computer's clock"
+                                                            : "ask the publisher for a newly signed copy";
     if (!stamp && !signature.time_stamp.empty())
         if (const auto claimed = read_time_stamp(signature.time_stamp, signature.value))
             advice = fmt::format("its time stamp would do, if you trusted the authority {}: encore trust add "
                                  "--timestamp-authority, with the certificate that they publish",
                                  claimed->authority);
     if (stamp)
-        advice = fmt::format("and it was signed on {}, outside of that; {}", date(stamp->time), advice);
+        advice = fmt::format("and it was signed on {}, outside of that; {}", date_text(stamp->time), advice);
     return base::fail(dates.error().message + "; " + advice, kExpired);
 }
 

@@ -6,6 +6,7 @@
 // time stamp says the signature was made, or else now.
 #pragma once
 #include "signing/time_stamp.h"
+#include "signing/trusted_time.h"
 #include "signing/verify.h"
 #include "vmm/base/result.h"
 
@@ -18,7 +19,7 @@
 namespace signing {
 
 // Whether a certificate is in date at `time`. Errors: kExpired, and which day it was.
-base::Result<> check_dates(const Publisher& publisher, std::time_t time);
+base::Result<> check_dates(const Publisher& publisher, const TrustedTime& time);
 
 class TrustStore {
   public:
@@ -34,8 +35,8 @@ class TrustStore {
     // $XDG_DATA_HOME/encore/trust (default ~/.local/share) and /etc/encore/trust; authorities for time stamps
     // are in a folder time-stamps in each. `now` is the time at which certificates are looked at: the
     // player's (trusted_now), which does not go back.
-    static TrustStore standard(std::time_t now);
-    TrustStore(std::string user_folder, std::string system_folder, std::time_t now);
+    static TrustStore standard(TrustedTime now);
+    TrustStore(std::string user_folder, std::string system_folder, TrustedTime now);
 
     // All readable entries, user's first, by name. Unreadable files are skipped.
     [[nodiscard]] std::vector<Entry> list() const;
@@ -60,7 +61,7 @@ class TrustStore {
 
     std::string user_folder_;
     std::string system_folder_;
-    std::time_t now_;
+    TrustedTime now_;
 };
 
 } // namespace signing

@@ -74,18 +74,22 @@ base::Result<> inspect(const Options& options) {
                             : trusted.error().code == signing::kExpired ? "expired"
                                                                         : "untrusted";
         signature = {{"state", state}, {"publisher", publisher_json(publisher)}};
+        const signing::TrustedTime now = trusted_now();
+        const bool in_date_by_the_clock = signing::check_dates(publisher, now.clock).has_value();
         sentence = fmt::format("{}, fingerprint {}, {}", publisher.common_name, publisher.fingerprint,
                                trusted ? "trusted on this computer"
                                : trusted.error().code == signing::kExpired
-                                   ? "certificate out of date (" + utc_date(publisher.not_after) + ")"
+                                   ? "certificate out of date (" + signing::date_text(publisher.not_after) +
+                                         (in_date_by_the_clock ? ": " + now.why_not_the_clock() : "") + ")"
                                    : "not trusted on this computer");
         if (!signed_by.time_stamp.empty()) {
             const auto stamp = TRY(signing::read_time_stamp(signed_by.time_stamp, signed_by.value));
             const bool believed = store.believed(signed_by).has_value();
             signature["time_stamp"] = {
                 {"time", utc_time(stamp.time)}, {"authority", stamp.authority}, {"believed", believed}};
-            sentence += fmt::format("; signed on {} says {}{}", utc_date(stamp.time), stamp.authority,
-                                    believed ? "" : ", whose time stamps are not believed on this computer");
+            sentence +=
+                fmt::format("; signed on {} says {}{}", signing::date_text(stamp.time), stamp.authority,
+                            believed ? "" : ", whose time stamps are not believed on this computer");
         }
     }
     if (!options.json) {

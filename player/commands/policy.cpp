@@ -124,8 +124,8 @@ base::Result<> explain(const Options& options) {
     TRY(bundle->authenticate(trust_store()));
     const auto files = TRY(load_operator_files());
     const format::EffectivePolicy effective = effective_policy(bundle->manifest(), files);
-    const char* validity =
-        validity_text(effective.validity(HighWaterClock::standard().now(std::time(nullptr))));
+    const signing::TrustedTime now = trusted_now();
+    const char* validity = validity_text(effective.validity(now.latest));
     if (options.json) {
         print_json(effective, validity);
         return {};
@@ -139,7 +139,10 @@ base::Result<> explain(const Options& options) {
     for (const auto& [name, value, stated] : scene_rules(effective))
         fmt::print("{:<23} {:<24} {}\n", name, value, stated ? "publisher's manifest" : "default");
     if (!effective.policy().expires.empty())
-        fmt::print("today it is {}\n", validity);
+        fmt::print("today it is {}{}\n", validity,
+                   effective.validity(now.latest) == effective.validity(now.clock)
+                       ? ""
+                       : "; " + now.why_not_the_clock());
     for (const auto& line : effective.ignored())
         fmt::print("not applied: {}:{}: {}\n", line.file, line.line, line.why);
     return {};

@@ -5,8 +5,6 @@
 
 namespace player {
 
-std::string utc_date(std::time_t time) { return fmt::format("{:%Y-%m-%d}", fmt::gmtime(time)); }
-
 std::string utc_time(std::time_t time) { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(time)); }
 
 nlohmann::json publisher_json(const signing::Publisher& publisher) {

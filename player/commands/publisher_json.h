@@ -8,7 +8,6 @@
 
 namespace player {
 
-std::string utc_date(std::time_t time);
 std::string utc_time(std::time_t time); // "2027-12-31T23:59:59Z"
 nlohmann::json publisher_json(const signing::Publisher& publisher);
 

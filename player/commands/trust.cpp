@@ -65,7 +65,7 @@ base::Result<> list(bool as_json) {
         const char* scope = entry.scope == signing::TrustStore::Scope::User ? "user" : "system";
         if (!as_json) {
             fmt::print("{}  {}  until {}  {}{}\n", entry.publisher.fingerprint, scope,
-                       utc_date(entry.publisher.not_after), entry.publisher.common_name,
+                       signing::date_text(entry.publisher.not_after), entry.publisher.common_name,
                        publisher ? "" : "  (time stamps)");
             continue;
         }

@@ -78,7 +78,8 @@ Command verify_command(cli::App& root) {
                 if (!publisher)
                     return tl::make_unexpected(publisher.error());
                 fmt::print("{}: whole, signed by {} (fingerprint {}, valid until {})\n", options->path,
-                           publisher->common_name, publisher->fingerprint, utc_date(publisher->not_after));
+                           publisher->common_name, publisher->fingerprint,
+                           signing::date_text(publisher->not_after));
                 return {};
             }};
 }

@@ -190,10 +190,11 @@ TEST_CASE("session: an expired appliance is refused, also when the date is set b
 
     // It was later once: the state folder remembers. The certificate, good for years, is not what ends.
     const auto today = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
-    const auto policy_until = [](std::chrono::sys_days day, const std::string& more) {
-        const std::chrono::year_month_day date(day);
-        return fmt::format("[policy]\nexpires = {:04}-{:02}-{:02}\n{}", static_cast<int>(date.year()),
-                           static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), more);
+    const auto policy_day = [](std::chrono::sys_days day) {
+        return signing::date_text(std::chrono::system_clock::to_time_t(day));
+    };
+    const auto policy_until = [&](std::chrono::sys_days day, const std::string& more) {
+        return fmt::format("[policy]\nexpires = {}\n{}", policy_day(day), more);
     };
     Desk later(policy_until(today + std::chrono::days(30), ""));
     CHECK(later.run("run x.encore --headless --expect pristine --timeout 60") == 0);
@@ -201,7 +202,12 @@ TEST_CASE("session: an expired appliance is refused, also when the date is set b
     CHECK(clock.remembered() > 1'700'000'000);
     REQUIRE(clock.remember(std::chrono::system_clock::to_time_t(today + std::chrono::days(60))));
     CHECK(later.run("run x.encore --headless --expect pristine") == player::kRefused);
-    CHECK(later.output.find("set the date right") != std::string::npos);
+    const std::string told = "it has been " + policy_day(today + std::chrono::days(60)) +
+                             " here before, though this computer's clock says 2";
+    CHECK(later.output.find(told) != std::string::npos);
+    CHECK(later.output.find("remove " + clock.path()) != std::string::npos);
+    REQUIRE(later.run("policy explain x.encore") == 0);
+    CHECK(later.output.find("today it is expired; " + told) != std::string::npos);
     CHECK(later.run("doctor") == 1);
     CHECK(later.output.find("problem clock") != std::string::npos);
 

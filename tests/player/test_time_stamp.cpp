@@ -79,6 +79,18 @@ TEST_CASE("certificates: they end by the latest date ever seen, in every verb", 
     }
     CHECK(desk.run("inspect x.encore --json") == 0);
     CHECK(desk.says("\"state\": \"expired\""));
+    // Today it is not yet so, and a person who looks at the calendar is told why it counts all the same.
+    const player::HighWaterClock clock(desk.path + "/xdg/encore/clock");
+    for (const char* verb : {"run x.encore --headless", "trust add b.crt", "inspect x.encore",
+                             "sign x.encore --key b.key --cert b.crt"}) {
+        INFO(verb);
+        desk.run(verb);
+        CHECK(desk.says("it has been " + signing::date_text(clock.remembered()) +
+                        " here before, though this computer's clock says 2"));
+        CHECK(desk.says("set the date right, or, if the later one was wrong, remove " + clock.path()));
+    }
+    CHECK(desk.run("doctor") == 1);
+    CHECK(desk.says("Brief Ltd (by the latest date that was seen here)"));
     CHECK_FALSE(fs::exists(desk.path + "/y.encore"));
 }
 
