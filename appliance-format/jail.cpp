@@ -36,7 +36,7 @@ enum Failure : char { kNoWall = 'w', kNoProgram = 'p' };
 
 // All that the child needs, made before it exists.
 struct Plan {
-    std::string program;
+    int program = -1; // by descriptor: its name means nothing behind the wall
     std::vector<char*> arguments;
     std::string uid_map, gid_map;
     std::array<int, kMostDescriptors> descriptors{};
@@ -125,6 +125,8 @@ bool take_libraries_away() {
         if ((high[i] = ::fcntl(plan.descriptors[i], F_DUPFD, kAbove)) < 0)
             give_up(plan, kNoWall);
     plan.report = ::fcntl(plan.report, F_DUPFD, kAbove);
+    if (plan.program >= 0)
+        plan.program = ::fcntl(plan.program, F_DUPFD, kAbove);
     for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
         ::dup2(plan.null, stream);
     for (int i = 0; i < plan.count; ++i)
@@ -141,7 +143,7 @@ bool take_libraries_away() {
         !limit(RLIMIT_CORE, 0) || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, 256) ||
         !limit(RLIMIT_AS, kMemory))
         give_up(plan, kNoWall);
-    if (!read_only_libraries() && landlock_needed)
+    if (!read_only_libraries(plan.program) && landlock_needed)
         give_up(plan, kNoWall);
     if (!filter_calls())
         give_up(plan, kNoWall);
@@ -158,7 +160,7 @@ bool take_libraries_away() {
     std::array<char, 16> language{"LC_ALL=C"};
     std::array<char*, 4> environment{language.data(), plan.listening ? pid.data() : nullptr, count.data(),
                                      nullptr};
-    ::execve(plan.program.c_str(), plan.arguments.data(), environment.data());
+    ::execveat(plan.program, "", plan.arguments.data(), environment.data(), AT_EMPTY_PATH);
     give_up(plan, kNoProgram);
 }
 
@@ -214,8 +216,12 @@ struct Started {
     base::UniqueFd keeper;
 };
 
-// nullopt: this kind of wall cannot be had.
-base::Result<std::optional<Started>> attempt(Plan& plan, JailedProgram::Wall wall) {
+struct Attempt {
+    enum class Outcome : uint8_t { NoWall, NoProgram, Runs } outcome = Outcome::NoWall;
+    std::optional<Started> started{}; // when it runs
+};
+
+base::Result<Attempt> attempt(Plan& plan, JailedProgram::Wall wall) {
     std::array<int, 2> report{}, keeper{};
     if (::pipe2(report.data(), O_CLOEXEC) != 0)
         return base::fail(std::strerror(errno), kIo);
@@ -235,8 +241,7 @@ base::Result<std::optional<Started>> attempt(Plan& plan, JailedProgram::Wall wal
     if (child == 0)
         without_namespaces(plan, wall == JailedProgram::Wall::Landlock);
     if (child < 0)
-        return apart ? base::Result<std::optional<Started>>(std::nullopt)
-                     : base::fail(std::strerror(errno), kIo);
+        return apart ? base::Result<Attempt>(Attempt{}) : base::fail(std::strerror(errno), kIo);
     said.reset();
     theirs.reset();
     char word = 0;
@@ -244,13 +249,21 @@ base::Result<std::optional<Started>> attempt(Plan& plan, JailedProgram::Wall wal
     while ((length = ::read(heard.get(), &word, 1)) < 0 && errno == EINTR) {
     }
     if (length == 0)
-        return Started{child, std::move(ours)};
+        return Attempt{Attempt::Outcome::Runs, Started{child, std::move(ours)}};
     ours.reset();
     while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
     }
-    if (word == kNoWall)
-        return std::nullopt;
-    return base::fail(fmt::format("{} cannot be run; install the package qemu-utils", plan.program), kIo);
+    return Attempt{word == kNoWall ? Attempt::Outcome::NoWall : Attempt::Outcome::NoProgram};
+}
+
+// What every plan needs of this process. The descriptor lives as long as the plan is carried out.
+base::UniqueFd prepare(Plan& plan) {
+    base::UniqueFd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
+    plan.null = null.get();
+    plan.root = ::geteuid() == 0;
+    plan.uid_map = fmt::format("{} {} 1", kNobody, ::geteuid());
+    plan.gid_map = fmt::format("{} {} 1", kNobody, ::getegid());
+    return null;
 }
 
 } // namespace
@@ -259,10 +272,13 @@ base::Result<JailedProgram> JailedProgram::start(const std::string& program,
                                                  const std::vector<std::string>& arguments,
                                                  std::span<const int> descriptors, int listening) {
     Plan plan;
+    base::UniqueFd executable;
     for (const char* folder : {"/usr/local/bin/", "/usr/bin/"})
-        if (plan.program.empty() && ::access((folder + program).c_str(), X_OK) == 0)
-            plan.program = folder + program;
-    if (plan.program.empty())
+        if (const std::string path = program.starts_with('/') ? program : folder + program;
+            !executable.valid())
+            executable = base::UniqueFd{::open(path.c_str(), O_PATH | O_CLOEXEC)};
+    plan.program = executable.get();
+    if (!executable.valid())
         return base::fail(
             fmt::format("{}, which reads it, is missing; install the package qemu-utils", program), kIo);
     std::vector<std::string> words{program};
@@ -270,18 +286,28 @@ base::Result<JailedProgram> JailedProgram::start(const std::string& program,
     for (std::string& word : words)
         plan.arguments.push_back(word.data());
     plan.arguments.push_back(nullptr);
-    plan.root = ::geteuid() == 0;
-    plan.uid_map = fmt::format("{} {} 1", kNobody, ::geteuid());
-    plan.gid_map = fmt::format("{} {} 1", kNobody, ::getegid());
     for (const int descriptor : descriptors)
         plan.descriptors.at(static_cast<size_t>(plan.count++)) = descriptor;
     plan.listening = listening;
-    const base::UniqueFd null{::open("/dev/null", O_RDWR | O_CLOEXEC)};
-    plan.null = null.get();
-    for (const Wall wall : {Wall::Namespaces, Wall::Landlock, Wall::None})
-        if (auto started = TRY(attempt(plan, wall)))
-            return JailedProgram(wall, started->child, std::move(started->keeper));
+    const base::UniqueFd null = prepare(plan);
+    for (const Wall wall : {Wall::Namespaces, Wall::Landlock, Wall::None}) {
+        Attempt built = TRY(attempt(plan, wall));
+        if (built.started)
+            return JailedProgram(wall, built.started->child, std::move(built.started->keeper));
+        if (built.outcome == Attempt::Outcome::NoProgram)
+            return base::fail(fmt::format("{} cannot be run; install the package qemu-utils", program), kIo);
+    }
     return base::fail(fmt::format("{} cannot be walled in on this system", program), kIo);
+}
+
+base::Result<JailedProgram::Layers> JailedProgram::layers() {
+    Plan plan;
+    plan.arguments.push_back(nullptr);
+    const base::UniqueFd null = prepare(plan);
+    const auto stands = [&](Wall wall) -> base::Result<bool> {
+        return TRY(attempt(plan, wall)).outcome != Attempt::Outcome::NoWall;
+    };
+    return Layers{TRY(stands(Wall::Namespaces)), TRY(stands(Wall::Landlock)), TRY(stands(Wall::None))};
 }
 
 JailedProgram::JailedProgram(JailedProgram&& other) noexcept

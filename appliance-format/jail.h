@@ -5,8 +5,8 @@
 // Three layers, each by itself enough against names in files:
 // - namespaces of its own (user, mount, process, network, IPC, host name): its root is an empty read-only
 //   folder, from which the libraries are taken away as soon as they are loaded;
-// - Landlock, where the kernel has it: reading below the libraries' folders, and no more;
-// - a seccomp filter, always: no sockets, no ptrace, no mounts.
+// - Landlock, where the kernel has it: reading below the libraries' folders, running the program, no more;
+// - a seccomp filter, always: no sockets, no files to write, no other processes, no mounts.
 // Beside them no_new_privs, limits, no privileges, an empty environment, and its end with ours.
 #pragma once
 #include "vmm/base/result.h"
@@ -25,12 +25,18 @@ class JailedProgram {
     // None: neither can be had. The filter and the limits hold all the same.
     enum class Wall { None, Landlock, Namespaces };
 
-    // `program` is looked up in /usr; `descriptors` become 3, 4, ... there, and as many of the first as
-    // `listening` says are announced as sd_listen_fds(3) has it. Errors: kIo; nothing was run then.
+    // `program` is looked up in /usr, or is a path; `descriptors` become 3, 4, ... there, and as many of the
+    // first as `listening` says are announced as sd_listen_fds(3) has it. Errors: kIo; nothing was run then.
     // To be called by a thread that outlives the program: the kernel ends it with that thread.
     static base::Result<JailedProgram> start(const std::string& program,
                                              const std::vector<std::string>& arguments,
                                              std::span<const int> descriptors, int listening);
+    // What this system lets a wall be made of, found by building each and running nothing behind it.
+    struct Layers {
+        bool namespaces = false, landlock = false, filter = false;
+    };
+    static base::Result<Layers> layers();
+
     JailedProgram(JailedProgram&& other) noexcept;
     JailedProgram& operator=(JailedProgram&&) = delete;
     ~JailedProgram(); // kills what still runs

@@ -4,11 +4,12 @@
 
 namespace appliance_format {
 
-// From now on this process reads and runs what lies in the system's folders of libraries, and touches no
-// other name. False: the kernel has no Landlock.
-[[nodiscard]] bool read_only_libraries();
+// From now on this process reads what lies in the system's folders of libraries, runs the program of this
+// descriptor (-1: none), and touches no other name. False: the kernel has no Landlock.
+[[nodiscard]] bool read_only_libraries(int program);
 
-// From now on no sockets are made or connected, no processes looked into, no file systems changed.
+// From now on no sockets are made or connected, no files written, moved or marked, no processes made, looked
+// into or signalled; threads are. What may be read, and run in this process' place, is Landlock's affair.
 [[nodiscard]] bool filter_calls();
 
 } // namespace appliance_format
