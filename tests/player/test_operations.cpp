@@ -245,6 +245,22 @@ TEST_CASE("doctor: a clock that went back or cannot be right is a problem, with 
     CHECK(check_clock(0, 0, "f").level == Level::Problem);
 }
 
+TEST_CASE("doctor: it says which walls stand around readers of images, and what is not read without",
+          "[doctor]") {
+    using Level = Finding::Level;
+    const auto says = [](const Finding& finding, Level level, const std::string& text) {
+        INFO(finding.says);
+        CHECK(finding.level == level);
+        CHECK((finding.level == Level::Ok) == finding.advice.empty());
+        CHECK(finding.says.find(text) != std::string::npos);
+    };
+    says(check_import({true, true, true}), Level::Ok, "images: user namespaces, Landlock, seccomp");
+    says(check_import({true, false, true}), Level::Ok, "user namespaces, seccomp; not here: Landlock");
+    says(check_import({false, true, true}), Level::Ok, "Landlock, seccomp; not here: user namespaces");
+    says(check_import({false, false, true}), Level::Note, "VMDK images are not read");
+    says(check_import({false, false, false}), Level::Note, "images that are not raw are not read");
+}
+
 TEST_CASE("doctor: missing firmware and folders that cannot be written are problems", "[doctor]") {
     const Folder folder;
     write(folder.path + "/bios", "x");
