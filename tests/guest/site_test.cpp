@@ -98,6 +98,76 @@ GUEST_TEST("sites: a page that is another one after each INVLPG is reached by ca
     CHECK(forms.needless < 100);
 }
 
+// Rounds of a program's life: pages 100h to 7FFh come by page fault, are touched ESI times each, and go.
+GUEST32(site_fresh, R"(
+    mov ecx, 20
+1:  mov edi, 0x100000
+2:  mov edx, esi
+3:  mov [edi], edx
+    dec edx
+    jnz 3b
+    add edi, 0x1000
+    cmp edi, 0x800000
+    jb 2b
+    mov edi, 0x21400                     # their entries
+    xor eax, eax
+4:  mov [edi], eax
+    add edi, 4
+    cmp edi, 0x23000
+    jb 4b
+    mov eax, cr3
+    mov cr3, eax
+    dec ecx
+    jnz 1b
+    hlt
+    .org 0x80, 0x90
+    push eax
+    push ebx
+    mov eax, cr2
+    mov ebx, eax
+    shr ebx, 10
+    and eax, 0xfffff000
+    or al, 7
+    mov [ebx + 0x21000], eax
+    pop ebx
+    pop eax
+    add esp, 4
+    iretd
+)");
+GUEST32(site_fresh_fault, "push 0x10080\n ret");
+namespace {
+constexpr uint64_t kFreshPages = 0x700 * 20;
+SpecialForms touch_fresh_pages(Guest& g, uint32_t times) {
+    g.load(site_fresh);
+    g.paging();
+    g.handler(14, site_fresh_fault);
+    g.deliver_faults();
+    g.esi() = times;
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x7FF000) == 1);
+    return g.engine->special_forms();
+}
+} // namespace
+GUEST_TEST("sites: pages that are touched a few times and go are not worth a mapping", "[sites]") {
+    const SpecialForms forms = touch_fresh_pages(g, 5);
+    CHECK(forms.mapped < kFreshPages / 10); // before the instruction was known for it
+    CHECK(forms.mapped_by_callouts < 100);
+    CHECK(forms.callouts == 1);
+}
+GUEST_TEST("sites: pages that are used some more are mapped at the eighth access after the first",
+           "[sites]") {
+    const SpecialForms forms = touch_fresh_pages(g, 24);
+    CHECK(forms.mapped_by_callouts > kFreshPages * 9 / 10);
+    constexpr uint64_t kOfEach = 1 + 1 + 8; // the access with the page fault, the first, those that count
+    CHECK(forms.needed > kFreshPages * (kOfEach - 1));
+    CHECK(forms.needed <= kFreshPages * kOfEach);
+}
+GUEST_TEST("sites: pages that are used often are mapped, and not by call-outs", "[sites]") {
+    const SpecialForms forms = touch_fresh_pages(g, 200);
+    CHECK(forms.mapped >= kFreshPages);
+    CHECK(forms.needed + forms.needless < kFreshPages * 4); // of 200 each
+}
+
 GUEST32(site_mixed, R"(
     mov esi, 2000
 1:  mov eax, 0x11000

@@ -108,6 +108,8 @@ SpecialForms Engine::special_forms() const {
     }
     forms.needed = s.needed;
     forms.needless = s.needless;
+    forms.mapped_by_callouts = core.counters.callout_maps;
+    forms.mapped = core.windows->statistics().mapped_pages;
     return forms;
 }
 

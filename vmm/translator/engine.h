@@ -34,11 +34,12 @@ struct CodeUse {
     uint64_t translated = 0, revived = 0, invalidated = 0, flushes = 0;
 };
 
-// Places in guest code made in another form than the plain one, now and in all, and the accesses made by
-// call-out on account of it (see Sites).
+// Places in guest code made in another form than the plain one, now and in all, the accesses made by call-out
+// on account of it (see Sites), and the pages mapped by those and in all.
 struct SpecialForms {
     uint64_t callouts = 0, callouts_made = 0, arrivals = 0, arrivals_made = 0, wraps = 0, wraps_made = 0;
     uint64_t needed = 0, needless = 0;
+    uint64_t mapped_by_callouts = 0, mapped = 0;
 };
 
 class Engine {

@@ -3,7 +3,9 @@
 // call-out say whether they were needed.
 #include "vmm/translator/engine_core.h"
 
+#include <array>
 #include <chrono>
+#include <span>
 #include <utility>
 
 namespace vmm {
@@ -13,7 +15,7 @@ namespace {
 constexpr uint32_t kAccessed = 1u << 31; // beside a page's number
 // Accesses by call-out to a page before it is mapped: a mapping costs more than so many, and pages that are
 // touched a few times and go, as fresh memory's, never pay for one.
-constexpr uint8_t kWorthMapping = 16;
+constexpr uint8_t kWorthMapping = 8;
 
 Sites::Microseconds now() {
     const auto since = std::chrono::steady_clock::now().time_since_epoch();
@@ -116,7 +118,9 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
     if (last < address)
         return Sites::Need::Always;
     Sites::Need need = Sites::Need::None;
-    for (const uint32_t at : {address, last}) {
+    const std::array ends{address, last};
+    const bool crosses = address >> kPageShift != last >> kPageShift; // else one page, to be counted once
+    for (const uint32_t at : std::span(ends).first(crosses ? 2 : 1)) {
         if (windows->maps(at, kind))
             continue;
         const auto physical = linear->translate(at, kind, privilege());
