@@ -12,6 +12,7 @@ namespace {
 enum class Need : uint8_t {
     Nothing,     // carried out by routines of ours
     Leaf1Edx,    // the guest's instructions run as themselves: the bit of CPUID leaf 1 EDX must be set
+    Leaf1Ecx,    // of ECX
     Extended1Ecx // of leaf 80000001h ECX
 };
 
@@ -43,6 +44,8 @@ constexpr Feature kFeatures[] = {
     {"sep", Need::Nothing},
     {"sse", Need::Leaf1Edx, 25},
     {"sse2", Need::Leaf1Edx, 26},
+    {"sse3", Need::Leaf1Ecx, 0},
+    {"ssse3", Need::Leaf1Ecx, 9},
     {"tsc", Need::Leaf1Edx, 4},
     {"vme", Need::Nothing},
 };
@@ -54,6 +57,8 @@ bool host_has(const Feature& feature) {
         return true;
     case Need::Leaf1Edx:
         return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (edx >> feature.bit & 1) != 0;
+    case Need::Leaf1Ecx:
+        return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> feature.bit & 1) != 0;
     case Need::Extended1Ecx:
         return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) != 0 && (ecx >> feature.bit & 1) != 0;
     }
@@ -77,9 +82,9 @@ std::vector<std::string> missing_host_features(const std::vector<std::string>& p
         if (known == std::end(kFeatures) || !host_has(*known))
             missing.push_back(name);
     }
+    // What the guest's CPUID says today counts, too: a bundle that was packed before a feature came sees it.
     for (const Feature& feature : kFeatures)
-        if (!feature.of_guest && !host_has(feature) &&
-            std::ranges::find(missing, feature.name) == missing.end())
+        if (!host_has(feature) && std::ranges::find(missing, feature.name) == missing.end())
             missing.emplace_back(feature.name);
     return missing;
 }

@@ -32,13 +32,13 @@ Lowering classify(const ZydisDecodedInstruction& z, const ZydisDecodedOperand* o
     switch (z.meta.isa_ext) {
     case ZYDIS_ISA_EXT_X87:
     case ZYDIS_ISA_EXT_MMX:
-        if (z.meta.isa_set == ZYDIS_ISA_SET_SSE3X87 || z.meta.isa_set == ZYDIS_ISA_SET_SSSE3MMX)
-            return Lowering::Undefined;
         if (const Lowering row = lowering_of(z.mnemonic); row == Lowering::FpuEnvironment)
             return row;
         return Lowering::X87Identity;
     case ZYDIS_ISA_EXT_SSE:
     case ZYDIS_ISA_EXT_SSE2:
+    case ZYDIS_ISA_EXT_SSE3:
+    case ZYDIS_ISA_EXT_SSSE3:
         // 0Fh-map MOVSD/CMPSD share mnemonics with the string instructions.
         if (const Lowering row = lowering_of(z.mnemonic);
             row != Lowering::Undefined && row != Lowering::StringMove)
@@ -203,6 +203,7 @@ bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& o
     case ZYDIS_MNEMONIC_MOVUPS:
     case ZYDIS_MNEMONIC_MOVUPD:
     case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
     case ZYDIS_MNEMONIC_MASKMOVDQU:
         return false;
     default:

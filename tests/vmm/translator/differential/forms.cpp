@@ -214,23 +214,29 @@ constexpr std::string_view kX87[] = {
     "D9 EE",       "D9 F0",       "D9 F1",      "D9 F2",      "D9 F3",      "D9 F4",         "D9 F5",
     "D9 F6",       "D9 F7",       "D9 F8",      "D9 F9",      "D9 FA",      "D9 FB",         "D9 FC",
     "D9 FD",       "D9 FE",       "D9 FF",      "D9 D0",      "DB E2",      "DB E3",         "9B",
-    "DF E0",       "DD /7 m s2",  "9B DF E0",   "D9 /5 m s2", "D9 /7 m s2", "9B D9 /7 m s2",
+    "DF E0",       "DD /7 m s2",  "9B DF E0",   "D9 /5 m s2", "D9 /7 m s2", "9B D9 /7 m s2", "DB /1 m s4",
+    "DD /1 m s8",  "DF /1 m s2",
 };
 
 constexpr std::string_view kMmx[] = {
-    "0F 6E /r s4",   "0F 7E /r s4",   "0F 6F /r s8",   "0F 7F /r s8",    "0F 77",          "0F 77",
-    "0F 60 /r s4",   "0F 61 /r s4",   "0F 62 /r s4",   "0F 63 /r s8",    "0F 64 /r s8",    "0F 65 /r s8",
-    "0F 66 /r s8",   "0F 67 /r s8",   "0F 68 /r s8",   "0F 69 /r s8",    "0F 6A /r s8",    "0F 6B /r s8",
-    "0F 74 /r s8",   "0F 75 /r s8",   "0F 76 /r s8",   "0F 71 /2 r ib",  "0F 71 /4 r ib",  "0F 71 /6 r ib",
-    "0F 72 /2 r ib", "0F 72 /4 r ib", "0F 72 /6 r ib", "0F 73 /2 r ib",  "0F 73 /6 r ib",  "0F D1 /r s8",
-    "0F D2 /r s8",   "0F D3 /r s8",   "0F D4 /r s8",   "0F D5 /r s8",    "0F D8 /r s8",    "0F D9 /r s8",
-    "0F DA /r s8",   "0F DB /r s8",   "0F DC /r s8",   "0F DD /r s8",    "0F DE /r s8",    "0F DF /r s8",
-    "0F E0 /r s8",   "0F E1 /r s8",   "0F E2 /r s8",   "0F E3 /r s8",    "0F E4 /r s8",    "0F E5 /r s8",
-    "0F E8 /r s8",   "0F E9 /r s8",   "0F EA /r s8",   "0F EB /r s8",    "0F EC /r s8",    "0F ED /r s8",
-    "0F EE /r s8",   "0F EF /r s8",   "0F F1 /r s8",   "0F F2 /r s8",    "0F F3 /r s8",    "0F F4 /r s8",
-    "0F F5 /r s8",   "0F F6 /r s8",   "0F F8 /r s8",   "0F F9 /r s8",    "0F FA /r s8",    "0F FB /r s8",
-    "0F FC /r s8",   "0F FD /r s8",   "0F FE /r s8",   "0F 70 /r ib s8", "0F C4 /r ib s2", "0F C5 /r r ib",
-    "0F D7 /r r",    "0F E7 /r m s8",
+    "0F 6E /r s4",    "0F 7E /r s4",    "0F 6F /r s8",    "0F 7F /r s8",    "0F 77",
+    "0F 77",          "0F 60 /r s4",    "0F 61 /r s4",    "0F 62 /r s4",    "0F 63 /r s8",
+    "0F 64 /r s8",    "0F 65 /r s8",    "0F 66 /r s8",    "0F 67 /r s8",    "0F 68 /r s8",
+    "0F 69 /r s8",    "0F 6A /r s8",    "0F 6B /r s8",    "0F 74 /r s8",    "0F 75 /r s8",
+    "0F 76 /r s8",    "0F 71 /2 r ib",  "0F 71 /4 r ib",  "0F 71 /6 r ib",  "0F 72 /2 r ib",
+    "0F 72 /4 r ib",  "0F 72 /6 r ib",  "0F 73 /2 r ib",  "0F 73 /6 r ib",  "0F D1 /r s8",
+    "0F D2 /r s8",    "0F D3 /r s8",    "0F D4 /r s8",    "0F D5 /r s8",    "0F D8 /r s8",
+    "0F D9 /r s8",    "0F DA /r s8",    "0F DB /r s8",    "0F DC /r s8",    "0F DD /r s8",
+    "0F DE /r s8",    "0F DF /r s8",    "0F E0 /r s8",    "0F E1 /r s8",    "0F E2 /r s8",
+    "0F E3 /r s8",    "0F E4 /r s8",    "0F E5 /r s8",    "0F E8 /r s8",    "0F E9 /r s8",
+    "0F EA /r s8",    "0F EB /r s8",    "0F EC /r s8",    "0F ED /r s8",    "0F EE /r s8",
+    "0F EF /r s8",    "0F F1 /r s8",    "0F F2 /r s8",    "0F F3 /r s8",    "0F F4 /r s8",
+    "0F F5 /r s8",    "0F F6 /r s8",    "0F F8 /r s8",    "0F F9 /r s8",    "0F FA /r s8",
+    "0F FB /r s8",    "0F FC /r s8",    "0F FD /r s8",    "0F FE /r s8",    "0F 70 /r ib s8",
+    "0F C4 /r ib s2", "0F C5 /r r ib",  "0F D7 /r r",     "0F E7 /r m s8",  "0F 38 00 /r s8",
+    "0F 38 01 /r s8", "0F 38 02 /r s8", "0F 38 03 /r s8", "0F 38 04 /r s8", "0F 38 05 /r s8",
+    "0F 38 06 /r s8", "0F 38 07 /r s8", "0F 38 08 /r s8", "0F 38 09 /r s8", "0F 38 0A /r s8",
+    "0F 38 0B /r s8", "0F 38 1C /r s8", "0F 38 1D /r s8", "0F 38 1E /r s8", "0F 3A 0F /r ib s8",
 };
 
 constexpr std::string_view kSse[] = {
@@ -283,6 +289,16 @@ constexpr std::string_view kSse2[] = {
     "66 0F F9 /r a16",    "66 0F FA /r a16",    "66 0F FB /r a16",    "66 0F FC /r a16",
     "66 0F FD /r a16",    "66 0F FE /r a16",    "0F D4 /r s8",        "0F FB /r s8",
     "0F F4 /r s8",        "0F AE E8",           "0F AE F0",
+};
+
+constexpr std::string_view kSsse3[] = {
+    "F2 0F 12 /r s8",     "F3 0F 12 /r a16",       "F3 0F 16 /r a16",    "66 0F 7C /r a16",
+    "F2 0F 7C /r a16",    "66 0F 7D /r a16",       "F2 0F 7D /r a16",    "66 0F D0 /r a16",
+    "F2 0F D0 /r a16",    "F2 0F F0 /r m",         "66 0F 38 00 /r a16", "66 0F 38 01 /r a16",
+    "66 0F 38 02 /r a16", "66 0F 38 03 /r a16",    "66 0F 38 04 /r a16", "66 0F 38 05 /r a16",
+    "66 0F 38 06 /r a16", "66 0F 38 07 /r a16",    "66 0F 38 08 /r a16", "66 0F 38 09 /r a16",
+    "66 0F 38 0A /r a16", "66 0F 38 0B /r a16",    "66 0F 38 1C /r a16", "66 0F 38 1D /r a16",
+    "66 0F 38 1E /r a16", "66 0F 3A 0F /r ib a16",
 };
 
 // clang-format on
@@ -349,7 +365,7 @@ std::span<const Form> all_forms(Group group) {
         parse_all(kAlu, Group::Alu),   parse_all(kShift, Group::Shift), parse_all(kMulDiv, Group::MulDiv),
         parse_all(kBits, Group::Bits), parse_all(kMove, Group::Move),   parse_all(kStack, Group::Stack),
         parse_all(kMisc, Group::Misc), parse_all(kX87, Group::X87),     parse_all(kMmx, Group::Mmx),
-        parse_all(kSse, Group::Sse),   parse_all(kSse2, Group::Sse2)};
+        parse_all(kSse, Group::Sse),   parse_all(kSse2, Group::Sse2),   parse_all(kSsse3, Group::Ssse3)};
     return tables[static_cast<size_t>(group)];
 }
 

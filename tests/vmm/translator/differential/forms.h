@@ -9,7 +9,7 @@
 
 namespace differential {
 
-enum class Group : uint8_t { Alu, Shift, MulDiv, Bits, Move, Stack, Misc, X87, Mmx, Sse, Sse2, Count };
+enum class Group : uint8_t { Alu, Shift, MulDiv, Bits, Move, Stack, Misc, X87, Mmx, Sse, Sse2, Ssse3, Count };
 
 struct Form {
     std::string_view text;

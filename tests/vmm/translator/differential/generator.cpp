@@ -415,7 +415,7 @@ struct Weighted {
 constexpr Weighted kMix[] = {
     {20, Group::Alu},  {8, Group::Shift}, {5, Group::MulDiv}, {9, Group::Bits},
     {12, Group::Move}, {9, Group::Stack}, {3, Group::Misc},   {14, Group::X87},
-    {7, Group::Mmx},   {7, Group::Sse},   {9, Group::Sse2},
+    {7, Group::Mmx},   {7, Group::Sse},   {9, Group::Sse2},   {5, Group::Ssse3},
 };
 
 Group pick_group(Random& random) {

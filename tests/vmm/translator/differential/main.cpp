@@ -27,7 +27,7 @@ namespace {
 
 constexpr size_t kBatch = 256;
 constexpr const char* kGroupNames[] = {"alu",  "shift", "muldiv", "bits", "move", "stack",
-                                       "misc", "x87",   "mmx",    "sse",  "sse2"};
+                                       "misc", "x87",   "mmx",    "sse",  "sse2", "ssse3"};
 
 struct Options {
     uint64_t cases = 20000, seed = 1;
