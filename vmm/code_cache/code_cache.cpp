@@ -115,9 +115,25 @@ void CodeCache::link(Link& link, Block& target) {
         return;
     link.to = &target;
     link.next_incoming = target.incoming;
+    link.incoming_at = &target.incoming;
+    if (link.next_incoming != nullptr)
+        link.next_incoming->incoming_at = &link.next_incoming;
     target.incoming = &link;
     patch_jump(memory_, link.site, target.body);
     statistics.links += 1;
+}
+
+bool CodeCache::unlink(Link& link) {
+    if (link.to == nullptr)
+        return false;
+    *link.incoming_at = link.next_incoming;
+    if (link.next_incoming != nullptr)
+        link.next_incoming->incoming_at = link.incoming_at;
+    link.to = nullptr;
+    link.next_incoming = nullptr;
+    link.incoming_at = nullptr;
+    patch_jump(memory_, link.site, link.stub);
+    return true;
 }
 
 void CodeCache::link_through_table(Link& link) {
@@ -135,27 +151,10 @@ void CodeCache::invalidate(Block& block) {
         return;
     block.valid = false;
     statistics.invalidated += 1;
-    for (Link* incoming = block.incoming; incoming != nullptr;) {
-        Link* next = incoming->next_incoming;
-        patch_jump(memory_, incoming->site, incoming->stub);
-        incoming->to = nullptr;
-        incoming->next_incoming = nullptr;
-        incoming = next;
-    }
-    block.incoming = nullptr;
-    for (uint32_t i = 0; i < block.link_count; ++i) {
-        Link& outgoing = links[block.link_first + i];
-        if (outgoing.to == nullptr)
-            continue;
-        for (Link** at = &outgoing.to->incoming; *at != nullptr; at = &(*at)->next_incoming)
-            if (*at == &outgoing) {
-                *at = outgoing.next_incoming;
-                break;
-            }
-        outgoing.to = nullptr;
-        outgoing.next_incoming = nullptr;
-        patch_jump(memory_, outgoing.site, outgoing.stub);
-    }
+    while (block.incoming != nullptr)
+        unlink(*block.incoming);
+    for (uint32_t i = 0; i < block.link_count; ++i)
+        unlink(links[block.link_first + i]);
     overwrite_with_jump(memory_, block.entry, indirect_miss_);
     for (uint32_t i = 0; i < block.landing_count; ++i)
         overwrite_with_jump(memory_, landings[block.landing_first + i], return_miss_);

@@ -35,7 +35,9 @@ struct Link {
     uint32_t site = 0; // host address of the rel32 to patch
     uint32_t stub = 0; // host address of the unlinked path
     bool call = false;
+    bool crosses = false; // to another page: see PageLinks
     Link* next_incoming = nullptr;
+    Link** incoming_at = nullptr; // what points here in the target's list
 };
 
 // Host offset in the block -> guest instruction that code belongs to (its offset from the block's first).
@@ -137,6 +139,7 @@ class CodeCache {
     std::deque<Fixup> fixups;
 
     void link(Link& link, Block& target);
+    bool unlink(Link& link); // false: it was not linked
     // For targets that must not be entered directly (they span pages): the stub looks them up in the
     // context's jump table from now on.
     void link_through_table(Link& link);

@@ -83,7 +83,8 @@ Block* CodeCache::copy(uint32_t backing, uint16_t offset, uint32_t eip, const Mo
         const Link link{.target_eip = from.target_eip + eip_moved,
                         .site = from.site + moved,
                         .stub = from.stub + moved,
-                        .call = from.call};
+                        .call = from.call,
+                        .crosses = from.crosses};
         patch_jump(memory_, link.site, link.stub);
         constexpr uint32_t kMoveEip = 6, kTail = 11; // bytes
         write_link_stub(memory_.writable(link.stub) + kMoveEip, static_cast<uint32_t>(links.size()),

@@ -312,8 +312,11 @@ void BlockTranslator::emit_exits() {
         if (can_link(exit.target)) {
             const auto link = static_cast<uint32_t>(cache_.links.size());
             const auto base = static_cast<uint32_t>(e_->address() - e_->offset());
-            cache_.links.push_back(
-                {.target_eip = exit.target, .site = base + site, .stub = stub, .call = site != exit.site});
+            cache_.links.push_back({.target_eip = exit.target,
+                                    .site = base + site,
+                                    .stub = stub,
+                                    .call = site != exit.site,
+                                    .crosses = options_.same_page_only && !in_page(exit.target)});
             e_->mov32_imm(kScratch1, link);
             e_->jump(stubs_.leave_link);
         } else if (options_.link) {
@@ -431,7 +434,8 @@ bool BlockTranslator::in_page(uint32_t eip) const {
 }
 
 bool BlockTranslator::can_link(uint32_t target) const {
-    return options_.link && (!options_.same_page_only || in_page(target));
+    return options_.link &&
+           (!options_.same_page_only || in_page(target) || (options_.cross && second_backing_ == kNoPage));
 }
 
 bool BlockTranslator::check_target(uint32_t target) {

@@ -42,6 +42,7 @@ struct TranslateOptions {
     bool brief = true; // not much farther than is sure to be run
     bool link = true;
     bool same_page_only = true; // direct links only within the page (paging is on)
+    bool cross = false;         // others, too, where PageLinks allows
     bool global = false;        // the block's page is global and shared by all roots
     bool call_out = false;      // for every memory operand: the code is not kept, so it cannot learn
     const Breakpoints::Stops* stops = nullptr; // instructions that must begin a block

@@ -200,6 +200,7 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
             return 0;
         }
         core_.select_context(key);
+        core_.admit(key, (cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
         if (linkable && link_from_ != kNoLink)
             patch_link(*block, key);
         if (linkable && (from_indirect_ || after_callout_))
@@ -232,12 +233,22 @@ void Dispatcher::patch_link(Block& block, const ModeKey& key) {
     Link& link = core_.cache->links[link_from_];
     if (link.from == nullptr || !(link.from->key == key))
         return;
-    const bool reachable =
-        link.from->backing == block.backing || !cpu_.paging() || (link.from->global && block.global);
-    if (block.second_backing != kNoPage || !reachable)
+    if (block.second_backing != kNoPage) {
         core_.cache->link_through_table(link);
-    else
+    } else if (link.crosses) {
+        const uint64_t root = core_.root_identity();
+        const uint32_t from = link.from->eip >> kPageShift;
+        if (core_.crosses_pages(key) && core_.page_links->owns(root, from)) {
+            core_.cache->link(link, block);
+            core_.page_links->made(link_from_, root, from, block.eip >> kPageShift);
+        } else {
+            core_.cache->link_through_table(link);
+        }
+    } else if (link.from->backing == block.backing || !cpu_.paging() || (link.from->global && block.global)) {
         core_.cache->link(link, block);
+    } else {
+        core_.cache->link_through_table(link);
+    }
 }
 
 void Dispatcher::execute(uint32_t code, const ModeKey& key) {

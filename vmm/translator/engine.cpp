@@ -117,6 +117,7 @@ std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;
     const auto& k = core.cache->statistics;
+    const auto& p = core.page_links->statistics;
     const auto& w = core.windows->statistics();
     const Sites::Statistics& s = core.cache->sites.statistics;
     static constexpr const char* kReasons[] = {"cold", "device", "code", "crossing", "wrap", "arrival"};
@@ -132,12 +133,14 @@ std::string Engine::statistics() const {
         "call-out: needed "
         "{} "
         "needless {} maps {}\n"
+        "links to other pages {} undone {} pages handed over {} shared {}\n"
         "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
         c.guest_exceptions, c.interrupts, k.blocks, k.copied, k.links, k.flushes, k.invalidated,
         k.guest_bytes, k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
-        c.callout_maps, k.dormant, k.revived, k.dormant_dropped, k.mixed_pages, k.code_dropped);
+        c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
+        k.mixed_pages, k.code_dropped);
 }
 
 } // namespace vmm

@@ -40,6 +40,7 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->windows = TRY(Windows::create(rt.cpu, memory));
     core->cache = TRY(CodeCache::create(config.code_cache_bytes, core->uncached_backing_ + 1, memory.data(),
                                         core->uncached_backing_));
+    core->page_links = std::make_unique<PageLinks>(*core->cache);
     TRY(core->contexts.create());
     CodeMemory& code = core->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
@@ -296,6 +297,7 @@ void EngineCore::apply_pending() {
     }
     if (flush_requested || cache->room() < 2 * BlockTranslator::kMaxBlockBytes) {
         cache->flush();
+        page_links->clear();
         contexts.drop_all();
         context = nullptr;
         forget_fetches();
@@ -316,8 +318,22 @@ void EngineCore::select_context(const ModeKey& key) {
     rt->shadow_top = next.shadow_top;
 }
 
+bool EngineCore::crosses_pages(const ModeKey& key) const {
+    return key.has(ModeKey::kUser) && !key.has(ModeKey::kV86) && rt->cpu.paging() &&
+           rt->cpu.segment(SegReg::Cs).base == 0;
+}
+
+// Code of that page is about to run.
+void EngineCore::admit(const ModeKey& key, uint32_t page) {
+    if (!crosses_pages(key))
+        return;
+    if (const uint64_t former = page_links->admit(root_identity(), page); former != 0)
+        contexts.drop_pages(former, page, 1);
+}
+
 void EngineCore::drop_code_pages(uint64_t root, uint32_t first, uint32_t count) {
     contexts.drop_pages(root, first, count);
+    page_links->dropped(root, first, count);
     // A call-out's caller may lie on such a page, and its block has landings: no further in it.
     code_changed = code_changed || running;
 }
@@ -439,6 +455,7 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     if (key.has(ModeKey::kBreakpoints))
         options.stops = &breakpoints.stops();
     options.same_page_only = rt->cpu.paging() && !global;
+    options.cross = crosses_pages(key);
     options.global = global;
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)

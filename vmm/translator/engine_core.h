@@ -2,6 +2,7 @@
 #pragma once
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/code_cache/contexts.h"
+#include "vmm/code_cache/page_links.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/memory/linear_memory.h"
 #include "vmm/memory/windows.h"
@@ -40,6 +41,9 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // Guest-physical address to fetch from, keeping the page under comparison; `global` as below.
     GuestResult<uint32_t> fetch_address(uint32_t linear, bool& global);
     void drop_code_pages(uint64_t root, uint32_t first, uint32_t count);
+    // May its code jump to other pages directly, as PageLinks has it?
+    [[nodiscard]] bool crosses_pages(const ModeKey& key) const;
+    void admit(const ModeKey& key, uint32_t page);
     void drop_local_supervisor_code(); // all of it
     bool drop_if_changed(uint32_t page, uint32_t physical_page);
     void check_shadow_stack() const;
@@ -118,6 +122,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     std::unique_ptr<Cpu> cpu;
     std::unique_ptr<Windows> windows;
     std::unique_ptr<CodeCache> cache;
+    std::unique_ptr<PageLinks> page_links;
     Contexts contexts;
     Stubs stubs;
     SegmentCache segments;
