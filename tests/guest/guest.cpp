@@ -90,7 +90,7 @@ Segment segment_of(uint16_t selector, uint64_t value) {
     return s;
 }
 
-Guest::Guest(BlockMode mode, HostMaker host) {
+Guest::Guest(BlockMode block_mode, HostMaker host) : mode(block_mode) {
     auto made = GuestMemory::create(kRamBytes);
     VERIFY(made);
     memory = std::move(*made);

@@ -49,6 +49,7 @@ struct Snippet {
 class Guest final : public InterruptSource, public IoHandler {
   public:
     explicit Guest(BlockMode mode, HostMaker host = host_maker());
+    const BlockMode mode;
     ~Guest() override;
 
     // -- before running: flat 32-bit ring 0 is the start ---------------------------------------------

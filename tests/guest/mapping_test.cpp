@@ -283,3 +283,140 @@ TEST_CASE("mapping: an INVLPG looks at its own page's code, and at what a large 
     code.recheck_all(note);
     CHECK(asked.size() == 1023);
 }
+
+// -- what user code of one page knows of another ---------------------------------------------------------
+
+static void expect_counted(Guest& g, const char* what) {
+    if (g.mode != BlockMode::Linked)
+        return;
+    const std::string counted = g.engine->statistics();
+    const size_t at = counted.find(what);
+    REQUIRE(at != std::string::npos);
+    CHECK(std::stoul(counted.substr(at + std::string(what).size())) > 0);
+}
+
+GUEST32(user_remapped, R"(
+    mov ecx, 3
+1:  call guest_user_remapped_first + 0x1000
+    loop 1b
+    mov ebx, eax
+    int 0x30
+    call guest_user_remapped_first + 0x1000
+    int 0x42
+    .org 0x1000, 0x90
+    mov eax, 0x111
+    ret
+    .org 0x2000, 0x90
+    mov dword ptr ds:[0x21044], 0x50007
+    invlpg [0x11000]
+    iretd
+)");
+GUEST_TEST("mapping: a direct call to another page ends with that page's mapping", "[mapping]") {
+    g.paging();
+    g.user();
+    g.deliver_faults();
+    g.bytes(kOtherFrame, {0xB8, 0x22, 0x02, 0, 0, 0xC3}); // mov eax, 0x222; ret
+    g.put64(kIdt + 8 * 0x30, gate(kKernelCs, 0x12000, 0xE, 3));
+    CHECK(g.run(user_remapped) == "hlt");
+    CHECK(g.ebx() == 0x111);
+    CHECK(g.eax() == 0x222);
+    expect_counted(g, "links to other pages ");
+}
+
+// Two address spaces by turns. They share the caller's page; the callee's is each one's own.
+GUEST32(two_spaces, R"(
+    xor ebx, ebx
+    mov ecx, 400
+1:  call guest_two_spaces_first + 0x1000
+    add ebx, eax
+    call guest_two_spaces_first + 0x1000
+    add ebx, eax
+    int 0x30
+    dec ecx
+    jnz 1b
+    int 0x42
+    .org 0x1000, 0x90
+    mov eax, 0x111
+    ret
+    .org 0x2000, 0x90
+    mov edx, cr3
+    xor edx, 0x4000
+    mov cr3, edx
+    iretd
+)");
+GUEST_TEST("mapping: a direct call to another page is its address space's own", "[mapping]") {
+    g.paging();
+    g.user();
+    g.deliver_faults();
+    g.put32(kDirectory2, kTable2 | 7);
+    g.put32(kDirectory2 + 4, (kTable + 0x1000) | 7);
+    for (uint32_t i = 0; i < 1024; ++i)
+        g.put32(kTable2 + 4 * i, ((i == 0x11 ? kOtherFrame >> 12 : i) << 12) | 7);
+    g.bytes(kOtherFrame, {0xB8, 0x22, 0x02, 0, 0, 0xC3}); // mov eax, 0x222; ret
+    g.put64(kIdt + 8 * 0x30, gate(kKernelCs, 0x12000, 0xE, 3));
+    CHECK(g.run(two_spaces) == "hlt");
+    CHECK(g.ebx() == 400 * (0x111 + 0x222));
+    expect_counted(g, "links to other pages ");
+    expect_counted(g, "pages handed over ");
+}
+
+// The same frames at two addresses: what is made for the first is copied for the second. Whatever tells its
+// EIP must tell the right one.
+GUEST32(at_two_addresses, R"(
+    mov esi, 0x410040
+    call esi
+    mov ds:[0x40000], edi
+    mov ds:[0x40004], edx
+    mov ds:[0x40008], ebp
+    mov ds:[0x4000c], ebx
+    mov esi, 0x620040
+    call esi
+    int 0x42
+    .org 0x40, 0x90
+    call 1f
+1:  pop edi
+    int 0x30
+    mov ecx, 5
+    xor ebp, ebp
+2:  call guest_at_two_addresses_first + 0x1000
+    pushfd
+    popfd
+    test ebp, 64
+    mov ecx, 0
+    jz 3f
+    inc ecx
+3:  add ebp, 16
+    cmp ebp, 96
+    jb 2b
+    cmp ecx, 1
+    jne 4f
+    lea ebx, [esi + 1]
+    ret
+4:  ud2
+    .org 0x1000, 0x90
+    mov eax, 0
+    inc ebp
+    dec ebp
+    ret
+    .org 0x2000, 0x90
+    mov edx, [esp]
+    iretd
+)");
+GUEST_TEST("mapping: code at a second address is a copy with that address in it", "[mapping]") {
+    g.paging();
+    g.user();
+    g.deliver_faults();
+    for (const uint32_t first : {0x410u, 0x620u})
+        for (uint32_t i = 0; i < 2; ++i)
+            g.put32(kTable + 4 * (first + i), ((kCode >> 12) + i) << 12 | 7);
+    g.put64(kIdt + 8 * 0x30, gate(kKernelCs, 0x12000, 0xE, 3));
+    CHECK(g.run(at_two_addresses) == "hlt");
+    CHECK(g.get32(kData) == 0x410045);
+    CHECK(g.get32(kData + 4) == 0x410048);
+    CHECK(g.get32(kData + 8) == 96);
+    CHECK(g.get32(kData + 12) == 0x410041);
+    CHECK(g.edi() == 0x620045);
+    CHECK(g.ebp() == 96);
+    CHECK(g.ebx() == 0x620041);
+    expect_counted(g, " copied ");
+}
