@@ -265,6 +265,9 @@ void Guest::io_write(uint16_t port, unsigned, uint32_t value) {
         if (log.size() < kMostLogged)
             log += fmt::format("{:02x}", value & 0xFF);
         break;
+    case kPortNmi:
+        nmi_ = true;
+        break;
     case kPortA20:
         memory->set_a20((value & 1) != 0);
         break;

@@ -34,6 +34,7 @@ inline constexpr uint16_t kKernelCs = 0x08, kKernelDs = 0x10, kUserCs = 0x1B, kU
 inline constexpr uint8_t kPortIrq = 0xE0; // OUT: raises INTR with vector AL
 inline constexpr uint8_t kPortLog = 0xE1; // OUT: appends to Guest::log
 inline constexpr uint8_t kPortA20 = 0xE3; // OUT: A20 gate = bit 0 of AL
+inline constexpr uint8_t kPortNmi = 0xE4; // OUT: a non-maskable interrupt
 inline constexpr uint8_t kPortDma = 0xE2; // OUT: a device writes Guest::dma_bytes to Guest::dma_address
 
 uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t access, uint32_t flags);
@@ -101,6 +102,8 @@ class Guest final : public InterruptSource, public IoHandler {
     // -- ports and interrupts --------------------------------------------------------------------------
     bool interrupt_pending() const override { return irq_.load() >= 0; }
     uint8_t acknowledge_interrupt() override;
+    [[nodiscard]] bool nmi_pending() const override { return nmi_; }
+    void acknowledge_nmi() override { nmi_ = false; }
     uint32_t io_read(uint16_t port, unsigned size) override;
     void io_write(uint16_t port, unsigned size, uint32_t value) override;
 
@@ -117,6 +120,7 @@ class Guest final : public InterruptSource, public IoHandler {
   private:
     bool deliver_ = false;
     std::atomic<int> irq_{-1};
+    bool nmi_ = false;
     std::string last_fault_;
     std::vector<std::thread> threads_;
 };

@@ -359,3 +359,78 @@ GUEST_TEST("interrupt: every raised interrupt runs its handler and flags survive
     CHECK(g.ebp() == 100);
     CHECK(g.ebx() == 100);
 }
+
+// -- NMI ------------------------------------------------------------------------------------------------
+
+GUEST32(nmi_masked, R"(
+    cli
+    out 0xe4, al
+    .org 0x10, 0x90
+    inc ebx
+    hlt
+)");
+GUEST_TEST("nmi: taken at once, whatever IF says, and IF stays for IRET", "[irq]") {
+    CHECK(g.run(nmi_masked) == "hlt");
+    CHECK(g.in_handler(2));
+    CHECK(g.ebx() == 0);
+    CHECK(g.get32(g.esp()) == kCode + 3);
+    CHECK((g.get32(g.esp() + 8) & eflags::kIf) == 0);
+    CHECK(g.state.nmi_blocked == 1);
+}
+
+GUEST32(nmi_handler, R"(
+    mov al, 1
+    out 0xe1, al
+    inc ebx
+    cmp ebx, 3
+    jae 1f
+    out 0xe4, al               # another, from within
+1:  mov al, 2
+    out 0xe1, al
+    iretd
+)");
+GUEST32(nmi_three, R"(
+    out 0xe4, al
+    mov al, 3
+    out 0xe1, al
+    hlt
+)");
+GUEST_TEST("nmi: held off in its handler until IRET, then taken before anything else", "[irq]") {
+    g.handler(2, nmi_handler);
+    CHECK(g.run(nmi_three) == "hlt");
+    CHECK(g.log == "01020102010203");
+    CHECK(g.state.nmi_blocked == 0);
+}
+
+GUEST32(nmi_and_irq, R"(
+    mov al, 0x40
+    out 0xe0, al
+    out 0xe4, al
+    sti
+    nop
+    hlt
+)");
+GUEST32(log_and_return, "mov al, 1\n out 0xe1, al\n iretd");
+GUEST_TEST("nmi: does not wait for the interrupt that waits for IF", "[irq]") {
+    g.handler(2, log_and_return);
+    CHECK(g.run(nmi_and_irq) == "hlt");
+    CHECK(g.log == "01!40");
+    CHECK(g.in_handler(0x40));
+}
+
+GUEST32(nmi_counts, "inc ebp\n iretd");
+GUEST32(nmi_loop, R"(
+    mov ecx, 100
+1:  stc
+    out 0xe4, al
+    adc ebx, 0
+    dec ecx
+    jnz 1b
+    hlt
+)");
+GUEST_TEST("nmi: one each time it is asked for, and flags survive it", "[irq]") {
+    g.handler(2, nmi_counts);
+    CHECK(g.run(nmi_loop) == "hlt");
+    CHECK(g.ebp() == 100);
+    CHECK(g.ebx() == 100);
+}

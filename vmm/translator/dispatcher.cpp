@@ -135,6 +135,13 @@ bool Dispatcher::take_interrupt() {
     const bool pending = core_.interrupt_pending();
     rt.sti_poll_pointer = pending ? core_.trap_page_ : reinterpret_cast<uint64_t>(&rt.slot);
     rt.interrupt_waiting = pending ? kInterruptWaiting : 0;
+    if (core_.nmi_due() && !cpu_.interrupt_shadow) {
+        ++core_.counters.interrupts;
+        core_.interrupts_->acknowledge_nmi();
+        core_.cpu->external_interrupt(static_cast<uint8_t>(Vector::Nmi));
+        link_from_ = kNoLink;
+        return true;
+    }
     if (!pending || !(cpu_.eflags & eflags::kIf) || cpu_.interrupt_shadow)
         return false;
     ++core_.counters.interrupts;

@@ -124,11 +124,12 @@ void EngineCore::disarm_poll() {
 }
 
 void EngineCore::interrupt_line_changed() {
+    interrupt_due = interrupt_due || nmi_due();
     if (!interrupt_pending())
         return;
     rt->sti_poll_pointer = trap_page_;
     rt->interrupt_waiting = kInterruptWaiting;
-    interrupt_due = (rt->cpu.eflags & eflags::kIf) != 0;
+    interrupt_due = interrupt_due || (rt->cpu.eflags & eflags::kIf) != 0;
 }
 
 void EngineCore::cr3_loaded() {

@@ -65,6 +65,10 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     [[nodiscard]] bool interrupt_pending() const {
         return interrupts_ != nullptr && interrupts_->interrupt_pending();
     }
+    // A non-maskable interrupt that the processor may take (SDM Vol. 3A 6.7.1).
+    [[nodiscard]] bool nmi_due() const {
+        return interrupts_ != nullptr && interrupts_->nmi_pending() && rt->cpu.nmi_blocked == 0;
+    }
     [[nodiscard]] Privilege privilege() const {
         return rt->cpu.cpl == 3 ? Privilege::User : Privilege::Supervisor;
     }
