@@ -70,12 +70,15 @@ struct Descriptor {
     return (esp & ~mask) | (sp & mask);
 }
 
-// Limit check only (SDM Vol. 3A 5.3). A 4 GiB segment lets an access wrap at its end, which 5.3 leaves to
-// the implementation.
+// Limit check only (SDM Vol. 3A 5.3). What an access over the end of a 4 GiB segment does, 5.3 leaves to the
+// implementation; Intel's processors (measured) wrap where the base is 0 and fault elsewhere.
 [[nodiscard]] inline bool within_limit(const Segment& segment, uint32_t offset, uint32_t size) {
     const uint32_t last = offset + (size - 1);
-    if (__builtin_expect(!segment.expand_down(), 1))
-        return last >= offset && last <= segment.limit; // running over 4 GiB faults, as on current processors
+    if (__builtin_expect(!segment.expand_down(), 1)) {
+        if (__builtin_expect(last >= offset, 1))
+            return last <= segment.limit;
+        return segment.base == 0 && segment.limit == 0xFFFFFFFF;
+    }
     return offset > segment.limit && last >= offset && last <= (segment.big() ? 0xFFFFFFFFu : 0xFFFFu);
 }
 

@@ -122,8 +122,7 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
             complete = forms_.decode({joined, room + 16}, start_eip_, code32, insn);
             VERIFY(complete);
         }
-        // Beyond CS.limit: #GP(0) when execution gets there.
-        if (uint64_t{insn.eip} + insn.length - 1 > key_.cs_limit) {
+        if (beyond_limit(insn)) { // #GP(0) when execution gets there
             if (count_ > 0)
                 return;
             insn.lowering = Lowering::Undefined;
@@ -438,6 +437,12 @@ bool BlockTranslator::can_link(uint32_t target) const {
            (!options_.same_page_only || in_page(target) || (options_.cross && second_backing_ == kNoPage));
 }
 
+// An instruction that ends beyond CS.limit. A flat segment has no end: code goes on at 0.
+bool BlockTranslator::beyond_limit(const GuestInstruction& insn) const {
+    return uint64_t{insn.eip} + insn.length - 1 > key_.cs_limit &&
+           key_.segment(static_cast<unsigned>(SegReg::Cs)) != SegmentClass::Flat;
+}
+
 bool BlockTranslator::check_target(uint32_t target) {
     if (target <= key_.cs_limit)
         return true;
@@ -491,7 +496,7 @@ void BlockTranslator::return_landing() {
 void BlockTranslator::lower() {
     switch (insn_->lowering) {
     case Lowering::Undefined:
-        if (insn_->too_long || uint64_t{insn_->eip} + insn_->length - 1 > key_.cs_limit)
+        if (insn_->too_long || beyond_limit(*insn_))
             callout(Callout::Raise, static_cast<uint32_t>(Vector::GeneralProtection), 1);
         else
             raise(Vector::InvalidOpcode);

@@ -105,6 +105,7 @@ class BlockTranslator {
                      Transfer transfer = Transfer::Jump);
     [[nodiscard]] int index_of(uint32_t eip) const; // instruction of this block at that EIP, or -1
     // False when the target lies beyond CS.limit: #GP(0) has been emitted.
+    [[nodiscard]] bool beyond_limit(const GuestInstruction& insn) const;
     [[nodiscard]] bool check_target(uint32_t target);
     void arrival(uint32_t eip, uint32_t miss); // of an indirect transfer: r8d against eip, and a poll
     void exit_indirect();                      // r8d: EIP

@@ -137,11 +137,6 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
             retry_with_callout(uc, block, eip, Sites::Reason::Cold);
             return;
         }
-        // An operand that runs over 4 GiB breaks its segment's limit, which comes before paging.
-        if (constexpr uint32_t kWidest = 512; address < kWidest / 32 || address >= -kWidest) {
-            retry_with_callout(uc, block, eip, Sites::Reason::Crossing);
-            return;
-        }
         pending_fault = first_fault_of_compare(uc, fault.fault);
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
