@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <cstring>
 #include <fmt/format.h>
 
@@ -25,6 +26,8 @@ constexpr uint8_t kBreakpoint = 3, kOverflow = 4, kInvalidTss = 10, kStackFault 
 bool has_error_code(uint8_t vector) {
     return vector == 8 || (vector >= kInvalidTss && vector <= kPageFault) || vector == kAlignment;
 }
+
+bool operand_fault(uint8_t vector) { return vector >= kStackFault && vector <= kPageFault; }
 
 // The intercept sees software interrupts before the gate is looked at and with EIP at the instruction; the
 // host, after the trap (INT3, INTO), or refusing the gate with #GP (INT n).
@@ -58,21 +61,24 @@ bool moves_frame(const std::string& mnemonic) {
 // A frame refused part of the way may have left its first words below the stack pointer: processors push one
 // by one, the engine checks first. Nobody may rely on memory there.
 bool refused_frame(const Case& test, const Outcome& expected) {
-    const bool fault = expected.vector >= kStackFault && expected.vector <= kPageFault;
-    return fault && moves_frame(mnemonic_at(test, expected.registers.eip));
+    return operand_fault(expected.vector) && moves_frame(mnemonic_at(test, expected.registers.eip));
 }
 
-// On Intel's processors an MMX store that faults has already set TOP to 0, but not the tags. Which of its
-// parts the processor has by then is nobody's promise, so the registers are compared where they are.
-bool refused_mmx_store(const Case& test, const Outcome& expected) {
-    if (expected.vector < kStackFault || expected.vector > kPageFault)
-        return false;
-    const std::string mnemonic = mnemonic_at(test, expected.registers.eip);
-    return mnemonic == "movq" || mnemonic == "movd" || mnemonic == "movntq";
-}
-
-constexpr size_t kStatusWord = 2, kFirstRegister = 32, kRegisterStride = 16;
+constexpr size_t kControlWord = 0, kStatusWord = 2, kFirstRegister = 32, kRegisterStride = 16;
 constexpr uint8_t kTopOfHighByte = 0x38;
+
+// After a fault everything is as before the instruction (SDM Vol. 3A "Exception Classifications"). Intel's
+// processors (measured) do not keep that for TOP when an MMX store faults: it is 0 already, as every MMX
+// instruction leaves it, while the tags are what they were. The engine keeps the promise where its own checks
+// refuse the operand, and does as the host where the host does. Whoever goes on runs the store again and
+// finds TOP 0 either way. The registers are compared, each at its place.
+bool refused_mmx_store(const Case& test, const Outcome& expected, const Outcome& actual) {
+    const auto top = [](const Outcome& outcome) {
+        return outcome.registers.fx[kStatusWord + 1] & kTopOfHighByte;
+    };
+    return operand_fault(expected.vector) && top(expected) == 0 && top(actual) != 0 &&
+           text_at(test, expected.registers.eip).find("], mm") != std::string::npos;
+}
 
 // The same image with TOP 0: the registers in the order of their tags.
 std::array<uint8_t, 512> with_top_zero(const std::array<uint8_t, 512>& image) {
@@ -89,7 +95,7 @@ std::array<uint8_t, 512> with_top_zero(const std::array<uint8_t, 512>& image) {
 // from before the instruction. Others do not, the engine always does.
 bool refused_compare(const Case& test, const Outcome& expected) {
     static const bool intel = vmm::host_maker() == vmm::HostMaker::Intel;
-    if (intel || expected.vector < kStackFault || expected.vector > kPageFault)
+    if (intel || !operand_fault(expected.vector))
         return false;
     const std::string text = text_at(test, expected.registers.eip);
     return text.find("cmps") != std::string::npos || text.find("scas") != std::string::npos;
@@ -102,15 +108,54 @@ bool beyond_promise(const Case& test, const Outcome& actual) {
     return actual.vector == kInvalidOpcode && is_extension(test, actual.registers.eip);
 }
 
-// An x87 store that raises an unmasked exception does not store: whether its operand's fault is reported all
-// the same is left to the host (README of vmm, "One processor").
+bool stores_x87(const Case& test, uint32_t eip) {
+    const std::string text = text_at(test, eip);
+    return (text.starts_with("fst") || text.starts_with("fist") || text.starts_with("fbst")) &&
+           text.find('[') != std::string::npos;
+}
+
+// An x87 store raised an unmasked exception of its own where the engine, having none pending, reports its
+// operand's fault. Faults of the operand and x87 exceptions are of one class, "faults on executing an
+// instruction", within which the order is the implementation's (SDM Vol. 3A, "Priority Among Simultaneous
+// Exceptions and Interrupts"). The processor looks at the number first, and so does the engine where it lets
+// the host make the store; its own checks of an operand that needs them come before. Nothing after that
+// compares: the one has gone on to the next instruction, the other has not.
 bool numeric_before_operand(const Case& test, const Outcome& expected, const Outcome& actual) {
-    constexpr uint8_t kErrorSummary = 0x80;
-    if ((expected.registers.fx[kStatusWord] & kErrorSummary) == 0 || actual.vector < kStackFault ||
-        actual.vector > kPageFault)
+    constexpr uint8_t kErrorSummary = 0x80, kExceptions = 0x3F;
+    const auto &native = expected.registers.fx, &engine = actual.registers.fx;
+    const int raised = native[kStatusWord] & ~engine[kStatusWord] & ~engine[kControlWord] & kExceptions;
+    return raised != 0 && (engine[kStatusWord] & kErrorSummary) == 0 && operand_fault(actual.vector) &&
+           stores_x87(test, actual.registers.eip);
+}
+
+// The bytes at which two memories differ.
+struct Difference {
+    size_t first = SIZE_MAX, end = 0;
+    [[nodiscard]] bool any() const { return end != 0; }
+    [[nodiscard]] size_t span() const { return any() ? end - first : 0; }
+};
+
+template <size_t size>
+Difference difference(const std::array<uint8_t, size>& expected, const std::array<uint8_t, size>& actual) {
+    Difference found;
+    for (size_t i = 0; i < size; ++i)
+        if (expected[i] != actual[i])
+            found = {std::min(found.first, i), i + 1};
+    return found;
+}
+
+// An x87 store of more than a quadword may be several accesses, some of which have been made when another
+// faults (SDM Vol. 3A, "Guaranteed Atomic Operations"): the processor stores the first eight bytes of ten,
+// and so does the engine where the host makes the store. Its own checks look at all of the operand first.
+bool stored_in_part(const Case& test, const Outcome& expected, const Outcome& actual) {
+    constexpr uint32_t kTenBytes = 10;
+    constexpr size_t kQuadword = 8;
+    if (!operand_fault(expected.vector) || !stores_x87(test, expected.registers.eip) ||
+        memory_operand_bytes(test, expected.registers.eip) != kTenBytes)
         return false;
-    const std::string mnemonic = mnemonic_at(test, actual.registers.eip);
-    return mnemonic.starts_with("fst") || mnemonic.starts_with("fist") || mnemonic.starts_with("fbst");
+    const Difference data = difference(expected.memory.data, actual.memory.data);
+    const Difference stack = difference(expected.memory.stack, actual.memory.stack);
+    return data.any() != stack.any() && data.span() + stack.span() <= kQuadword;
 }
 
 bool same_fault_address(const Case& test, const Outcome& expected, const Outcome& actual) {
@@ -200,11 +245,12 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
         if (e.selectors[i] != a.selectors[i] && ((e.selectors[i] | a.selectors[i]) & ~3) != 0)
             out.push_back(fmt::format("{}: native {:04x} engine {:04x}", kSegmentNames[i], e.selectors[i],
                                       a.selectors[i]));
-    if (refused_mmx_store(test, expected))
+    if (refused_mmx_store(test, expected, actual))
         compare_fx(out, with_top_zero(e.fx).data(), with_top_zero(a.fx).data());
     else
         compare_fx(out, e.fx.data(), a.fx.data());
-    if (std::memcmp(&expected.memory, &actual.memory, sizeof expected.memory) != 0) {
+    if (std::memcmp(&expected.memory, &actual.memory, sizeof expected.memory) != 0 &&
+        !stored_in_part(test, expected, actual)) {
         compare_bytes(out, "data", kDataBase, expected.memory.data.data(), actual.memory.data.data(),
                       kDataBytes);
         if (!refused_frame(test, expected))

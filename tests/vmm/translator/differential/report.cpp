@@ -120,6 +120,11 @@ std::string describe(const Case& test, const Outcome& expected, const std::vecto
                     initial.selectors[3], initial.selectors[4], initial.selectors[5]);
     out += fmt::format("          fcw,fsw,ftw={} mxcsr={} memory seed {:016x}\n", hex(initial.fx.data(), 5),
                        hex(&initial.fx[24], 4), test.memory_seed);
+    out += "  native: ";
+    for (size_t i = 0; i < 8; ++i)
+        out += fmt::format(" {}={:08x}", kRegisterNames[i], expected.registers.gpr[i]);
+    out += fmt::format("\n          eflags={:08x} error={:x} cr2={:08x}\n", expected.registers.eflags,
+                       expected.error_code, expected.fault_address);
     for (const std::string& line : differences)
         out += "  " + line + "\n";
     return out;
