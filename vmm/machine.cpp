@@ -66,6 +66,8 @@ struct Machine::Impl final : SystemControl {
     void come_to_rest(std::unique_lock<std::mutex>& lock);
     void answer_questions();
     void sleep_halted();
+    void sleep_idle();
+    void sleep(uint64_t seen_kicks);
     void set_halted_for_good(bool for_good);
     void end(ExitReason reason, base::Error why = {});
     void settle();
@@ -134,6 +136,7 @@ base::Result<void> Machine::Impl::build() {
     EngineConfig engine_config;
     engine_config.block_mode = config.block_mode;
     engine_config.verify_containment = config.verify_containment;
+    engine_config.find_idle_loops = true;
     engine = TRY(Engine::create(state, *memory, platform->io, engine_config));
     engine->set_interrupt_source(platform->interrupts);
     engine->set_math_error_wires(platform->math_errors);
@@ -253,6 +256,21 @@ void Machine::Impl::sleep_halted() {
         return;
     // This machine has no NMI and no SMI. Devices go on, for what they play or show.
     set_halted_for_good(!interrupts_enabled);
+    sleep(seen);
+}
+
+// Until the loop that the guest waits in may end; nothing has happened since it was looked at but, maybe,
+// what comes up now.
+void Machine::Impl::sleep_idle() {
+    const uint64_t seen = kicks.load();
+    const uint64_t deadline = platform->clock.next_deadline(), operations = base::Operation::number();
+    tend();
+    constexpr uint64_t kOwn = 1; // that looks for what is due
+    if (platform->clock.next_deadline() == deadline && base::Operation::number() == operations + kOwn)
+        sleep(seen);
+}
+
+void Machine::Impl::sleep(uint64_t seen) {
     const uint64_t deadline = platform->clock.next_deadline();
     timer->set(VcpuTimer::Time::max()); // the wait below keeps the time itself
     planned = kNever;
@@ -315,10 +333,12 @@ void Machine::Impl::loop() {
     };
     while (take_turn()) {
         boundary();
-        switch (engine->run()) {
-        case Engine::Stop::Halted: {
+        const Engine::Stop stop = engine->run();
+        switch (stop) {
+        case Engine::Stop::Halted:
+        case Engine::Stop::Idle: {
             const uint64_t since = now();
-            sleep_halted();
+            stop == Engine::Stop::Halted ? sleep_halted() : sleep_idle();
             halted_ns += now() - since;
             break;
         }

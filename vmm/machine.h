@@ -35,7 +35,8 @@ struct Arrival {
         time_of_day; // for the clock chip, ns since 1970; not given: it goes on as it was saved
 };
 
-// The guest's own time, which a loaded state sets, and for how much of it in all its processor was halted.
+// The guest's own time, which a loaded state sets, and for how much of it in all its processor had nothing to
+// do: halted, or in a loop that waits.
 struct Activity {
     uint64_t time_ns = 0, halted_ns = 0;
 };

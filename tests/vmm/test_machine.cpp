@@ -1,6 +1,5 @@
 // The machine as one object: what its threads do to one another.
-#include "tests/guest/guest.h"
-#include "vmm/machine.h"
+#include "tests/vmm/boot_disk.h"
 
 #include <catch2/catch.hpp>
 
@@ -114,29 +113,6 @@ GUEST16(triple_fault, R"(
     .byte 0x55, 0xaa
 )");
 
-void put_boot_sector(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
-    std::fill(to.begin(), to.end(), uint8_t{0});
-    if (offset == 0)
-        std::copy(code.first, std::min(code.last, code.first + to.size()), to.begin());
-}
-
-// A disk that begins with a boot sector.
-class BootDisk final : public BlockPort {
-  public:
-    explicit BootDisk(const guest::Snippet& code) : code_(code) {}
-    [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
-    [[nodiscard]] bool read_only() const override { return true; }
-    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
-        put_boot_sector(code_, offset, to);
-        return {};
-    }
-    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
-    base::Result<void> flush() override { return {}; }
-
-  private:
-    const guest::Snippet& code_;
-};
-
 // What COM1 says, until it has said so many bytes.
 class Listener final : public CharPort {
   public:
@@ -165,14 +141,6 @@ class BusyWire final : public NetworkPort {
     void disconnect() override {}
     std::function<void()> ready;
 };
-
-MachineConfig booting(const guest::Snippet& code) {
-    MachineConfig config;
-    config.platform.ram_bytes = 16u << 20;
-    config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(code)}};
-    config.platform.boot_order = {BootDevice::Disk};
-    return config;
-}
 
 // A disk with the boot sector `two_reads` whose reads of sector 8 take until it is told to go on.
 class SlowDisk final : public BlockPort {

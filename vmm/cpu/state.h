@@ -51,17 +51,20 @@ struct Segment {
     [[nodiscard]] bool readable() const { return !is_code() || ((attributes >> 9) & 1); }
     [[nodiscard]] bool conforming() const { return is_code() && ((attributes >> 10) & 1); }
     [[nodiscard]] bool expand_down() const { return !is_code() && ((attributes >> 10) & 1); }
+    bool operator==(const Segment&) const = default;
 };
 
 struct TableRegister {
     uint32_t base = 0;
     uint32_t limit = 0;
+    bool operator==(const TableRegister&) const = default;
 };
 
 // FXSAVE image (SDM Vol. 1 10.5.1). While the vCPU thread runs, the x87 unit itself holds the
 // guest's state and only the XMM registers and MXCSR pass through here; see vmm/README.md.
 struct alignas(64) FxArea {
     std::array<uint8_t, 512> bytes{};
+    bool operator==(const FxArea&) const = default;
 };
 
 // What holds interrupts off for one instruction. MOV SS and POP SS also hold off debug exceptions (SDM Vol.
@@ -92,6 +95,7 @@ struct CpuState {
     uint8_t nmi_blocked = 0;
     uint8_t shutdown = 0; // triple fault
     FxArea fx;
+    bool operator==(const CpuState&) const = default;
 
     [[nodiscard]] Segment& segment(SegReg r) { return seg[static_cast<unsigned>(r)]; }
     [[nodiscard]] const Segment& segment(SegReg r) const { return seg[static_cast<unsigned>(r)]; }

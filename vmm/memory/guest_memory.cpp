@@ -236,7 +236,12 @@ bool GuestMemory::fetch(uint32_t backing) {
 void GuestMemory::keep(uint32_t backing) {
     if (is_absent(backing)) // it could not be fetched; the machine is about to end
         return;
-    undo_->keep(backing, data_ + (uint64_t{backing} << kPageShift));
+    const uint8_t* content = data_ + (uint64_t{backing} << kPageShift);
+    if (write_watch_ != nullptr && !write_watch_->knows(backing))
+        write_watch_->keep(backing, content);
+    if (!kept_for_revert(backing))
+        return;
+    undo_->keep(backing, content);
     watched_bits_[backing >> 6] &= ~(1ull << (backing & 63));
 }
 

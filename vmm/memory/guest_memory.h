@@ -13,6 +13,7 @@
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/memory/page_source.h"
 #include "vmm/memory/page_undo.h"
+#include "vmm/memory/write_watch.h"
 
 #include <cstdint>
 #include <functional>
@@ -158,8 +159,11 @@ class GuestMemory {
             keep(backing);
     }
     [[nodiscard]] bool is_watched(uint32_t backing) const {
-        return undo_ != nullptr && ((watched_bits_[backing >> 6] >> (backing & 63)) & 1) != 0;
+        return kept_for_revert(backing) || (write_watch_ != nullptr && !write_watch_->knows(backing));
     }
+    // All pages are watched on this one's behalf, too, from now on; null: for nobody but revert(). Whoever
+    // begins write-protects the windows.
+    void watch_writes(WriteWatch* watch) { write_watch_ = watch; }
     [[nodiscard]] bool failed() const { return failed_; }
     [[nodiscard]] const base::Error& failure() const { return failure_; }
     // Told of each page fetched, for whoever records which are needed first; null: nobody.
@@ -201,6 +205,9 @@ class GuestMemory {
     GuestMemory() = default;
     [[nodiscard]] MmioHandler* mmio_at(uint32_t physical_page) const;
     void set_page(uint32_t physical_page, Packed packed);
+    [[nodiscard]] bool kept_for_revert(uint32_t backing) const {
+        return undo_ != nullptr && ((watched_bits_[backing >> 6] >> (backing & 63)) & 1) != 0;
+    }
     bool fetch(uint32_t backing);
     void keep(uint32_t backing);
     void read_mmio(uint32_t physical, uint8_t* to, uint32_t length);
@@ -220,6 +227,7 @@ class GuestMemory {
     std::unique_ptr<PageUndo> undo_;
     std::vector<uint64_t> absent_bits_, watched_bits_; // by memfd page; empty before attach()
     uint32_t absent_pages_ = 0;
+    WriteWatch* write_watch_ = nullptr;
     bool failed_ = false;
     base::Error failure_;
     std::function<void(uint32_t)> on_fetch_;

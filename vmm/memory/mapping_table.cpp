@@ -138,6 +138,33 @@ void MappingTable::write_protect(uint32_t backing) {
     }
 }
 
+void MappingTable::write_protect_all() {
+    for (unsigned slot = 0; slot < slots_.size(); ++slot) {
+        // By value: where protecting fails, the slot starts afresh.
+        const std::vector<uint16_t> used = slots_[slot].used;
+        for (const uint16_t index : used) {
+            const uint32_t end = (uint32_t{index} + 1) << kLeafShift;
+            const auto writable = [&](uint32_t page) { return (state(slots_[slot], page) & kWritable) != 0; };
+            for (uint32_t page = uint32_t{index} << kLeafShift; page < end; ++page) {
+                if (!writable(page))
+                    continue;
+                uint32_t count = 1;
+                while (page + count < end && writable(page + count))
+                    ++count;
+                if (!space_.protect(slot, page, count, Protection::ReadOnly)) {
+                    reset(slot);
+                    break;
+                }
+                const uint64_t before = boundaries_near(slot, page, count);
+                for (uint32_t i = 0; i < count; ++i)
+                    entry(id_of(slot, page + i)).state &= ~kWritable;
+                boundaries_ += boundaries_near(slot, page, count) - before;
+                page += count - 1;
+            }
+        }
+    }
+}
+
 void MappingTable::revoke(uint32_t backing) {
     VERIFY(backing < heads_.size());
     while (heads_[backing] != kNone)

@@ -47,6 +47,7 @@ class MappingTable {
     void reset(unsigned slot); // drops everything and the shadow with it
 
     void write_protect(uint32_t backing);
+    void write_protect_all();
     void revoke(uint32_t backing);
 
     [[nodiscard]] uint64_t host_mappings() const { return boundaries_ + 1; }

@@ -426,6 +426,7 @@ void Windows::paging_changed() { impl_->flush(); }
 void Windows::set_guards(const Guards& guards) { impl_->set_guards(guards); }
 void Windows::invlpg(uint32_t linear) { impl_->invlpg(linear); }
 void Windows::write_protect(uint32_t backing) { impl_->mappings_.write_protect(backing); }
+void Windows::write_protect_all() { impl_->mappings_.write_protect_all(); }
 void Windows::revoke(uint32_t backing) { impl_->mappings_.revoke(backing); }
 void Windows::revoke_all() {
     for (unsigned slot = 0; slot < impl_->slots_.size(); ++slot)

@@ -92,6 +92,7 @@ class Windows {
 
     // Revocations. `backing` is a memfd page.
     void write_protect(uint32_t backing); // before translating code from it
+    void write_protect_all();             // before watching for writes
     void revoke(uint32_t backing);        // drop every mapping of it
     void revoke_all();                    // A20, large remaps, revert
 

@@ -12,7 +12,7 @@ class CalloutScope {
     // Must the block be left at the next instruction boundary?
     [[nodiscard]] bool must_leave() const {
         return core_.code_changed || core_.flush_requested || core_.contexts_stale || core_.intercepted ||
-               core_.interrupt_due || core_.poll_armed();
+               core_.interrupt_due || core_.poll_armed() || core_.idle_loops.found();
     }
 
     // Would the access meet a data breakpoint, whose trap has to come right after this instruction? Then,

@@ -2,6 +2,7 @@
 // arguments.
 #include "vmm/translator/callouts.h"
 
+#include "vmm/base/operation.h"
 #include "vmm/translator/callout_scope.h"
 #include "vmm/translator/engine_core.h"
 #include "vmm/translator/fpu_callouts.h"
@@ -349,7 +350,15 @@ uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
 
 uint32_t port_in(Runtime& rt, uint32_t port, uint32_t width) {
     CalloutScope scope(rt);
+    // The 8042's status is what it is until a byte comes or goes.
+    constexpr uint32_t kKeyboardStatus = 0x64;
+    const bool asks = port == kKeyboardStatus && rt.engine->config.find_idle_loops;
+    if (asks)
+        rt.engine->idle_loops.asks(*rt.engine);
+    const uint64_t operations = base::Operation::number();
     auto value = rt.engine->cpu->port_in(static_cast<uint16_t>(port), static_cast<Width>(width));
+    if (asks)
+        rt.engine->idle_loops.asked(base::Operation::number() - operations);
     if (!value)
         return scope.fault(value.error());
     uint32_t& eax = rt.cpu.gpr[0];
@@ -427,6 +436,9 @@ uint32_t software_interrupt(Runtime& rt, uint32_t vector, uint32_t kind) {
         core.step_suppressed = true;
         return scope.leave();
     }
+    // DOS and BIOS are asked so.
+    if (core.config.find_idle_loops && (!rt.cpu.protected_mode() || rt.cpu.v86()))
+        core.idle_loops.calls(core, static_cast<uint8_t>(vector));
     auto done =
         core.cpu->software_interrupt(static_cast<uint8_t>(vector), static_cast<EventKind>(kind), rt.next_eip);
     core.step_suppressed = true;
@@ -481,10 +493,12 @@ uint32_t simple(Runtime& rt, uint32_t operation, uint32_t) {
         cpu.cpuid();
         return scope.done();
     case SimpleOperation::Rdtsc:
+        rt.engine->idle_loops.clock_read();
         return scope.result(cpu.rdtsc());
     case SimpleOperation::Rdpmc:
         return scope.result(cpu.rdpmc());
-    case SimpleOperation::Rdmsr:
+    case SimpleOperation::Rdmsr: // the time-stamp counter may be one
+        rt.engine->idle_loops.clock_read();
         return scope.result(cpu.rdmsr());
     case SimpleOperation::Wrmsr: {
         auto done = cpu.wrmsr();

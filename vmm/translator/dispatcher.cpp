@@ -109,6 +109,8 @@ Engine::Stop Dispatcher::run() {
         core_.held_hits = 0;
         if (const uint32_t code = find_code(key); code != 0)
             execute(code, key);
+        if (core_.idle_loops.take_found())
+            return Engine::Stop::Idle;
     }
 }
 

@@ -60,6 +60,7 @@ Cpu& Engine::cpu() { return *impl_->core->cpu; }
 void Engine::state_replaced() {
     EngineCore& core = *impl_->core;
     core.rt->cpu = *impl_->outside;
+    core.idle_loops.forget(core);
     core.ferr = core.math_errors != nullptr; // to be looked at
     core.linear->flush();
     core.windows->revoke_all();
@@ -72,6 +73,7 @@ void Engine::state_replaced() {
 void Engine::state_reverted() {
     EngineCore& core = *impl_->core;
     core.rt->cpu = *impl_->outside;
+    core.idle_loops.forget(core);
     core.paging_changed(); // windows compare their page tables; global pages are looked at again
     if (core.supervisor_code.has_global() && !(core.rt->cpu.paging() && (core.rt->cpu.cr4 & cr4::kPge) != 0))
         core.flush_requested = true; // nothing to look at them through
@@ -134,13 +136,15 @@ std::string Engine::statistics() const {
         "{} "
         "needless {} maps {}\n"
         "links to other pages {} undone {} pages handed over {} shared {}\n"
-        "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}",
+        "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}\n"
+        "idle loops found {} refuted {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
         c.guest_exceptions, c.interrupts, k.blocks, k.copied, k.links, k.flushes, k.invalidated,
         k.guest_bytes, k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
-        k.mixed_pages, k.code_dropped);
+        k.mixed_pages, k.code_dropped, core.idle_loops.statistics().found,
+        core.idle_loops.statistics().refuted);
 }
 
 } // namespace vmm

@@ -24,6 +24,7 @@ struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
     bool verify_containment = false; // decode every emitted block and prove it stays inside the window
     uint32_t code_cache_bytes = 96u << 20;
+    bool find_idle_loops = false;                            // run() may end with Stop::Idle
     HostMaker host_maker = vmm::host_maker();                // tests also try the lowerings for the other one
     bool host_rotates = __builtin_cpu_supports("bmi2") != 0; // RORX; tests also do without
 };
@@ -52,6 +53,7 @@ class Engine {
         Requested,   // request_stop()
         Intercepted, // the fault intercept asked to stop; state.eip is the faulting instruction
         Halted,      // HLT executed and nothing is pending; call run() again after an interrupt
+        Idle,        // the guest waits in a loop that only an event, a timer or an interrupt can end
         Shutdown,    // triple fault
     };
     // Runs from `state` until something above happens; `state` is whole and precise on return.

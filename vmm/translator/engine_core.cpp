@@ -70,8 +70,10 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
 }
 
 EngineCore::~EngineCore() {
-    if (memory != nullptr)
+    if (memory != nullptr) {
         memory->set_observer(nullptr);
+        memory->watch_writes(nullptr);
+    }
 }
 
 void EngineCore::gather_flags() {

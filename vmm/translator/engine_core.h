@@ -9,6 +9,7 @@
 #include "vmm/translator/block_translator.h"
 #include "vmm/translator/breakpoints.h"
 #include "vmm/translator/engine.h"
+#include "vmm/translator/idle_loops.h"
 #include "vmm/translator/runtime_memory.h"
 #include "vmm/translator/supervisor_code.h"
 
@@ -160,6 +161,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     uint32_t breakpoint_hits = 0;   // DR6 bits
     uint32_t held_hits = 0;         // those of a MOV SS, for after the next instruction
     bool was_paging = false;
+    IdleLoops idle_loops;
     Fault pending_fault{};
     ModeKey running_key{};
     Context* context = nullptr;

@@ -287,3 +287,46 @@ TEST_CASE("windows: the number of kernel mappings is known exactly and kept belo
     CHECK(pc.windows->statistics().live_mappings == 1);
     CHECK(Windowed::kernel_mappings(base, 4) == 1);
 }
+
+TEST_CASE("windows: writes are seen while they are watched, each page once, whoever writes",
+          "[memory][windows]") {
+    Windowed pc;
+    pc.page_first_region();
+    const uint32_t good = kP | kW | kU | kA | kD;
+    for (uint32_t page = 16; page < 32; ++page)
+        pc.pte(pc.kTable, page << 12, (0x300000 + (page << 12)) | good);
+    for (uint32_t page = 16; page < 32; ++page)
+        CHECK(pc.host.write(*pc.windows, page << 12, 1).faults <= 1);
+    WriteWatch watch;
+    for (int round = 0; round < 2; ++round) {
+        CAPTURE(round);
+        watch.begin();
+        pc.memory->watch_writes(&watch);
+        pc.windows->write_protect_all();
+        CHECK(pc.windows->statistics().live_mappings ==
+              Windowed::kernel_mappings(pc.windows->select(), Windows::Limits{}.max_windows));
+        CHECK(pc.readable(17 << 12));
+        CHECK_FALSE(pc.writable(17 << 12));
+        CHECK(watch.changed_bytes(pc.memory->data()) == 0);
+        const auto written = pc.host.write(*pc.windows, 20 << 12, 0xFF00FF + round);
+        CHECK(written.faults == 1);
+        CHECK_FALSE(pc.writable(21 << 12)); // its neighbours stay watched
+        CHECK(pc.host.write(*pc.windows, 20 << 12, 0xFF0000 + round).faults == 0);
+        CHECK(watch.changed_bytes(pc.memory->data()) == 2 - static_cast<uint32_t>(round));
+        pc.memory->write<uint16_t>(0x300000 + (25 << 12) + 4094, 0x1234); // another writer
+        pc.memory->write<uint16_t>(0x300000 + (25 << 12) + 4094, static_cast<uint16_t>(0));
+        CHECK(watch.changed_bytes(pc.memory->data()) == 2 - static_cast<uint32_t>(round));
+        pc.host.write(*pc.windows, 20 << 12, round == 0 ? 1 : 0xFF0000);
+        CHECK(watch.changed_bytes(pc.memory->data()) == 0);
+        pc.memory->watch_writes(nullptr);
+        pc.host.write(*pc.windows, 20 << 12, 0xFF0000);
+        CHECK(pc.host.write(*pc.windows, 26 << 12, 7).faults == 1);
+        CHECK(pc.writable(30 << 12)); // with its neighbours again
+    }
+    // Too much to be kept.
+    watch.begin();
+    pc.memory->watch_writes(&watch);
+    for (uint32_t page = 0; page <= WriteWatch::kMostPages; ++page)
+        pc.memory->write<uint8_t>(0x400000 + (page << 12), 0);
+    CHECK(watch.changed_bytes(pc.memory->data()) > kPageSize);
+}

@@ -1,0 +1,42 @@
+// A machine that boots a sector of ours.
+#pragma once
+#include "tests/guest/guest.h"
+#include "vmm/machine.h"
+
+#include <algorithm>
+#include <memory>
+
+namespace vmm {
+
+inline void put_boot_sector(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
+    std::fill(to.begin(), to.end(), uint8_t{0});
+    if (offset == 0)
+        std::copy(code.first, std::min(code.last, code.first + to.size()), to.begin());
+}
+
+// A disk that begins with a boot sector.
+class BootDisk final : public BlockPort {
+  public:
+    explicit BootDisk(const guest::Snippet& code) : code_(code) {}
+    [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
+    [[nodiscard]] bool read_only() const override { return true; }
+    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
+        put_boot_sector(code_, offset, to);
+        return {};
+    }
+    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
+    base::Result<void> flush() override { return {}; }
+
+  private:
+    const guest::Snippet& code_;
+};
+
+inline MachineConfig booting(const guest::Snippet& code) {
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(code)}};
+    config.platform.boot_order = {BootDevice::Disk};
+    return config;
+}
+
+} // namespace vmm
