@@ -10,6 +10,8 @@ GUEST32(x87, "fld1\n hlt");
 GUEST32(wait, "fwait\n hlt");
 GUEST32(mmx, "paddb mm0, mm1\n hlt");
 GUEST32(sse, "addps xmm0, xmm1\n hlt");
+GUEST32(ssse3_mmx, "pshufb mm0, mm1\n hlt");
+GUEST32(sse3_x87, "fisttp dword ptr [0x40000]\n hlt");
 GUEST_TEST("fpu: TS, EM and MP decide who faults, and how", "[fpu]") {
     const auto outcome = [&](const Snippet& code, uint32_t bits, uint32_t cr4 = cr4::kOsfxsr) {
         g.state.cr0 = (g.state.cr0 & ~(cr0::kTs | cr0::kEm | cr0::kMp)) | bits;
@@ -32,6 +34,48 @@ GUEST_TEST("fpu: TS, EM and MP decide who faults, and how", "[fpu]") {
     CHECK(outcome(sse, cr0::kEm) == "#6 at 10000");
     CHECK(outcome(sse, 0, 0) == "#6 at 10000");
     CHECK(outcome(sse, cr0::kTs, 0) == "#6 at 10000");
+    CHECK(outcome(ssse3_mmx, 0, 0) == "hlt");
+    CHECK(outcome(ssse3_mmx, cr0::kEm) == "#6 at 10000");
+    CHECK(outcome(sse3_x87, 0, 0) == "hlt");
+    CHECK(outcome(sse3_x87, cr0::kEm) == "#7 at 10000");
+}
+#define PENDING                                                                                              \
+    "fninit\n fnstcw [0x40000]\n and word ptr [0x40000], 0xfffb\n fldcw [0x40000]\n fldz\n fld1\n fdiv "     \
+    "st(0), "                                                                                                \
+    "st(1)\n .org 0x40, 0x90\n "
+GUEST32(pending_mmx, PENDING "movq mm0, fs:[0x1000]\n hlt");
+GUEST32(pending_ssse3_mmx, PENDING "pshufb mm0, fs:[0x1000]\n hlt");
+GUEST32(pending_sse3_x87, PENDING "fisttp dword ptr fs:[0x1000]\n hlt");
+GUEST32(pending_control, PENDING "fnstcw fs:[0x1000]\n hlt");
+GUEST_TEST("fpu: a pending exception comes before what is wrong with the operand", "[fpu]") {
+    g.state.cr0 |= cr0::kNe;
+    g.set_segment(SegReg::Fs, kFree, descriptor(0, 0xFFF, 0x93, 0x4));
+    for (const Snippet& code : {pending_mmx, pending_ssse3_mmx, pending_sse3_x87}) {
+        g.state.eip = kCode;
+        CHECK(g.run(code) == "#16 at 10040");
+    }
+    g.state.eip = kCode;
+    CHECK(g.run(pending_control) == "#13(0000) at 10040");
+}
+GUEST32(fisttp_invalid, R"(
+    fninit
+    fnstcw [0x40000]
+    and word ptr [0x40000], 0xfffe
+    fldcw [0x40000]
+    fisttp dword ptr fs:[0x40010]  # of an empty register, unmasked: nothing is stored
+    hlt
+)");
+GUEST_TEST("fpu: a FISTTP that raises its exception stores nothing", "[fpu]") {
+    g.state.cr0 |= cr0::kNe;
+    g.put32(0x40010, 0x12345678);
+    CHECK(g.run(fisttp_invalid) == "hlt");
+    CHECK(g.get32(0x40010) == 0x12345678);
+    // By way of the slot.
+    g.state.segment(SegReg::Fs).attributes |= 1u << 10; // expand-down, from 1000h on
+    g.state.segment(SegReg::Fs).limit = 0xFFF;
+    g.state.eip = kCode;
+    CHECK(g.run() == "hlt");
+    CHECK(g.get32(0x40010) == 0x12345678);
 }
 GUEST32(clts_set, R"(
     mov eax, cr0

@@ -29,6 +29,9 @@ const ZydisDecoder& decoder_for(bool code32) {
 
 // The table's class, refined where one mnemonic covers encodings that need different lowerings.
 Lowering classify(const ZydisDecodedInstruction& z, const ZydisDecodedOperand* operands) {
+    // What SSE3 and SSSE3 add to the x87 unit.
+    if (z.mnemonic == ZYDIS_MNEMONIC_FISTTP || z.meta.isa_set == ZYDIS_ISA_SET_SSSE3MMX)
+        return Lowering::X87Identity;
     switch (z.meta.isa_ext) {
     case ZYDIS_ISA_EXT_X87:
     case ZYDIS_ISA_EXT_MMX:
