@@ -8,6 +8,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ts.h>
 #include <openssl/x509.h>
 #include <string>
 #include <vector>
@@ -26,6 +27,15 @@ using ExtensionPtr = OpensslPtr<X509_EXTENSION, X509_EXTENSION_free>;
 using KeyPtr = OpensslPtr<EVP_PKEY, EVP_PKEY_free>;
 using MdContextPtr = OpensslPtr<EVP_MD_CTX, EVP_MD_CTX_free>;
 using NumberPtr = OpensslPtr<BIGNUM, BN_free>;
+// of time stamps
+using StampQueryPtr = OpensslPtr<TS_REQ, TS_REQ_free>;
+using StampAnswerPtr = OpensslPtr<TS_RESP, TS_RESP_free>;
+using StampInfoPtr = OpensslPtr<TS_TST_INFO, TS_TST_INFO_free>;
+using StampImprintPtr = OpensslPtr<TS_MSG_IMPRINT, TS_MSG_IMPRINT_free>;
+using AlgorithmPtr = OpensslPtr<X509_ALGOR, X509_ALGOR_free>;
+using TokenPtr = OpensslPtr<PKCS7, PKCS7_free>;
+using StorePtr = OpensslPtr<X509_STORE, X509_STORE_free>;
+using StampCheckPtr = OpensslPtr<TS_VERIFY_CTX, TS_VERIFY_CTX_free>;
 
 // The oldest queued OpenSSL error in words; empties the queue.
 inline std::string openssl_reason() {

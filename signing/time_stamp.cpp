@@ -12,15 +12,6 @@
 namespace signing {
 namespace {
 
-using QueryPtr = OpensslPtr<TS_REQ, TS_REQ_free>;
-using AnswerPtr = OpensslPtr<TS_RESP, TS_RESP_free>;
-using InfoPtr = OpensslPtr<TS_TST_INFO, TS_TST_INFO_free>;
-using ImprintPtr = OpensslPtr<TS_MSG_IMPRINT, TS_MSG_IMPRINT_free>;
-using AlgorithmPtr = OpensslPtr<X509_ALGOR, X509_ALGOR_free>;
-using TokenPtr = OpensslPtr<PKCS7, PKCS7_free>;
-using StorePtr = OpensslPtr<X509_STORE, X509_STORE_free>;
-using CheckPtr = OpensslPtr<TS_VERIFY_CTX, TS_VERIFY_CTX_free>;
-
 // All of `bytes` as one object, or null.
 template <class T> T* decode(T* (*read)(T**, const unsigned char**, long), std::span<const uint8_t> bytes) {
     const unsigned char* cursor = bytes.data();
@@ -29,8 +20,8 @@ template <class T> T* decode(T* (*read)(T**, const unsigned char**, long), std::
 }
 
 // TSTInfo (RFC 3161 section 2.4.2) about exactly this signature.
-InfoPtr info_about(std::span<const uint8_t> encoded, std::span<const uint8_t> signature) {
-    InfoPtr info{decode(d2i_TS_TST_INFO, encoded)};
+StampInfoPtr info_about(std::span<const uint8_t> encoded, std::span<const uint8_t> signature) {
+    StampInfoPtr info{decode(d2i_TS_TST_INFO, encoded)};
     if (!info || TS_TST_INFO_get_version(info.get()) != 1)
         return nullptr;
     TS_MSG_IMPRINT* imprint = TS_TST_INFO_get_msg_imprint(info.get());
@@ -55,8 +46,8 @@ bool time_of(const TS_TST_INFO* info, std::time_t& out) {
 
 base::Result<Der> time_stamp_query(std::span<const uint8_t> signature) {
     const Hash digest = sha256(signature);
-    QueryPtr query{TS_REQ_new()};
-    ImprintPtr imprint{TS_MSG_IMPRINT_new()};
+    StampQueryPtr query{TS_REQ_new()};
+    StampImprintPtr imprint{TS_MSG_IMPRINT_new()};
     AlgorithmPtr algorithm{X509_ALGOR_new()};
     // No nonce: an answer to an older question about the same signature is as good.
     const bool made = query && imprint && algorithm &&
@@ -74,7 +65,7 @@ base::Result<Der> time_stamp_query(std::span<const uint8_t> signature) {
 }
 
 base::Result<Der> time_stamp_token(std::span<const uint8_t> answer, std::span<const uint8_t> signature) {
-    const AnswerPtr response{decode(d2i_TS_RESP, answer)};
+    const StampAnswerPtr response{decode(d2i_TS_RESP, answer)};
     ERR_clear_error();
     if (!response)
         return base::fail("is not a time-stamp response (RFC 3161)");
@@ -111,7 +102,7 @@ base::Result<TimeStamp> read_time_stamp(std::span<const uint8_t> token, std::spa
         return damaged("the time stamp lacks its authority's certificate or does not match it");
     if (!matches_profile(cms.get(), token, CmsKind::TimeStampToken))
         return damaged("the time stamp was altered or is not of the form bundles use");
-    const InfoPtr info = info_about(octets_of(*CMS_get0_content(cms.get())), signature);
+    const StampInfoPtr info = info_about(octets_of(*CMS_get0_content(cms.get())), signature);
     TimeStamp stamp;
     if (!info || !time_of(info.get(), stamp.time))
         return damaged("the time stamp is about another signature");
@@ -129,7 +120,7 @@ bool is_vouched_for(std::span<const uint8_t> token, std::span<const uint8_t> sig
     const auto stamp = read_time_stamp(token, signature);
     const TokenPtr parsed{decode(d2i_PKCS7, token)};
     StorePtr store{X509_STORE_new()};
-    CheckPtr check{TS_VERIFY_CTX_new()};
+    StampCheckPtr check{TS_VERIFY_CTX_new()};
     if (!stamp || !parsed || !store || !check)
         return false;
     for (const std::string& pem : authorities)

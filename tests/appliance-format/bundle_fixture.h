@@ -4,6 +4,7 @@
 #include "appliance-format/bundle_writer.h"
 #include "signing/certificate.h"
 #include "signing/keys.h"
+#include "tests/folder.h"
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -17,22 +18,6 @@ namespace fixture {
 
 using namespace appliance_format;
 using Bytes = std::vector<uint8_t>;
-
-class Folder {
-  public:
-    Folder() {
-        std::string name = std::filesystem::temp_directory_path() / "encore-test-XXXXXX";
-        REQUIRE(::mkdtemp(name.data()));
-        path_ = name;
-    }
-    ~Folder() { std::filesystem::remove_all(path_); }
-    Folder(const Folder&) = delete;
-    [[nodiscard]] std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] const std::string& path() const { return path_; }
-
-  private:
-    std::string path_;
-};
 
 inline void write_file(const std::string& path, const Bytes& bytes) {
     std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()), bytes.size());

@@ -8,31 +8,12 @@
 using namespace vmm;
 using namespace vmm::guest;
 
-// Logs the low byte of the return address of each #DB, ORs DR6 into [5000h] and lets an instruction pass.
-GUEST32(hit_log, R"(
-    push eax
-    mov al, [esp + 4]
-    out 0xe1, al
-    mov eax, dr6
-    or ds:[0x5000], eax
-    xor eax, eax
-    mov dr6, eax
-    or dword ptr [esp + 12], 0x10000
-    pop eax
-    iretd
-)");
-// The same for traps, without a look at the flags that were pushed.
-GUEST32(trap_log, R"(
-    push eax
-    mov al, [esp + 4]
-    out 0xe1, al
-    mov eax, dr6
-    or ds:[0x5000], eax
-    xor eax, eax
-    mov dr6, eax
-    pop eax
-    iretd
-)");
+// Logs the low byte of the return address of each #DB and ORs DR6 into [5000h].
+#define DEBUG_LOG(name, last)                                                                                \
+    GUEST32(name, "push eax\n mov al, [esp + 4]\n out 0xe1, al\n mov eax, dr6\n or ds:[0x5000], eax\n"       \
+                  "xor eax, eax\n mov dr6, eax\n" last "pop eax\n iretd\n")
+DEBUG_LOG(hit_log, "or dword ptr [esp + 12], 0x10000\n"); // lets an instruction pass
+DEBUG_LOG(trap_log, "");                                  // for traps, without a look at the flags
 static std::string hits(Guest& g, const Snippet& code) {
     g.handler(1, hit_log);
     g.deliver_faults();

@@ -5,10 +5,7 @@ namespace session_test {
 SceneDesk::SceneDesk(const std::string& policy, const char* guest, const std::string& moment)
     : Desk(policy, guest) {
     REQUIRE(run("scene add x.encore --name start --start --warm 0 --timeout 60 " + moment + kSign) == 0);
-    ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
-    ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
-    ::setenv("XDG_CONFIG_HOME", (path + "/config").c_str(), 1);
-    ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
+    enter();
 }
 
 std::unique_ptr<Session> SceneDesk::open(std::optional<std::string> scene) const {

@@ -50,10 +50,7 @@ pid_t Desk::spawn(std::vector<std::string> arguments, const std::string& display
     arguments.insert(arguments.begin(), ENCORE_BINARY);
     const pid_t child = ::fork();
     if (child == 0) {
-        ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
-        ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
-        ::setenv("XDG_CONFIG_HOME", (path + "/config").c_str(), 1);
-        ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
+        enter();
         ::unsetenv("WAYLAND_DISPLAY");
         if (!display.empty())
             ::setenv("DISPLAY", display.c_str(), 1);
@@ -69,6 +66,13 @@ pid_t Desk::spawn(std::vector<std::string> arguments, const std::string& display
         ::_exit(127);
     }
     return child;
+}
+
+void Desk::enter() const {
+    ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
+    ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
+    ::setenv("XDG_CONFIG_HOME", (path + "/config").c_str(), 1);
+    ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
 }
 
 int Desk::finish(pid_t child, int signal) {

@@ -44,6 +44,8 @@ class Desk {
     [[nodiscard]] bool says(const std::string& text, const std::string& file = "serial.txt") const {
         return read(file).find(text) != std::string::npos;
     }
+    // From now on this process, too, keeps its data in the desk's folder.
+    void enter() const;
     [[nodiscard]] bool bundle_untouched() const { return read("x.encore") == bundle_; }
     // What sessions left in the cache, beside the directory's own lock.
     [[nodiscard]] size_t leftovers() const;

@@ -1,47 +1,29 @@
 // Sessions that are written to a file and go on elsewhere, and sessions whose host runs out of disk: the real
 // executable, and sessions in this process where a test looks inside.
-#include "player/session.h"
 #include "tests/player/running_session.h"
+#include "tests/player/scene_desk.h"
 
 #include <sys/resource.h>
 
 using namespace session_test;
-using player::Session;
 using player::SessionEnd;
-using player::SessionOptions;
 
 namespace {
 
-// A desk whose bundle opens at a scene, and sessions of it in this process.
-struct SceneDesk : Desk {
-    SceneDesk() {
-        REQUIRE(
-            run("scene add x.encore --name start --start --warm 0 --expect pristine --timeout 60 --key k.key "
-                "--cert k.crt") == 0);
-        ::setenv("XDG_DATA_HOME", (path + "/data").c_str(), 1);
-        ::setenv("XDG_CACHE_HOME", (path + "/cache").c_str(), 1);
-    }
+// A desk whose bundle opens at a scene, and sessions of it, or of what is saved, in this process.
+struct SavedDesk : SceneDesk {
+    SavedDesk() : SceneDesk({}, SESSION_GUEST, "--expect pristine") {}
     [[nodiscard]] std::unique_ptr<Session> open(const std::string& saved = {}) const {
-        SessionOptions options;
         if (saved.empty())
-            options.bundle = path + "/x.encore";
-        else
-            options.saved_session = path + "/" + saved;
+            return SceneDesk::open();
+        SessionOptions options;
+        options.saved_session = path + "/" + saved;
         auto session = Session::open(std::move(options));
         if (!session)
             FAIL(session.error().message);
         return std::move(*session);
     }
 };
-
-bool hears(Session& session, uint64_t& from, const std::string& text) {
-    std::string heard;
-    return eventually([&] {
-        session.poll();
-        heard += session.serial().text_since(from);
-        return heard.find(text) != std::string::npos;
-    });
-}
 
 // All of RAM, of a machine at rest.
 std::vector<uint8_t> ram_of(Session& session) {
@@ -60,7 +42,7 @@ void limit_files(const Running& run, rlim_t bytes) {
 
 TEST_CASE("saved session: one process saves, another goes on exactly there, a revert leads back to the scene",
           "[saved]") {
-    SceneDesk desk;
+    SavedDesk desk;
     {
         Running run(desk, {});
         REQUIRE(run.client->ok(R"({"do":"type","text":"w"})"));
@@ -103,7 +85,7 @@ TEST_CASE("saved session: one process saves, another goes on exactly there, a re
 
 TEST_CASE("saved session: memory, devices and the timer's count are those of the moment it was saved",
           "[saved]") {
-    SceneDesk desk;
+    SavedDesk desk;
     std::vector<uint8_t> before;
     uint32_t ticks = 0;
     {
@@ -177,7 +159,7 @@ TEST_CASE("saved session: of a session that began at power-on", "[saved]") {
 
 TEST_CASE("saved session: the wrong bundle, none, and a damaged file are clear errors and nothing runs",
           "[saved]") {
-    SceneDesk desk;
+    SavedDesk desk;
     {
         auto session = desk.open();
         session->start();
@@ -227,7 +209,7 @@ TEST_CASE("saved session: the wrong bundle, none, and a damaged file are clear e
 }
 
 TEST_CASE("saved session: a key that was on its way when the machine was saved is in the file", "[saved]") {
-    SceneDesk desk;
+    SavedDesk desk;
     {
         auto session = desk.open();
         session->start();
@@ -244,7 +226,7 @@ TEST_CASE("saved session: a key that was on its way when the machine was saved i
 // ------------------------------------------------------------------------------------------------ full disks
 
 TEST_CASE("full disk: the guest is paused, says why, and goes on by itself when there is room", "[full]") {
-    SceneDesk desk;
+    SavedDesk desk;
     Running run(desk, {});
     limit_files(run, 4096); // nothing of the overlay fits
     REQUIRE(run.client->ok(R"({"do":"type","text":"w"})"));
@@ -282,7 +264,7 @@ TEST_CASE("full disk: the guest is paused, says why, and goes on by itself when 
 }
 
 TEST_CASE("full disk: a capture or a save says so, the bundle stays, the guest goes on", "[full]") {
-    SceneDesk desk;
+    SavedDesk desk;
     const std::string bundle = desk.read("x.encore");
     Running run(desk, {"--author", "--key", "k.key", "--cert", "k.crt"});
     REQUIRE(run.client->ok(R"({"do":"type","text":"a"})"));

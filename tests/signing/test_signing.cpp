@@ -6,6 +6,7 @@
 #include "signing/sign.h"
 #include "signing/trust_store.h"
 #include "signing/verify.h"
+#include "tests/folder.h"
 
 #include <catch2/catch.hpp>
 #include <cstdlib>
@@ -18,21 +19,6 @@ using namespace signing;
 using Bytes = std::vector<uint8_t>;
 
 namespace {
-
-class Folder {
-  public:
-    Folder() {
-        std::string name = std::filesystem::temp_directory_path() / "encore-test-XXXXXX";
-        REQUIRE(::mkdtemp(name.data()));
-        path_ = name;
-    }
-    ~Folder() { std::filesystem::remove_all(path_); }
-    Folder(const Folder&) = delete;
-    std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
-  private:
-    std::string path_;
-};
 
 Bytes bytes_of(std::string_view text) { return {text.begin(), text.end()}; }
 
