@@ -99,7 +99,7 @@ GuestResult<void> Cpu::write_cr(unsigned index, uint32_t value) {
         return {};
     case 3:
         TRY(commit_paging(state_, memory_.physical(), state_.cr0, value, state_.cr4, true));
-        memory_.flush();
+        memory_.flush_local();
         tlb_.cr3_loaded();
         return {};
     default:

@@ -166,7 +166,7 @@ GuestResult<void> CpuInternals::switch_task(const TaskSwitch& request) const {
     if (load_cr3) {
         state.cr3 = new_cr3;
         state.pdpte = new_pdpte;
-        memory.flush();
+        memory.flush_local();
         tlb().cr3_loaded();
     }
     state.eip = image.eip;

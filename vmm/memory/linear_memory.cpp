@@ -22,7 +22,7 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
         return linear;
     const uint32_t page = linear >> kPageShift;
     Entry& entry = tlb_[static_cast<unsigned>(privilege)][page % kEntries];
-    if (entry.tag == page && (entry.allows & bit_of(access)) != 0)
+    if (holds(entry, page) && (entry.allows & bit_of(access)) != 0)
         return entry.physical_page << kPageShift | (linear & (kPageSize - 1));
 
     auto walked = page_walk(cpu_, memory_, linear, access, privilege);
@@ -37,6 +37,8 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
     entry.allows = bit_of(AccessKind::Read);
     if (walked->writable) // D is set: a write needs no walk
         entry.allows |= bit_of(AccessKind::Write);
+    entry.global = walked->global;
+    entry.epoch = entry.global ? global_epoch_ : local_epoch_;
     entry.large = walked->page_bytes != kPageSize;
     if (entry.large)
         large_regions_.set(page >> kLargeShift);
@@ -86,10 +88,12 @@ GuestResult<void> LinearMemory::check_write(uint32_t linear, uint32_t length, Pr
 }
 
 void LinearMemory::flush() {
-    for (auto& side : tlb_)
-        side.fill({});
+    ++local_epoch_;
+    ++global_epoch_;
     large_regions_.reset();
 }
+
+void LinearMemory::flush_local() { ++local_epoch_; }
 
 void LinearMemory::flush_page(uint32_t linear) {
     const uint32_t page = linear >> kPageShift;

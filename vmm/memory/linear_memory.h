@@ -38,7 +38,8 @@ class LinearMemory {
     // entries the fetch went through.
     GuestResult<uint32_t> translate(uint32_t linear, AccessKind access, Privilege privilege);
 
-    void flush();                     // CR3 load, CR0/CR4 paging bits, A20, remap
+    void flush();                     // CR0/CR4 paging bits, A20, remap
+    void flush_local();               // CR3 load: all but global pages (SDM Vol. 3A 4.10.4.1)
     void flush_page(uint32_t linear); // INVLPG
 
     [[nodiscard]] Privilege current_privilege() const {
@@ -50,10 +51,17 @@ class LinearMemory {
     struct Entry {
         uint32_t tag = 0xFFFFFFFF; // linear page
         uint32_t physical_page = 0;
+        uint64_t epoch = 0; // when it was made, see holds()
         uint8_t allows = 0; // bit per AccessKind
         bool large = false; // from a 2 or 4 MiB page: INVLPG of any part of it drops this too
+        bool global = false;
     };
     static constexpr unsigned kEntries = 256;
+
+    // Flushes begin another epoch, so that they cost nothing by the entry.
+    [[nodiscard]] bool holds(const Entry& entry, uint32_t page) const {
+        return entry.tag == page && entry.epoch == (entry.global ? global_epoch_ : local_epoch_);
+    }
 
     // Up to two pages of [linear, linear+length): where its bytes are in guest-physical memory.
     struct Span {
@@ -63,6 +71,7 @@ class LinearMemory {
                                      Privilege privilege);
 
     std::array<std::array<Entry, kEntries>, 2> tlb_{}; // by Privilege
+    uint64_t local_epoch_ = 1, global_epoch_ = 1;
 
     std::bitset<1024> large_regions_; // 4 MiB each: some entry may be from a large page in it
 

@@ -135,7 +135,7 @@ void EngineCore::interrupt_line_changed() {
 }
 
 void EngineCore::cr3_loaded() {
-    linear->flush();
+    linear->flush_local();
     windows->cr3_loaded();
     drop_local_supervisor_code();
 }

@@ -72,6 +72,40 @@ TEST_CASE("linear_memory: translations stay until flushed, one page or all", "[m
     CHECK(pc.linear.read<uint8_t>(0x6000, U) == 8);
 }
 
+TEST_CASE("linear_memory: global translations outlive a CR3 load, not INVLPG or a flush of everything",
+          "[memory]") {
+    Linear pc;
+    const bool counts = GENERATE(true, false); // CR4.PGE
+    pc.cpu.cr4 = counts ? pc.cpu.cr4 | cr4::kPge : pc.cpu.cr4 & ~cr4::kPge;
+    pc.memory->write<uint8_t>(0x340000, 9);
+    pc.pte(kTable, 0x5000, 0x300000 | kP | kU | kG);
+    pc.pte(kTable, 0x6000, 0x300000 | kP | kU);
+    REQUIRE(pc.linear.read<uint8_t>(0x5000, U) == 0);
+    REQUIRE(pc.linear.read<uint8_t>(0x6000, U) == 0);
+    pc.pte(kTable, 0x5000, 0x340000 | kP | kU | kG);
+    pc.pte(kTable, 0x6000, 0x340000 | kP | kU);
+    pc.linear.flush_local();
+    CHECK(pc.linear.read<uint8_t>(0x5000, U) == (counts ? 0 : 9));
+    CHECK(pc.linear.read<uint8_t>(0x6000, U) == 9);
+    SECTION("INVLPG") { pc.linear.flush_page(0x5000); }
+    SECTION("all") { pc.linear.flush(); }
+    CHECK(pc.linear.read<uint8_t>(0x5000, U) == 9);
+}
+
+TEST_CASE("linear_memory: a CR3 load leaves global large pages to INVLPG", "[memory]") {
+    Linear pc;
+    pc.cpu.cr4 |= cr4::kPge | cr4::kPse;
+    pc.pde(0x00800000, 0x00800000 | kP | kW | kU | kPs | kG);
+    pc.memory->write<uint8_t>(0x00801000, 1);
+    pc.memory->write<uint8_t>(0x00C01000, 2);
+    REQUIRE(pc.linear.read<uint8_t>(0x00801000, U) == 1);
+    pc.pde(0x00800000, 0x00C00000 | kP | kW | kU | kPs | kG);
+    pc.linear.flush_local();
+    CHECK(pc.linear.read<uint8_t>(0x00801000, U) == 1);
+    pc.linear.flush_page(0x00BFF000);
+    CHECK(pc.linear.read<uint8_t>(0x00801000, U) == 2);
+}
+
 TEST_CASE("linear_memory: user and supervisor entries are apart", "[memory]") {
     Linear pc;
     pc.pte(kTable, 0x5000, 0x300000 | kP | kW);
