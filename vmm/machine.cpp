@@ -139,6 +139,7 @@ base::Result<void> Machine::Impl::build() {
     engine_config.find_idle_loops = true;
     engine = TRY(Engine::create(state, *memory, platform->io, engine_config));
     engine->set_interrupt_source(platform->interrupts);
+    engine->set_apic(platform->apic);
     engine->set_math_error_wires(platform->math_errors);
     engine->set_boundary_hook([this] { boundary(); });
     platform->interrupt_line_changed = [this] { engine->interrupt_line_changed(); };
@@ -252,10 +253,12 @@ void Machine::Impl::sleep_halted() {
     const uint64_t seen = kicks.load();
     tend();
     const bool interrupts_enabled = (state.eflags & eflags::kIf) != 0;
-    if (interrupts_enabled && platform->interrupts != nullptr && platform->interrupts->interrupt_pending())
+    const InterruptSource* interrupts = platform->interrupts;
+    if (interrupts != nullptr && ((interrupts_enabled && interrupts->interrupt_pending()) ||
+                                  (interrupts->nmi_pending() && state.nmi_blocked == 0)))
         return;
-    // This machine has no NMI and no SMI. Devices go on, for what they play or show.
-    set_halted_for_good(!interrupts_enabled);
+    // This machine has no SMI, and mostly no NMI. Devices go on, for what they play or show.
+    set_halted_for_good(!interrupts_enabled && (interrupts == nullptr || !interrupts->nmi_possible()));
     sleep(seen);
 }
 

@@ -1,5 +1,6 @@
 // Everything a device may see. One per machine; devices keep a reference.
 #pragma once
+#include "vmm/bus/apic_bus.h"
 #include "vmm/bus/clock.h"
 #include "vmm/bus/event_queue.h"
 #include "vmm/bus/io_bus.h"
@@ -93,9 +94,12 @@ struct Platform {
     PciBus pci;
     Clock clock;
     EventQueue events;
-    IrqLines* irq = nullptr;                      // set by the 8259 pair
-    InterruptSource* interrupts = nullptr;        // set by the 8259 pair
-    std::function<void()> interrupt_line_changed; // set by the machine: INTR rose or fell
+    IrqLines* irq = nullptr;               // set by the 8259 pair; the IO-APIC puts itself before it
+    InterruptSource* interrupts = nullptr; // the processor's: the 8259 pair, with a local APIC before it
+    IntrWire* intr = nullptr;              // set by the local APIC; null: INTR is the processor's pin
+    ApicBus apics;                         // local APICs and IO-APICs
+    ApicMsrs* apic = nullptr;              // the processor's own, set by it
+    std::function<void()> interrupt_line_changed; // set by the machine: what `interrupts` says changed
     MathErrorWires* math_errors = nullptr;        // set by the PCI-to-ISA bridge
     IsaDma* dma = nullptr;                        // set by the 8237 pair
     // Set by the display: video memory in the memfd. While `apart` is true its content is no part of the

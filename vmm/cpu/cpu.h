@@ -7,6 +7,7 @@
 // architectural has been committed. On failure nothing has changed but what the SDM says changes, and
 // the Fault is returned; the engine hands it to raise(). Operand widths are arguments, never globals.
 #pragma once
+#include "vmm/bus/apic_bus.h"
 #include "vmm/bus/io_bus.h"
 #include "vmm/cpu/fault.h"
 #include "vmm/cpu/state.h"
@@ -41,6 +42,8 @@ class Cpu {
         : state_(state), memory_(memory), io_(io), tlb_(tlb) {}
 
     CpuState& state() { return state_; }
+    // Null (the start): the processor has no local APIC.
+    void set_apic(ApicMsrs* apic) { apic_ = apic; }
     void reset(); // power-on state, SDM Vol. 3A 9.1.1 (EIP FFF0h, CS base FFFF0000h)
 
     // -- segmentation.cpp ---------------------------------------------------------------------------
@@ -146,6 +149,7 @@ class Cpu {
     LinearMemory& memory_;
     IoBus& io_;
     TlbControl& tlb_;
+    ApicMsrs* apic_ = nullptr;
 };
 
 } // namespace vmm

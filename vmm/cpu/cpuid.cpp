@@ -4,9 +4,9 @@
 // speculate, so they neither isolate page tables nor emit retpolines: the host kernel keeps its own
 // mitigations and the guest's would be paid twice. Steppings up to 2 would make Linux drop PSE (erratum
 // AAE44); models up to 0Eh would make it drop PAT. SSE3 and SSSE3 are that model's, too: without SSSE3 the C
-// library copies memory by REP MOVS, and whole programs run a quarter slower. Nothing past them, no APIC, no
-// MTRRs, no machine check. The highest basic leaf is 2, which the oldest guests (Windows NT 4)
-// need; there is no leaf 7 and so no IA32_ARCH_CAPABILITIES.
+// library copies memory by REP MOVS, and whole programs run a quarter slower. Nothing past them, no MTRRs, no
+// machine check. The local APIC is promised while it is enabled (SDM Vol. 3A 11.4.3). The highest basic leaf
+// is 2, which the oldest guests (Windows NT 4) need; there is no leaf 7 and so no IA32_ARCH_CAPABILITIES.
 //
 // Hypervisor leaves follow VMware's interface ("Mechanisms to determine if software is running in a VMware
 // virtual machine", KB 1009458): 40000000h names the vendor, 40000010h gives TSC and bus frequency in kHz so
@@ -34,9 +34,9 @@ constexpr uint32_t kSignature = 0x000106CA;
 
 // Leaf 1 EDX, by bit position.
 constexpr uint32_t kFpu = 1u << 0, kVme = 1u << 1, kDe = 1u << 2, kPse = 1u << 3, kTsc = 1u << 4,
-                   kMsr = 1u << 5, kPae = 1u << 6, kCx8 = 1u << 8, kSep = 1u << 11, kPge = 1u << 13,
-                   kCmov = 1u << 15, kPat = 1u << 16, kClflush = 1u << 19, kMmx = 1u << 23, kFxsr = 1u << 24,
-                   kSse = 1u << 25, kSse2 = 1u << 26;
+                   kMsr = 1u << 5, kPae = 1u << 6, kCx8 = 1u << 8, kApic = 1u << 9, kSep = 1u << 11,
+                   kPge = 1u << 13, kCmov = 1u << 15, kPat = 1u << 16, kClflush = 1u << 19, kMmx = 1u << 23,
+                   kFxsr = 1u << 24, kSse = 1u << 25, kSse2 = 1u << 26;
 constexpr uint32_t kLeaf1Edx = kFpu | kVme | kDe | kPse | kTsc | kMsr | kPae | kCx8 | kSep | kPge | kCmov |
                                kPat | kClflush | kMmx | kFxsr | kSse | kSse2;
 constexpr uint32_t kSse3 = 1u << 0, kSsse3 = 1u << 9, kHypervisor = 1u << 31;
@@ -63,11 +63,14 @@ uint32_t four_bytes(const char* from) {
     return value;
 }
 
-Registers basic_leaf(uint32_t leaf) {
+Registers basic_leaf(uint32_t leaf, const ApicMsrs* apic) {
     switch (leaf) {
     case 0:
         return {kMaxBasicLeaf, four_bytes(kVendor), four_bytes(kVendor + 8), four_bytes(kVendor + 4)};
     case 1:
+        if (apic != nullptr && apic->enabled())
+            return {kSignature, kLeaf1Ebx | uint32_t{apic->initial_id()} << 24, kLeaf1Ecx,
+                    kLeaf1Edx | kApic};
         return {kSignature, kLeaf1Ebx, kLeaf1Ecx, kLeaf1Edx};
     default:
         return kLeaf2;
@@ -115,13 +118,14 @@ void Cpu::cpuid() {
     const uint32_t leaf = state_.reg(Reg::Eax);
     Registers out;
     if (leaf <= kMaxBasicLeaf)
-        out = basic_leaf(leaf);
+        out = basic_leaf(leaf, apic_);
     else if (leaf >= kFirstHypervisorLeaf && leaf <= kFirstHypervisorLeaf + 0xFF)
         out = hypervisor_leaf(leaf, leaf == kTimingLeaf ? guest_tsc_khz(state_) : 0);
     else if (leaf >= kFirstExtendedLeaf && leaf <= kMaxExtendedLeaf)
         out = extended_leaf(leaf, (state_.misc_enable & kMiscEnableXdDisable) == 0);
     else
-        out = basic_leaf(kMaxBasicLeaf); // "the data for the highest basic information leaf is returned"
+        out =
+            basic_leaf(kMaxBasicLeaf, apic_); // "the data for the highest basic information leaf is returned"
     state_.reg(Reg::Eax) = out.eax;
     state_.reg(Reg::Ebx) = out.ebx;
     state_.reg(Reg::Ecx) = out.ecx;

@@ -1,5 +1,7 @@
 // RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have.
-// All others, the APIC base and the MTRRs among them, raise #GP(0) as on a processor without the feature.
+// The local APIC has its own. All others, the MTRRs among them, raise #GP(0) as on a processor without the
+// feature.
+#include "vmm/base/operation.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/cpu/tsc.h"
 
@@ -77,8 +79,13 @@ GuestResult<void> Cpu::rdmsr() {
             return refused();
         value = state_.efer;
         break;
-    default:
-        return refused();
+    default: {
+        const base::Operation operation;
+        const auto answer = apic_ != nullptr ? apic_->read_msr(state_.reg(Reg::Ecx)) : std::nullopt;
+        if (!answer)
+            return refused();
+        value = *answer;
+    }
     }
     state_.reg(Reg::Eax) = static_cast<uint32_t>(value);
     state_.reg(Reg::Edx) = static_cast<uint32_t>(value >> 32);
@@ -130,8 +137,12 @@ GuestResult<void> Cpu::wrmsr() {
         tlb_.paging_changed();
         return {};
     }
-    default:
-        return refused();
+    default: {
+        const base::Operation operation;
+        if (apic_ == nullptr || !apic_->write_msr(state_.reg(Reg::Ecx), value))
+            return refused();
+        return {};
+    }
     }
 }
 

@@ -9,10 +9,12 @@
 #include <vector>
 
 // clang-format off
-// The interrupt controller first: the others' lines end there. The backdoor follows the PS/2 mouse it uses,
+// The interrupt controllers first: the others' lines end there; each APIC puts itself before the 8259 pair. The backdoor follows the PS/2 mouse it uses,
 // the network card what else is told of another identity.
 #define VMM_DEVICES(X) \
     X(pic8259) \
+    X(local_apic) \
+    X(io_apic) \
     X(pit8254) \
     X(rtc_mc146818) \
     X(dma8237) \

@@ -250,14 +250,16 @@ class Pic8259Pair final : public Device, public IrqLines, public InterruptSource
         chip.irr = static_cast<uint8_t>(chip.irr | (chip.lines & chip.elcr));
     }
 
-    // Passes the slave's INT on to the master and the master's to the processor.
+    // Passes the slave's INT on to the master and the master's towards the processor.
     void update() {
         master_.input(kCascade, slave_.highest() != kNone);
         const bool intr = master_.highest() != kNone;
         if (intr == intr_)
             return;
         intr_ = intr;
-        if (platform_.interrupt_line_changed)
+        if (platform_.intr != nullptr)
+            platform_.intr->set_intr(intr);
+        else if (platform_.interrupt_line_changed)
             platform_.interrupt_line_changed();
     }
 

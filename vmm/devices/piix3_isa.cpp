@@ -1,6 +1,7 @@
 // Intel 82371SB (PIIX3) PCI-to-ISA bridge at 00:01.0 (datasheet order number 290550): the router from the
 // four PCI interrupt wires PIRQA#-PIRQD# to ISA interrupt lines. Slots are wired to PIRQs in rotation, as on
-// every i440FX board: slot 1 INTA# is PIRQA#, slot 2 INTA# is PIRQB# and so on. The 8259 pair owns the ELCR;
+// every i440FX board: slot 1 INTA# is PIRQA#, slot 2 INTA# is PIRQB# and so on. The wires themselves lead to
+// the IO-APIC as well. The 8259 pair owns the ELCR;
 // firmware makes the lines it routes to level-triggered. It also turns the processor's FERR# into IRQ 13 and
 // port F0h into IGNNE# (datasheet "Coprocessor Error Register"). DEVIATION: XBCS bit 5, which enables that,
 // is not asked: SeaBIOS leaves it clear and expects IRQ 13 all the same.
@@ -121,22 +122,31 @@ class Piix3Isa : public PciDevice, public PciBus::Router, public IoHandler, publ
     // Recomputes the OR of all wires on each line, and tells the 8259 pair what changed.
     void drive() {
         uint16_t lines = 0;
+        uint8_t pirqs = 0;
         for (unsigned device = 0; device < kSlots; ++device)
-            for (unsigned pin = 0; levels_[device] != 0 && pin < kPins; ++pin)
-                if ((levels_[device] >> pin & 1) != 0)
-                    lines |= line_of(device, pin);
+            for (unsigned pin = 0; levels_[device] != 0 && pin < kPins; ++pin) {
+                if ((levels_[device] >> pin & 1) == 0)
+                    continue;
+                if (device == kSlot && pin == kSciPin) {
+                    lines |= 1u << kSciLine;
+                    continue;
+                }
+                const unsigned pirq = (device + pin + kPirqs - 1) % kPirqs;
+                pirqs = static_cast<uint8_t>(pirqs | 1u << pirq);
+                lines |= line_of(pirq);
+            }
         const uint16_t changed = lines ^ driven_;
         driven_ = lines;
         for (unsigned line = 0; line < 16; ++line)
             if ((changed >> line & 1) != 0 && platform_.irq != nullptr)
                 platform_.irq->set_irq(line, (lines >> line & 1) != 0);
+        for (unsigned pirq = 0; pirq < kPirqs && platform_.irq != nullptr; ++pirq)
+            platform_.irq->set_pirq(pirq, (pirqs >> pirq & 1) != 0);
     }
 
-    // A mask with the one line that this wire reaches, or none.
-    [[nodiscard]] uint16_t line_of(unsigned device, unsigned pin) const {
-        if (device == kSlot && pin == kSciPin)
-            return 1u << kSciLine;
-        const uint8_t route = config_[kPirqRoute + ((device + pin + kPirqs - 1) % kPirqs)];
+    // A mask with the one line that a PIRQ is steered to, or none.
+    [[nodiscard]] uint16_t line_of(unsigned pirq) const {
+        const uint8_t route = config_[kPirqRoute + pirq];
         if ((route & kRouteDisabled) != 0)
             return 0;
         return static_cast<uint16_t>(1u << (route & kRouteLine)) & kRoutableLines;

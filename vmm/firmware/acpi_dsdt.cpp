@@ -1,5 +1,6 @@
 // The DSDT: what the machine has that cannot be discovered. PCI root with its windows and interrupt routing
-// through the PIIX3's four steerable links, the ISA devices, and soft-off. The power button is the
+// (through the PIIX3's four steerable links to the 8259 pair, or straight to pins of the IO-APIC, as the
+// system chooses by _PIC), the ISA devices, and soft-off. The power button is the
 // fixed-feature one (FADT), so it has no device here.
 #include "vmm/firmware/acpi_hardware.h"
 #include "vmm/firmware/acpi_tables.h"
@@ -17,7 +18,6 @@ using namespace aml;
 
 constexpr unsigned kSlots = 32, kPins = 4, kLinks = 4;
 constexpr unsigned kPiixSlot = 1;
-constexpr unsigned kSciLine = 9;
 // Lines a link may use: those no ISA device of the machine sits on.
 constexpr uint16_t kLinkLines = 1u << 5 | 1u << 10 | 1u << 11;
 
@@ -83,20 +83,25 @@ Term link_device(unsigned index) {
 }
 
 // Each pin of each slot, as the board wires them: slot 1 INTA# to PIRQA#, then in rotation.
-Term routing_table() {
+enum class Controller : uint8_t { Pic, Apic };
+Term routing_table(Controller controller) {
     constexpr uint32_t kAllFunctions = 0xFFFF;
     Terms entries;
     for (uint32_t slot = 0; slot < kSlots; ++slot) {
         for (uint32_t pin = 0; pin < kPins; ++pin) {
             const Term address = integer(slot << 16 | kAllFunctions);
             // The power-management function's INTA# is the SCI, which cannot be steered.
+            const unsigned wire = (slot + pin + kLinks - 1) % kLinks;
             if (slot == kPiixSlot && pin == 0)
-                entries.push_back(package({address, integer(pin), integer(0), integer(kSciLine)}));
+                entries.push_back(
+                    package({address, integer(pin), integer(0), integer(acpi_hardware::kSciIrq)}));
+            else if (controller == Controller::Apic)
+                entries.push_back(package(
+                    {address, integer(pin), integer(0), integer(acpi_hardware::kFirstPirqPin + wire)}));
             else
-                entries.push_back(package({address, integer(pin),
-                                           path(std::string("\\_SB.") +
-                                                std::string(kLinkNames[(slot + pin + kLinks - 1) % kLinks])),
-                                           integer(0)}));
+                entries.push_back(
+                    package({address, integer(pin),
+                             path(std::string("\\_SB.") + std::string(kLinkNames[wire])), integer(0)}));
         }
     }
     return package(entries);
@@ -115,7 +120,11 @@ Term pci_root(unsigned floppy_drives) {
                                                memory_window(0x000A0000, 0x000BFFFF, Caching::Cacheable),
                                                memory_window(0xE0000000, 0xFEBFFFFF, Caching::None),
                                            })),
-                              name("_PRT", routing_table()),
+                              name("PRTP", routing_table(Controller::Pic)),
+                              name("PRTA", routing_table(Controller::Apic)),
+                              method("_PRT", 0, Serialize::No,
+                                     {if_then(path("\\PICF"), {return_value(path("PRTA"))}),
+                                      return_value(path("PRTP"))}),
                               isa_bridge(floppy_drives),
                           });
 }
@@ -146,6 +155,9 @@ std::vector<uint8_t> build_dsdt(unsigned floppy_drives) {
     for (unsigned i = 0; i < kLinks; ++i)
         links.push_back(link_device(i));
     const Term body = concat({
+        // ACPI 5.8.1: the system says whether it uses the 8259 pair (0) or the APICs (1).
+        name("\\PICF", integer(0)),
+        method("\\_PIC", 1, Serialize::No, {store(argument(0), path("\\PICF"))}),
         scope("\\_PR", {processor("CPU0", 0, 0, 0)}),
         scope("\\_SB", {pci_root(floppy_drives), concat(links), generation_id()}),
         generation_id_event(),

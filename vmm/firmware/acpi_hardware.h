@@ -1,5 +1,5 @@
-// Where the ACPI fixed hardware sits: agreed between the tables (which state it) and the PIIX4
-// power-management function (which implements it).
+// Where the ACPI fixed hardware and the interrupt controllers sit: agreed between the tables (which state it)
+// and the devices (which implement it).
 #pragma once
 #include <cstdint>
 
@@ -16,6 +16,10 @@ inline constexpr uint16_t kSmiCommandPort = 0xB2;
 inline constexpr uint8_t kAcpiEnable = 0xF1, kAcpiDisable = 0xF0;
 
 inline constexpr uint8_t kSciIrq = 9;
+
+// The APICs, and the IO-APIC pins that are not simply those of the ISA lines of the same number.
+inline constexpr uint32_t kLocalApicAddress = 0xFEE00000, kIoApicAddress = 0xFEC00000;
+inline constexpr unsigned kTimerPin = 2, kFirstPirqPin = 16;
 
 // The page that holds the VM Generation ID: above the PCI windows, below the BIOS, and nothing else's.
 inline constexpr uint32_t kGenerationIdAddress = 0xFEF00000;

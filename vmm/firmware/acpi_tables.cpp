@@ -99,6 +99,46 @@ Bytes fadt(uint32_t facs_offset, uint32_t dsdt_offset) {
     return acpi_table("FACP", 3, out);
 }
 
+// ACPI 5.2.10.4: the interrupt controllers. Global interrupts are pins of the one IO-APIC, and ISA lines the
+// pins of their number unless a source override says otherwise.
+Bytes madt() {
+    using namespace acpi_hardware;
+    constexpr uint32_t kPcAtCompatible = 1; // an 8259 pair is there as well
+    constexpr uint32_t kEnabled = 1;
+    constexpr uint8_t kLocal = 0, kIo = 1, kOverride = 2, kLocalNmi = 4, kIsaBus = 0, kAllProcessors = 0xFF;
+    constexpr uint16_t kConforms = 0, kActiveHighLevel = 0x0D;
+    constexpr uint8_t kNmiPin = 1; // LINT1
+    Bytes out;
+    put(out, kLocalApicAddress, 4);
+    put(out, kPcAtCompatible, 4);
+    const auto entry = [&](uint8_t type, uint8_t bytes) {
+        put(out, type, 1);
+        put(out, bytes, 1);
+    };
+    entry(kLocal, 8);
+    put(out, 0, 1); // as the DSDT's CPU0
+    put(out, 0, 1);
+    put(out, kEnabled, 4);
+    entry(kIo, 12);
+    put(out, 0, 2); // its ID
+    put(out, kIoApicAddress, 4);
+    put(out, 0, 4); // its first global interrupt
+    const auto source_override = [&](uint8_t line, uint32_t pin, uint16_t flags) {
+        entry(kOverride, 10);
+        put(out, kIsaBus, 1);
+        put(out, line, 1);
+        put(out, pin, 4);
+        put(out, flags, 2);
+    };
+    source_override(0, kTimerPin, kConforms);
+    source_override(kSciIrq, kSciIrq, kActiveHighLevel);
+    entry(kLocalNmi, 6);
+    put(out, kAllProcessors, 1);
+    put(out, kConforms, 2);
+    put(out, kNmiPin, 1);
+    return acpi_table("APIC", 1, out);
+}
+
 constexpr size_t kRsdpBytes = 20, kRsdpChecksum = 8, kRsdpRsdt = 16;
 
 // ACPI 1.0 form, 20 bytes: revision 0, RSDT only.
@@ -203,8 +243,10 @@ AcpiTables build_acpi_tables(unsigned floppy_drives) {
     const uint32_t dsdt_at = append(build_dsdt(floppy_drives));
     const Bytes fixed = fadt(facs_at, dsdt_at);
     const uint32_t fadt_at = append(fixed);
+    const uint32_t madt_at = append(madt());
     Bytes entries;
     put(entries, fadt_at, 4);
+    put(entries, madt_at, 4);
     const Bytes root = acpi_table("RSDT", 1, entries);
     const uint32_t rsdt_at = append(root);
     out.rsdp = rsdp(rsdt_at);
@@ -216,7 +258,8 @@ AcpiTables build_acpi_tables(unsigned floppy_drives) {
     loader.add_pointer(kTablesFile, kTablesFile, fadt_at + kFadtDsdt, 4);
     loader.add_pointer(kTablesFile, kTablesFile, fadt_at + kFadtXDsdt, 8);
     recompute(fadt_at, fixed.size());
-    loader.add_pointer(kTablesFile, kTablesFile, rsdt_at + kHeaderBytes, 4);
+    for (size_t at = 0; at < entries.size(); at += 4)
+        loader.add_pointer(kTablesFile, kTablesFile, rsdt_at + kHeaderBytes + at, 4);
     recompute(rsdt_at, root.size());
     loader.add_pointer(kRsdpFile, kTablesFile, kRsdpRsdt, 4);
     loader.checksum(kRsdpFile, kRsdpChecksum, 0, kRsdpBytes);

@@ -35,6 +35,9 @@ std::vector<uint8_t> memory_map(uint64_t ram_bytes) {
 // Six bytes: a sleep state the machine has carries bit 7; the low bits are its SLP_TYP. Only S0 and S5 exist.
 std::vector<uint8_t> system_states() { return {0x80, 0x00, 0x00, 0x01, 0x02, 0x80}; }
 
+// SeaBIOS's MP table: the timer's line is pin 2 of the IO-APIC.
+std::vector<uint8_t> timer_override() { return {1, 0, 0, 0, 0, 0, 0, 0}; }
+
 // Milliseconds from "no bootable device" to a retry; all ones: stay.
 std::vector<uint8_t> never_retry() { return {0xFF, 0xFF, 0xFF, 0xFF}; }
 
@@ -113,6 +116,7 @@ std::vector<FirmwareFile> firmware_files(const PlatformConfig& config) {
         add("bootorder", {order.begin(), order.end()});
     add("etc/e820", memory_map(config.ram_bytes));
     add("etc/system-states", system_states());
+    add("etc/irq0-override", timer_override());
     add("etc/boot-fail-wait", never_retry());
     AcpiTables acpi = build_acpi_tables(count_media(config, MediumKind::Floppy));
     add("etc/acpi/rsdp", std::move(acpi.rsdp));

@@ -50,6 +50,7 @@ void Engine::request_stop() {
 
 void Engine::set_boundary_hook(std::function<void()> hook) { impl_->core->boundary_hook = std::move(hook); }
 void Engine::set_interrupt_source(InterruptSource* source) { impl_->core->interrupts_ = source; }
+void Engine::set_apic(ApicMsrs* apic) { impl_->core->cpu->set_apic(apic); }
 void Engine::set_math_error_wires(MathErrorWires* wires) { impl_->core->math_errors = wires; }
 void Engine::interrupt_line_changed() { impl_->core->interrupt_line_changed(); }
 void Engine::set_fault_intercept(std::function<bool(const Fault&)> intercept) {

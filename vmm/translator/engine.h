@@ -66,6 +66,7 @@ class Engine {
     // Called on the vCPU thread at instruction boundaries after a kick (drain events, run timers).
     void set_boundary_hook(std::function<void()> hook);
     void set_interrupt_source(InterruptSource* source);
+    void set_apic(ApicMsrs* apic); // null (the start): the processor has none
     // Null (the start): x87 errors are #MF whatever CR0.NE says.
     void set_math_error_wires(MathErrorWires* wires);
     // The INTR level may have changed (vCPU thread only).

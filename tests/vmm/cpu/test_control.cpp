@@ -152,8 +152,7 @@ static std::string text(std::initializer_list<uint32_t> parts) {
     return out;
 }
 
-TEST_CASE("cpuid: a processor that does not speculate, without APIC, MTRR, MCE or anything past SSE2",
-          "[cpu]") {
+TEST_CASE("cpuid: a processor that does not speculate, without MTRR, MCE or anything past SSE2", "[cpu]") {
     CallOuts t;
     const auto vendor = ask(t, 0);
     CHECK(vendor[0] <= 3); // Windows NT 4 stops at more
@@ -168,6 +167,57 @@ TEST_CASE("cpuid: a processor that does not speculate, without APIC, MTRR, MCE o
         CHECK((features[3] & 1u << present) != 0);
     CHECK(ask(t, 0x80000001)[3] == 1u << 20);
     CHECK(ask(t, 7) == ask(t, 2)); // above the highest basic leaf
+}
+
+namespace {
+
+struct OneApic : ApicMsrs {
+    bool on = true;
+    uint64_t base = 0xFEE00900;
+    [[nodiscard]] bool enabled() const override { return on; }
+    [[nodiscard]] uint8_t initial_id() const override { return 5; }
+    [[nodiscard]] std::optional<uint64_t> read_msr(uint32_t index) const override {
+        return index == 0x1B ? std::optional(base) : std::nullopt;
+    }
+    [[nodiscard]] bool write_msr(uint32_t index, uint64_t value) override {
+        if (index != 0x1B || (value & 1) != 0)
+            return false;
+        base = value;
+        return true;
+    }
+};
+
+} // namespace
+
+TEST_CASE("cpuid: the local APIC and its ID are told while it is enabled, and its registers are MSRs",
+          "[cpu]") {
+    CallOuts t;
+    const auto before = ask(t, 1);
+    OneApic apic;
+    t.cpu.set_apic(&apic);
+    const auto with = ask(t, 1);
+    CHECK(with[3] == (before[3] | 1u << 9));
+    CHECK(with[1] == (before[1] | 5u << 24));
+    apic.on = false;
+    CHECK(ask(t, 1) == before);
+    t.set_msr(0x1B, 0);
+    REQUIRE(t.cpu.rdmsr());
+    CHECK(t.state.reg(Reg::Eax) == 0xFEE00900);
+    CHECK(t.state.reg(Reg::Edx) == 0);
+    t.set_msr(0x1B, 0x5FEE00800);
+    REQUIRE(t.cpu.wrmsr());
+    CHECK(apic.base == 0x5FEE00800);
+    t.set_msr(0x1B, 1);
+    CHECK(faults_with(t.cpu.wrmsr(), Vector::GeneralProtection));
+    for (const uint32_t absent : {0xFEu, 0x802u}) {
+        t.set_msr(absent, 0);
+        CHECK(faults_with(t.cpu.rdmsr(), Vector::GeneralProtection));
+        CHECK(faults_with(t.cpu.wrmsr(), Vector::GeneralProtection));
+    }
+    t.user(3);
+    t.set_msr(0x1B, 0);
+    CHECK(faults_with(t.cpu.rdmsr(), Vector::GeneralProtection));
+    CHECK(faults_with(t.cpu.wrmsr(), Vector::GeneralProtection));
 }
 
 TEST_CASE("cpuid: the hypervisor leaves name VMware's interface and the host's TSC frequency", "[cpu]") {

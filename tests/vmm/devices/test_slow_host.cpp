@@ -154,6 +154,54 @@ TEST_CASE("slow host: the keyboard controller hands on every byte", "[devices][s
     }
 }
 
+TEST_CASE("slow host: the local apic's timer asks, once and again and again", "[devices][slow]") {
+    constexpr uint32_t kApic = 0xFEE00000, kPeriodic = 1u << 17;
+    for (const uint64_t step : kSteps)
+        for (const uint32_t mode : {0u, kPeriodic})
+            for (const uint32_t count : {1u, 100u, 4125u, 66'000u, 6'600'000u}) {
+                INFO(step << " ns, mode " << mode << ", count " << count);
+                SlowHost pc;
+                const auto pic = make_pic8259(pc.platform), apic = make_local_apic(pc.platform);
+                pc.begin(step);
+                const auto set = [&](uint32_t offset, uint32_t value) {
+                    pc.once([&] { pc.memory->write<uint32_t>(kApic + offset, value); });
+                };
+                set(0xF0, 0x1FF);
+                set(0x3E0, 3);
+                set(0x320, mode | 0x40);
+                set(0x380, count);
+                for (unsigned again = 0; again < 10; ++again) {
+                    REQUIRE(pc.comes([&] { return pc.platform.interrupts->interrupt_pending(); }));
+                    CHECK(pc.platform.interrupts->acknowledge_interrupt() == 0x40);
+                    set(0xB0, 0);
+                    if (mode == 0)
+                        set(0x380, count);
+                    pc.once([&] { (void)pc.memory->read<uint32_t>(kApic + 0x390); });
+                }
+            }
+}
+
+TEST_CASE("slow host: the pit goes on ticking by way of the io-apic", "[devices][slow]") {
+    for (const uint64_t step : kSteps) {
+        INFO(step << " ns");
+        SlowHost pc;
+        const auto pic = make_pic8259(pc.platform), apic = make_local_apic(pc.platform),
+                   io = make_io_apic(pc.platform), pit = make_pit8254(pc.platform);
+        pc.begin(step);
+        pc.memory->write<uint32_t>(0xFEE000F0, 0x1FF);
+        pc.memory->write<uint32_t>(0xFEC00000, 0x14); // pin 2
+        pc.memory->write<uint32_t>(0xFEC00010, 0x42);
+        pc.out(0x43, 0x34);
+        pc.out(0x40, 11932 & 0xFF);
+        pc.out(0x40, 11932 >> 8);
+        for (unsigned again = 0; again < 20; ++again) { // the 8259 pair asks as well, and nobody listens
+            REQUIRE(pc.comes([&] { return pc.platform.interrupts->interrupt_pending(); }));
+            CHECK(pc.platform.interrupts->acknowledge_interrupt() == 0x42);
+            pc.once([&] { pc.memory->write<uint32_t>(0xFEE000B0, 0); });
+        }
+    }
+}
+
 TEST_CASE("slow host: the acpi timer overflows and says so", "[devices][slow]") {
     constexpr uint16_t kBase = 0xB000;
     for (const uint64_t step : kSteps) {
@@ -276,5 +324,11 @@ TEST_CASE("slow host: no device of the machine reads the clock twice in an acces
         }
     for (uint32_t address = 0xFEB00000; address < 0xFEB00100; address += 4)
         pc.once([&] { (void)pc.memory->read<uint32_t>(address); });
+    for (const uint32_t value : {0x1FFu, 0x20040u, 0xFFFFFFFFu}) // the APICs, every register
+        for (const uint32_t page : {0xFEC00000u, 0xFEE00000u})
+            for (uint32_t at = page; at < page + 0x400; at += 4) {
+                pc.once([&] { pc.memory->write(at, value); });
+                pc.once([&] { (void)pc.memory->read<uint32_t>(at); });
+            }
     CHECK(pc.readings > before);
 }

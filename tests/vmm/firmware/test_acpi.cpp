@@ -97,7 +97,7 @@ TEST_CASE("acpi: the installed tables are reachable from the RSDP with good chec
     CHECK(std::memcmp(rsdp.data(), "RSD PTR ", 8) == 0);
     CHECK(sum(rsdp, 0, 20) == 0);
     const Bytes rsdt = acpi.table(get<uint32_t>(rsdp, 16), "RSDT");
-    REQUIRE(rsdt.size() == 40);
+    REQUIRE(rsdt.size() == 44);
     const Bytes fadt = acpi.table(get<uint32_t>(rsdt, 36), "FACP");
     const auto facs = get<uint32_t>(fadt, 36), dsdt = get<uint32_t>(fadt, 40);
     CHECK(facs % 64 == 0);
@@ -122,6 +122,26 @@ TEST_CASE("acpi: the FADT describes the PIIX4 block at 600h", "[firmware]") {
     CHECK((get<uint32_t>(fadt, 112) & 1u << 8) == 0); // 24-bit timer
     CHECK(get<uint64_t>(fadt, 120) == 0xCF9);
     CHECK(fadt[128] == 6);
+}
+
+TEST_CASE("acpi: the MADT describes one processor and the IO-APIC as it is wired", "[firmware]") {
+    Installed acpi(build_acpi_tables(0));
+    const Bytes rsdt = acpi.table(get<uint32_t>(acpi.files.at("etc/acpi/rsdp"), 16), "RSDT");
+    const Bytes madt = acpi.table(get<uint32_t>(rsdt, 40), "APIC");
+    CHECK(get<uint32_t>(madt, 36) == 0xFEE00000);
+    CHECK(get<uint32_t>(madt, 40) == 1);
+    std::map<unsigned, std::vector<Bytes>> entries;
+    for (size_t at = 44; at < madt.size(); at += madt.at(at + 1)) {
+        REQUIRE(madt.at(at + 1) >= 2);
+        REQUIRE(at + madt[at + 1] <= madt.size());
+        const auto first = madt.begin() + static_cast<ptrdiff_t>(at);
+        entries[madt[at]].emplace_back(first + 2, first + madt[at + 1]);
+    }
+    CHECK(entries.size() == 4);
+    CHECK(entries[0] == std::vector<Bytes>{{0, 0, 1, 0, 0, 0}});
+    CHECK(entries[1] == std::vector<Bytes>{{0, 0, 0, 0, 0xC0, 0xFE, 0, 0, 0, 0}});
+    CHECK(entries[2] == std::vector<Bytes>{{0, 0, 2, 0, 0, 0, 0, 0}, {0, 9, 9, 0, 0, 0, 0x0D, 0}});
+    CHECK(entries[4] == std::vector<Bytes>{{0xFF, 0, 0, 1}});
 }
 
 TEST_CASE("aml: lengths, names and integers are encoded as specified", "[firmware]") {
@@ -159,8 +179,9 @@ TEST_CASE("acpi: iasl disassembles and compiles the tables without errors", "[fi
     const Bytes rsdt = acpi.table(get<uint32_t>(acpi.files.at("etc/acpi/rsdp"), 16), "RSDT");
     write("dsdt.dat", build_dsdt(1));
     write("facp.dat", acpi.table(get<uint32_t>(rsdt, 36), "FACP"));
+    write("apic.dat", acpi.table(get<uint32_t>(rsdt, 40), "APIC"));
     write("rsdt.dat", rsdt);
-    for (const char* table : {"dsdt", "facp", "rsdt"}) {
+    for (const char* table : {"dsdt", "facp", "apic", "rsdt"}) {
         INFO(table);
         CHECK(run(std::string("iasl -d ") + table + ".dat") == 0);
         std::ifstream text(directory / (std::string(table) + ".dsl"));
@@ -169,12 +190,14 @@ TEST_CASE("acpi: iasl disassembles and compiles the tables without errors", "[fi
         for (const char* trouble : {"Incorrect checksum", "Invalid", "**** Unknown", "External ("})
             CHECK(source.find(trouble) == std::string::npos);
     }
-    // The generation ID, as Microsoft's specification wants it described.
     std::ifstream text(directory / "dsdt.dsl");
     const std::string dsdt(std::istreambuf_iterator<char>(text), {});
+    // The generation ID, as Microsoft's specification wants it described.
     for (const char* line : {"Device (VGEN)", "Name (_CID, \"VM_Gen_Counter\")",
                              "Name (_DDN, \"VM_Gen_Counter\")", "Name (ADDR, Package (0x02)", "0xFEF00000",
-                             "Method (_E05, 0, NotSerialized)", "Notify (\\_SB.VGEN, 0x80)"}) {
+                             "Method (_E05, 0, NotSerialized)", "Notify (\\_SB.VGEN, 0x80)",
+                             // Interrupts, as the system says that it wants them.
+                             "Method (\\_PIC, 1, NotSerialized)", "Method (_PRT, 0, NotSerialized)"}) {
         INFO(line);
         CHECK(dsdt.find(line) != std::string::npos);
     }
