@@ -180,6 +180,21 @@ int main(int argc, char** argv) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     machine->pause();
     put(out + "/device_state/firmware", *machine->save_state());
+    // Both APICs at work: a periodic timer as fast as can be, and pins that ask by level and by NMI.
+    const auto asking = *vmm::Machine::create(config);
+    for (const auto& [at, value] : {std::pair{0xFEE000F0u, 0x1FFu},
+                                    {0xFEE003E0u, 0x0Bu},
+                                    {0xFEE00320u, 0x20040u},
+                                    {0xFEE00380u, 1u},
+                                    {0xFEC00000u, 0x34u},
+                                    {0xFEC00010u, 0x8051u},
+                                    {0xFEC00000u, 0x14u},
+                                    {0xFEC00010u, 0x400u}})
+        asking->memory().write<uint32_t>(at, value);
+    const Bytes apics = *asking->save_state();
+    put(out + "/device_state/apics", apics);
+    put(out + "/device_state/apics_latest_time",
+        with_field(with_field(apics, "now_ns", vmm::Clock::kLongestSaved), "timer.start", UINT64_MAX));
     config.platform.network_card = true;
     put(out + "/device_state/network", *(*vmm::Machine::create(config))->save_state());
     // A question by ARP, and a packet to the name server.
