@@ -9,8 +9,8 @@
 #include <vector>
 
 // clang-format off
-// The interrupt controllers first: the others' lines end there; each APIC puts itself before the 8259 pair. The backdoor follows the PS/2 mouse it uses,
-// the network card what else is told of another identity.
+// The interrupt controllers first: the others' lines end there, and each APIC puts itself before the 8259
+// pair. The backdoor follows the PS/2 mouse it uses, the network card what else is told of another identity.
 #define VMM_DEVICES(X) \
     X(pic8259) \
     X(local_apic) \
