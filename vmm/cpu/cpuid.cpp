@@ -69,8 +69,7 @@ Registers basic_leaf(uint32_t leaf, const ApicMsrs* apic) {
         return {kMaxBasicLeaf, four_bytes(kVendor), four_bytes(kVendor + 8), four_bytes(kVendor + 4)};
     case 1:
         if (apic != nullptr && apic->enabled())
-            return {kSignature, kLeaf1Ebx | uint32_t{apic->initial_id()} << 24, kLeaf1Ecx,
-                    kLeaf1Edx | kApic};
+            return {kSignature, kLeaf1Ebx | uint32_t{apic->initial_id()} << 24, kLeaf1Ecx, kLeaf1Edx | kApic};
         return {kSignature, kLeaf1Ebx, kLeaf1Ecx, kLeaf1Edx};
     default:
         return kLeaf2;

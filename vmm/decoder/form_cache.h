@@ -1,8 +1,8 @@
 // The decoder's answers, kept by form. All that Zydis says of an instruction follows from the code size and
 // from its prefixes, opcode, ModRM and SIB; displacement and immediates come last and are values, nothing
 // else depends on them. So an instruction whose leading bytes were met before is a copy with its own values
-// put in, in a fifth of the time. What is no such encoding (VEX, 3DNow!), does not decode or has many prefixes
-// goes to Zydis every time.
+// put in, in a fifth of the time. What is no such encoding (VEX, 3DNow!), does not decode or has many
+// prefixes goes to Zydis every time.
 #pragma once
 #include "vmm/decoder/decoder.h"
 
