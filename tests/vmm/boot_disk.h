@@ -5,23 +5,25 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 
 namespace vmm {
 
-inline void put_boot_sector(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
+inline void put_boot_code(const guest::Snippet& code, uint64_t offset, std::span<uint8_t> to) {
     std::fill(to.begin(), to.end(), uint8_t{0});
-    if (offset == 0)
-        std::copy(code.first, std::min(code.last, code.first + to.size()), to.begin());
+    const std::span<const uint8_t> bytes(code.first, code.last);
+    if (offset < bytes.size())
+        std::ranges::copy(bytes.subspan(offset, std::min(to.size(), bytes.size() - offset)), to.begin());
 }
 
-// A disk that begins with a boot sector.
+// A disk that begins with a boot sector, and what it may fetch from the sectors after that.
 class BootDisk final : public BlockPort {
   public:
     explicit BootDisk(const guest::Snippet& code) : code_(code) {}
     [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
     [[nodiscard]] bool read_only() const override { return true; }
     base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
-        put_boot_sector(code_, offset, to);
+        put_boot_code(code_, offset, to);
         return {};
     }
     base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }

@@ -148,7 +148,7 @@ class SlowDisk final : public BlockPort {
     [[nodiscard]] uint64_t size_bytes() const override { return 1u << 20; }
     [[nodiscard]] bool read_only() const override { return false; }
     base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
-        put_boot_sector(two_reads, offset, to);
+        put_boot_code(two_reads, offset, to);
         if (offset == kSlowSector * 512) {
             reading.set_value(::gettid());
             go_on.get_future().wait();

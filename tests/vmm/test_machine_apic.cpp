@@ -1,6 +1,5 @@
 // The machine's interrupt controllers as guests use them, firmware's tables included.
-#include "tests/guest/guest.h"
-#include "vmm/machine.h"
+#include "tests/vmm/boot_disk.h"
 
 #include <catch2/catch.hpp>
 
@@ -245,22 +244,6 @@ GUEST16(ticks, R"(
     .byte 0x55, 0xaa
 )");
 
-class BootDisk final : public BlockPort {
-  public:
-    explicit BootDisk(const guest::Snippet& code) : code_(code.first, code.last) { code_.resize(1u << 20); }
-    [[nodiscard]] uint64_t size_bytes() const override { return code_.size(); }
-    [[nodiscard]] bool read_only() const override { return true; }
-    base::Result<void> read(uint64_t offset, std::span<uint8_t> to) override {
-        std::copy_n(code_.begin() + static_cast<ptrdiff_t>(offset), to.size(), to.begin());
-        return {};
-    }
-    base::Result<void> write(uint64_t, std::span<const uint8_t>) override { return {}; }
-    base::Result<void> flush() override { return {}; }
-
-  private:
-    std::vector<uint8_t> code_;
-};
-
 // What COM1 says.
 class Listener final : public CharPort {
   public:
@@ -288,10 +271,7 @@ class Listener final : public CharPort {
 
 struct Pc {
     explicit Pc(const guest::Snippet& code) {
-        MachineConfig config;
-        config.platform.ram_bytes = 16u << 20;
-        config.platform.media = {{MediumKind::Disk, std::make_shared<BootDisk>(code)}};
-        config.platform.boot_order = {BootDevice::Disk};
+        MachineConfig config = booting(code);
         config.platform.serial = serial;
         machine = Machine::create(config).value();
         machine->start();
