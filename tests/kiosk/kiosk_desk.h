@@ -59,6 +59,10 @@ class Kiosk {
     Place finish();
     bool click_finish();
     bool click(int x, int y) { return x_.tool(fmt::format("mousemove {} {} click 1", x, y)); }
+    // Do keys go to a window of the kiosk's own?
+    [[nodiscard]] bool has_keyboard() const {
+        return x_.ask("getwindowfocus getwindowpid").starts_with(std::to_string(pid));
+    }
     bool key(const std::string& keys) { return x_.tool("key " + keys); }
     [[nodiscard]] bool shows_tiles() { return sees(kAlpha) && sees(kBeta); }
     [[nodiscard]] bool shows_guest();

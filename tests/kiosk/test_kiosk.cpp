@@ -49,6 +49,7 @@ TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a 
         CHECK(eventually([&] { return kiosk.guests().empty(); }));
         CHECK(desk.last("kiosk-session-end", "why") == (signal == SIGKILL ? "crashed" : "hung"));
         if (signal == SIGSTOP) { // one click saves a report, which names nobody
+            CHECK(eventually([&] { return kiosk.has_keyboard(); })); // which was the guest's
             CHECK(kiosk.key("Left Left Return"));
             std::string report;
             CHECK(eventually([&] {
@@ -64,6 +65,7 @@ TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a 
             continue;
         }
         // What the message offers first is a fresh session with the same bundle.
+        CHECK(eventually([&] { return kiosk.has_keyboard(); }));
         CHECK(kiosk.key("Return"));
         REQUIRE(kiosk.live(signal == SIGKILL ? 2 : 3));
         CHECK(kiosk.guests() != guests);
