@@ -1,5 +1,6 @@
-// Runs programs and prints a line for each: its wall time, its processor time, a hash of what it printed, its status, and
-// where the processor time went. As the guest's first process it mounts what programs expect, and turns the machine off at the end.
+// Runs programs and prints a line for each: its wall time, its processor time, a hash of what it printed, its
+// status, and where the processor time went. As the guest's first process it mounts what programs expect, and
+// turns the machine off at the end.
 //
 //   turns REPETITIONS [NAME,NAME...]      from a list "name command" a line, in programs.list beside it
 // As init both come in the environment: reps=, only=.
