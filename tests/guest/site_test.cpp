@@ -418,7 +418,7 @@ TEST_CASE("sites: what there is no room for is given up, never kept without a ma
     Sites sites;
     std::vector<Sites::Place> marked;
     uint64_t lost_marks = 0;
-    for (uint32_t i = 0; i < 20'000; ++i) {
+    for (uint32_t i = 0; i < 50'000; ++i) {
         std::optional<Sites::Place> lost;
         const Sites::Place place{i / 16, static_cast<uint16_t>(i % 16 * 256), Sites::Kind::Memory};
         const uint16_t number = sites.mark(place, Sites::Reason::Device, i, i, lost);
@@ -429,6 +429,6 @@ TEST_CASE("sites: what there is no room for is given up, never kept without a ma
             CHECK_FALSE(*lost == place);
     }
     CHECK(sites.statistics.crowded_out == lost_marks);
-    CHECK(sites.statistics.live[static_cast<size_t>(Sites::Reason::Device)] == 20'000 - lost_marks);
-    CHECK(lost_marks >= 20'000 - 4096);
+    CHECK(sites.statistics.live[static_cast<size_t>(Sites::Reason::Device)] == 50'000 - lost_marks);
+    CHECK(lost_marks >= 50'000 - 16'384);
 }

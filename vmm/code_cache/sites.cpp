@@ -8,7 +8,7 @@ namespace vmm {
 
 Sites::Site* Sites::set_of(const Place& place) {
     constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15ull;
-    constexpr unsigned kHashShift = 64 - 10;
+    constexpr unsigned kHashShift = 64 - 12;
     static_assert(kSets == 1u << (64 - kHashShift));
     const uint64_t key =
         uint64_t{place.backing} << 14 | uint64_t{place.offset} << 2 | static_cast<uint64_t>(place.kind);

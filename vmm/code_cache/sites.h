@@ -107,7 +107,7 @@ class Sites {
     Site* take(const Place& place, bool for_mark, std::optional<Place>& lost);
     void doubt(Site& site, bool more);
 
-    static constexpr unsigned kWays = 4, kSets = 1024;
+    static constexpr unsigned kWays = 4, kSets = 4096; // large programs mark thousands
     static constexpr uint8_t kMostDoubt = 6;
     // Units are call-outs, about a tenth of a microsecond each.
     static constexpr uint32_t kFirstLease = 64;
