@@ -300,6 +300,7 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
     case ExitReason32::Retry:
         ++(core_.rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? core_.counters.polls
                                                                               : core_.counters.retries);
+        core_.make_busy_whole();
         if (cpu_.eip == first_eip) {
             cpu_.eflags |= resume_flag;
             cpu_.interrupt_shadow = shadow;

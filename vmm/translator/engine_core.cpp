@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 namespace vmm {
 
@@ -18,6 +19,13 @@ namespace {
 constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
 
 } // namespace
+
+// Larger guests run more programs; small machines shall stay small.
+static uint32_t code_cache_for(const GuestMemory& memory) {
+    constexpr uint64_t kLeast = 24u << 20, kMost = 96u << 20, kShareOfRam = 24;
+    return static_cast<uint32_t>(std::clamp<uint64_t>(memory.ram_bytes() / kShareOfRam, kLeast, kMost) &
+                                 ~(kPageSize - 1ull));
+}
 
 base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory, IoBus& io,
                                                              EngineConfig config) {
@@ -38,8 +46,9 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->linear = std::make_unique<LinearMemory>(rt.cpu, memory);
     core->cpu = std::make_unique<Cpu>(rt.cpu, *core->linear, io, *core);
     core->windows = TRY(Windows::create(rt.cpu, memory));
-    core->cache = TRY(CodeCache::create(config.code_cache_bytes, core->uncached_backing_ + 1, memory.data(),
-                                        core->uncached_backing_));
+    core->cache =
+        TRY(CodeCache::create(config.code_cache_bytes != 0 ? config.code_cache_bytes : code_cache_for(memory),
+                              core->uncached_backing_ + 1, memory.data(), core->uncached_backing_));
     core->page_links = std::make_unique<PageLinks>(*core->cache);
     TRY(core->contexts.create());
     CodeMemory& code = core->cache->memory();
@@ -291,6 +300,17 @@ bool EngineCore::stops_here(const ModeKey& key) const {
            breakpoints.stops().within(key, eip, linear_address & (kPageSize - 1), 1);
 }
 
+// The block that a poll has just left goes; at its next run it is made as a loop's is.
+void EngineCore::make_busy_whole() {
+    Block* block = std::exchange(caught_polling, nullptr);
+    if (block == nullptr || !block->valid || block->second_backing != kNoPage ||
+        block->key.has(ModeKey::kAlone))
+        return;
+    busy_.insert(busy_place(block->backing, block->offset));
+    cache->replace(*block);
+    code_changed = true;
+}
+
 void EngineCore::apply_pending() {
     if (contexts_stale && !flush_requested) {
         contexts.drop_all();
@@ -300,6 +320,8 @@ void EngineCore::apply_pending() {
     }
     if (flush_requested || cache->room() < 2 * BlockTranslator::kMaxBlockBytes) {
         cache->flush();
+        caught_polling = nullptr;
+        busy_.clear();
         page_links->clear();
         contexts.drop_all();
         context = nullptr;
@@ -508,6 +530,7 @@ Block* EngineCore::current_block(bool whole) {
     if (entry.kind != PageKind::Ram && entry.kind != PageKind::Rom)
         return translate_uncached(address, physical, key);
     const auto offset = static_cast<uint16_t>(physical & (kPageSize - 1));
+    whole = whole || busy_.contains(busy_place(entry.backing, offset));
     Block* block = cache->find(entry.backing, offset, c.eip, key);
     if (block != nullptr && block->second_backing != kNoPage) {
         fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <csignal>
 #include <memory>
+#include <unordered_set>
 #include <vector>
 
 namespace vmm {
@@ -36,6 +37,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
                           bool whole);
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
     void enter(uint32_t code);
+    void make_busy_whole();
     void apply_pending(); // flushes asked for while translated code was on the stack
     [[nodiscard]] uint64_t root_identity() const { return Windows::root_of(rt->cpu); }
     void select_context(const ModeKey& key);
@@ -156,10 +158,16 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)
     Breakpoints breakpoints;
     Breakpoints::Stops code_stops_; // what blocks under kBreakpoints were made for
-    unsigned alone_left = 0;        // instructions still to be carried out under kWatched
-    bool again_alone = false;       // the call-out did nothing: once more, under kWatched
-    uint32_t breakpoint_hits = 0;   // DR6 bits
-    uint32_t held_hits = 0;         // those of a MOV SS, for after the next instruction
+    // Places whose blocks are made whole at once.
+    static uint64_t busy_place(uint32_t backing, uint16_t offset) {
+        return uint64_t{backing} << kPageShift | offset;
+    }
+    std::unordered_set<uint64_t> busy_;
+    unsigned alone_left = 0;         // instructions still to be carried out under kWatched
+    Block* caught_polling = nullptr; // brief, and perhaps busy: to be made whole
+    bool again_alone = false;        // the call-out did nothing: once more, under kWatched
+    uint32_t breakpoint_hits = 0;    // DR6 bits
+    uint32_t held_hits = 0;          // those of a MOV SS, for after the next instruction
     bool was_paging = false;
     IdleLoops idle_loops;
     Fault pending_fault{};

@@ -212,6 +212,9 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
     VERIFY(block != nullptr && !contexts.in_shadow_sentinels(address));
     const uint32_t eip = cache->guest_eip(*block, host);
     const RuntimeMemory::Place place = runtime_memory->place_of(address);
+    const bool polls = place == RuntimeMemory::Place::Poll || place == RuntimeMemory::Place::Arrival;
+    if (polls && !block->whole)
+        caught_polling = block; // requests come by the clock mostly: a sample of what runs
     if (place == RuntimeMemory::Place::Poll || address - trap_page_ < kPageSize) {
         leave_from_handler(uc, ExitReason32::Poll, eip);
         return;
