@@ -242,22 +242,18 @@ void Dispatcher::patch_link(Block& block, const ModeKey& key) {
     Link& link = core_.cache->links[link_from_];
     if (link.from == nullptr || !(link.from->key == key))
         return;
-    if (block.second_backing != kNoPage) {
+    const uint64_t root = core_.root_identity();
+    const uint32_t from = link.from->eip >> kPageShift;
+    const bool reachable = link.crosses ? core_.crosses_pages(key) && core_.page_links->owns(root, from)
+                                        : link.from->backing == block.backing || !cpu_.paging() ||
+                                              (link.from->global && block.global);
+    if (block.second_backing != kNoPage || !reachable) {
         core_.cache->link_through_table(link);
-    } else if (link.crosses) {
-        const uint64_t root = core_.root_identity();
-        const uint32_t from = link.from->eip >> kPageShift;
-        if (core_.crosses_pages(key) && core_.page_links->owns(root, from)) {
-            core_.cache->link(link, block);
-            core_.page_links->made(link_from_, root, from, block.eip >> kPageShift);
-        } else {
-            core_.cache->link_through_table(link);
-        }
-    } else if (link.from->backing == block.backing || !cpu_.paging() || (link.from->global && block.global)) {
-        core_.cache->link(link, block);
-    } else {
-        core_.cache->link_through_table(link);
+        return;
     }
+    core_.cache->link(link, block);
+    if (link.crosses)
+        core_.page_links->made(link_from_, root, from, block.eip >> kPageShift);
 }
 
 void Dispatcher::execute(uint32_t code, const ModeKey& key) {
