@@ -22,7 +22,7 @@ struct Options {
     int level = 3;
 };
 
-// A bundle that names a keyboard nobody has heard of could be typed at nowhere.
+// Nothing could be typed in a bundle whose keyboard layout is unknown.
 base::Result<> check_keyboard(const format::Recipe& recipe, const std::string& path) {
     if (recipe.machine.keyboard.empty())
         return {};

@@ -108,7 +108,7 @@ TEST_CASE(
         CHECK(run.says("key 2c"));
     }
 
-    // A name that nobody knows is found when it is packed, and where.
+    // An unknown name is reported when the bundle is packed, with its line.
     recipe.replace(recipe.find("\"de\""), 4, "\"nowhere\"");
     desk.write("nowhere.toml", recipe);
     CHECK(desk.run("pack nowhere.toml -o n.encore" + sign) == 9);

@@ -1,4 +1,4 @@
-// A machine that boots a sector of ours.
+// A machine that boots from a test sector.
 #pragma once
 #include "tests/guest/guest.h"
 #include "vmm/machine.h"

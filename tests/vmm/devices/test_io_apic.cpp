@@ -170,7 +170,8 @@ TEST_CASE("io-apic: the bridge drives both the wire and the line that it is stee
     CHECK(pc.ack() == 0x49);
 }
 
-TEST_CASE("io-apic: a level nobody accepted is offered to a local APIC that is enabled later", "[apic]") {
+TEST_CASE("io-apic: a level that was not accepted is offered to a local APIC that is enabled later",
+          "[apic]") {
     IoApicFixture pc;
     pc.set(pc.kSvr, 0xFF);
     pc.line(11, true);

@@ -189,7 +189,7 @@ TEST_CASE("local apic: a message reaches it by ID, broadcast, or in either logic
     CHECK(reaches(0, 0));
     CHECK_FALSE(reaches(1, 0));
     CHECK(reaches(0xFF, 0));
-    CHECK_FALSE(reaches(0xFF, pc.kLogical)); // nobody's bit is set
+    CHECK_FALSE(reaches(0xFF, pc.kLogical)); // no logical ID bit is set
     pc.set(pc.kLdr, 0x24000000);
     CHECK(reaches(0x04, pc.kLogical));
     CHECK(reaches(0x20, pc.kLogical));
@@ -316,7 +316,7 @@ TEST_CASE("local apic timer: ticks that a busy guest missed are made up for, at 
     CHECK(ticks == 40); // and by then it is up to date
     pc.platform.clock.set_manual(60 * pc.kMs);
     pc.platform.clock.run_due();
-    pc.set(pc.kLvtTimer, pc.kPeriodic | pc.kMasked | 0x40); // whoever masks it forgoes them
+    pc.set(pc.kLvtTimer, pc.kPeriodic | pc.kMasked | 0x40); // ticks are lost while it is masked
     CHECK(pc.take() == 0x40);
     pc.advance(20 * pc.kMs);
     CHECK_FALSE(pc.pending());

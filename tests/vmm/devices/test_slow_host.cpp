@@ -194,7 +194,7 @@ TEST_CASE("slow host: the pit goes on ticking by way of the io-apic", "[devices]
         pc.out(0x43, 0x34);
         pc.out(0x40, 11932 & 0xFF);
         pc.out(0x40, 11932 >> 8);
-        for (unsigned again = 0; again < 20; ++again) { // the 8259 pair asks as well, and nobody listens
+        for (unsigned again = 0; again < 20; ++again) { // the 8259 pair asks as well, unheard
             REQUIRE(pc.comes([&] { return pc.platform.interrupts->interrupt_pending(); }));
             CHECK(pc.platform.interrupts->acknowledge_interrupt() == 0x42);
             pc.once([&] { pc.memory->write<uint32_t>(0xFEE000B0, 0); });
