@@ -70,6 +70,84 @@ GUEST32(r_xlat, "xlatb\n hlt");
 GUEST32(r_cmov, "cmovo eax, [0x40ffd]\n hlt");
 GUEST32(r_set, "mov [0x40fff], ax\n hlt");
 
+GUEST32(r_pushes, R"(
+    push eax
+    push ecx
+    lea ebx, [esp + 8]
+    push 0x12345678
+    push dword ptr [esp + 4]
+    sub esp, 8
+    mov [esp + 4], edx
+    push edx
+    call 1f
+1:  hlt)");
+GUEST32(r_pops, R"(
+    pop esi
+    lea ebx, [esp + 4]
+    pop edi
+    mov eax, [esp + 8]
+    pop ecx
+    add esp, 4
+    fld dword ptr [esp + 8]
+    pop edx
+    leave
+    hlt)");
+
+namespace {
+
+struct InRow {
+    uint32_t room;       // bytes of stack before the missing page
+    uint32_t code;       // where the fault is then, after kCode,
+    uint32_t moved;      // how far ESP has come,
+    uint32_t beyond = 0; // and which byte of the page is met
+};
+
+// Each instruction of a row on the stack faults with ESP as it is before it, whatever went before in its
+// block.
+void faults_in_row(Guest& g, const Snippet& code, const InRow& row, bool down) {
+    hole(g);
+    g.load(code);
+    g.fill(0x40000, 0x11, 0x1000);
+    g.fill(0x42000, 0x22, 0x1000);
+    g.state.eip = kCode;
+    const uint32_t top = down ? 0x42000 + row.room : 0x41000 - row.room;
+    g.esp() = top;
+    g.ebp() = 0x42800;
+    g.eax() = 0xAAAAAAAA;
+    g.ecx() = 0xCCCCCCCC;
+    g.edx() = 0xDDDDDDDD;
+    const uint32_t address = down ? 0x41FFC - row.beyond : 0x41000 + row.beyond;
+    CHECK(g.run() == fmt::format("#14(000{})@{:x} at {:x}", down ? 2 : 0, address, kCode + row.code));
+    CHECK(g.esp() == (down ? top - row.moved : top + row.moved));
+    g.page(0x41000, 0x41007);
+    CHECK(g.run() == "hlt");
+    CHECK(g.ebx() == (down ? top : top + 8));
+    CHECK(g.esp() == (down ? top - 32 : 0x42804));
+    if (down) {
+        CHECK(g.get32(top - 4) == 0xAAAAAAAA);
+        CHECK(g.get32(top - 8) == 0xCCCCCCCC);
+        CHECK(g.get32(top - 12) == 0x12345678);
+        CHECK(g.get32(top - 16) == 0xCCCCCCCC);
+        CHECK(g.get32(top - 20) == 0xDDDDDDDD);
+        CHECK(g.get32(top - 28) == 0xDDDDDDDD);
+        CHECK(g.get32(top - 32) == kCode + 28);
+    }
+}
+
+} // namespace
+
+GUEST_TEST("restart: in a row of pushes ESP is exact at each", "[restart]") {
+    for (const InRow& row : {InRow{0, 0, 0}, InRow{4, 1, 4}, InRow{8, 6, 8}, InRow{12, 11, 12},
+                             InRow{16, 18, 24}, InRow{20, 22, 24, 4}, InRow{28, 23, 28}})
+        faults_in_row(g, r_pushes, row, true);
+}
+
+GUEST_TEST("restart: in a row of pops ESP is exact at each", "[restart]") {
+    for (const InRow& row : {InRow{0, 0, 0}, InRow{4, 5, 4}, InRow{8, 6, 8, 8}, InRow{16, 6, 8},
+                             InRow{12, 6, 8, 4}, InRow{20, 14, 16, 4}})
+        faults_in_row(g, r_pops, row, false);
+}
+
 GUEST_TEST("restart: PUSH and CALL across a missing page", "[restart]") {
     for (const Snippet& code : {r_push, r_call, r_pusha, r_enter}) {
         g.state.eip = kCode;

@@ -5,6 +5,7 @@
 #include "vmm/memory/guest_memory.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace vmm {
@@ -46,18 +47,21 @@ Block* CodeCache::find_host(uint64_t host) {
     return host < block->host_end ? block : nullptr;
 }
 
-uint32_t CodeCache::guest_eip(const Block& block, uint64_t host) const {
+SidePoint CodeCache::side_point(const Block& block, uint64_t host) const {
     const auto offset = static_cast<uint32_t>(host - block.entry);
-    uint32_t at = 0;
-    int32_t guest = 0;
+    SidePoint point;
     auto step = side_steps_.begin() + block.side_first;
     for (const auto last = step + block.side_count; step != last; ++step) {
-        at += step->host;
-        if (at > offset)
+        if (step->guest == SideStep::kStack) {
+            point.stack = static_cast<int16_t>(static_cast<int8_t>(step->host) * SidePoint::kStackUnit);
+            continue;
+        }
+        if (point.host + step->host > static_cast<int64_t>(offset))
             break;
-        guest += step->guest;
+        point.host = static_cast<uint16_t>(point.host + step->host);
+        point.guest = static_cast<uint16_t>(point.guest + step->guest);
     }
-    return block.eip + static_cast<uint32_t>(guest);
+    return point;
 }
 
 void CodeCache::set_side_points(Block& block, std::span<const SidePoint> points) {
@@ -67,10 +71,16 @@ void CodeCache::set_side_points(Block& block, std::span<const SidePoint> points)
         constexpr int kFarthest = 255;
         int host = point.host - before.host;
         const int guest = point.guest - before.guest;
-        VERIFY(host >= 0 && guest >= INT8_MIN && guest <= INT8_MAX);
+        VERIFY(host >= 0 && guest > SideStep::kStack && guest <= INT8_MAX);
         for (; host > kFarthest; host -= kFarthest)
             side_steps_.push_back({kFarthest, 0});
         side_steps_.push_back({static_cast<uint8_t>(host), static_cast<int8_t>(guest)});
+        if (point.stack != before.stack) {
+            VERIFY(point.stack % SidePoint::kStackUnit == 0 &&
+                   std::abs(point.stack) <= SidePoint::kFarthestStack);
+            side_steps_.push_back(
+                {static_cast<uint8_t>(point.stack / SidePoint::kStackUnit), SideStep::kStack});
+        }
         before = point;
     }
     block.side_count = static_cast<uint32_t>(side_steps_.size()) - block.side_first;

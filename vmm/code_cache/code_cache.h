@@ -40,10 +40,13 @@ struct Link {
     Link** incoming_at = nullptr; // what points here in the target's list
 };
 
-// Host offset in the block -> guest instruction that code belongs to (its offset from the block's first).
+// Host offset in the block -> guest instruction that code belongs to (its offset from the block's first), and
+// what ESP is beyond r12 there.
 struct SidePoint {
     uint16_t host = 0;
     uint16_t guest = 0;
+    int16_t stack = 0;
+    static constexpr int kStackUnit = 4, kFarthestStack = 127 * kStackUnit;
 };
 
 // What in a block's code depends on where it is, or on its EIP: see relocation.cpp.
@@ -128,11 +131,15 @@ class CodeCache {
 
     Block* find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key);
     Block* find_host(uint64_t host); // the block whose code contains that address (dead ones too)
-    [[nodiscard]] uint32_t guest_eip(const Block& block, uint64_t host) const;
+    [[nodiscard]] uint32_t guest_eip(const Block& block, uint64_t host) const {
+        return block.eip + side_point(block, host).guest;
+    }
+    // The last one at or before that address.
+    [[nodiscard]] SidePoint side_point(const Block& block, uint64_t host) const;
 
     // Commits a finished block: code at [cursor, host_end), side tables appended by the caller first.
     Block* add(const Block& block);
-    // Where the instructions of a block begin; remembers them for guest_eip(). In order of host offset.
+    // Where the instructions of a block begin; remembers them for side_point(). In order of host offset.
     void set_side_points(Block& block, std::span<const SidePoint> points);
     std::vector<uint32_t> landings;
     std::deque<Link> links;
@@ -239,10 +246,12 @@ class CodeCache {
     uint32_t indirect_miss_ = 0, return_miss_ = 0, leave_link_ = 0;
     const uint8_t* guest_ = nullptr;
     uint64_t readable_pages_ = 0;
-    // Side points as steps from the one before: a byte of host code, a signed byte of guest code.
+    // Side points as steps from the one before: a byte of host code, a signed byte of guest code. A guest
+    // step of kStack says that ESP is `host` units beyond r12 from there on.
     struct SideStep {
         uint8_t host;
         int8_t guest;
+        static constexpr int8_t kStack = INT8_MIN;
     };
     std::deque<SideStep> side_steps_; // grows without copying: there are millions
     std::deque<Block> blocks_;

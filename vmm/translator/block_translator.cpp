@@ -40,6 +40,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
                    CodeCache::relocatable_at(eip);
     emitted_.fill(false);
     sti_poll_at_ = -1;
+    stack_pending_ = 0;
 
     decode_block(code, source, options);
     if (truncated_fetch_)
@@ -146,7 +147,8 @@ void BlockTranslator::note_eip(Fixup::Kind kind) {
 void BlockTranslator::side_point(uint32_t eip) {
     const uint32_t offset = e_->offset();
     VERIFY(offset < 65536);
-    points_.push_back({static_cast<uint16_t>(offset), static_cast<uint16_t>(eip - start_eip_)});
+    points_.push_back({static_cast<uint16_t>(offset), static_cast<uint16_t>(eip - start_eip_),
+                       static_cast<int16_t>(stack_pending_)});
 }
 
 // Leaves through `miss` unless r8d == eip, and polls. Flag-neutral even where the block does not need the
@@ -176,7 +178,7 @@ void BlockTranslator::emit_body() {
     unsigned loop_end = ~0u;         // last instruction of a loop that is being emitted several times
     std::vector<uint32_t> loop_left; // where its first turns leave
     for (index_ = 0; index_ < count_; ++index_) {
-        insn_ = &instructions_[index_];
+        begin_instruction();
         if (begins_loop())
             align_loop();
         host_offset_[index_] = e_->offset();
@@ -185,9 +187,10 @@ void BlockTranslator::emit_body() {
             constexpr unsigned kTiny = 6, kMoreTurns = 3;
             for (unsigned turn = 0; turn < (last - index_ < kTiny ? kMoreTurns : 1); ++turn)
                 loop_left.push_back(loop_turn(last));
+            begin_instruction();
             loop_end = last;
         }
-        begin_instruction();
+        side_point(insn_->eip);
         const bool early_poll = polls_for_next();
         if (early_poll)
             poll();
@@ -205,18 +208,20 @@ void BlockTranslator::emit_body() {
         }
     }
     if (!ended_) {
+        settle_stack();
         side_point(insn_->next_eip());
         exit_direct(insn_->next_eip());
     }
 }
 
 void BlockTranslator::begin_instruction() {
-    side_point(insn_->eip);
+    insn_ = &instructions_[index_];
     ended_ = false;
     site_ = site_of(index_);
     force_callouts_ = calls_out(index_);
     wraps_ = site_of(index_, Sites::Kind::Address) != 0;
     slot_write_pending_ = false;
+    prepare_stack();
 }
 
 uint16_t BlockTranslator::site_of(unsigned index, Sites::Kind kind) const {
@@ -278,15 +283,14 @@ unsigned BlockTranslator::short_loop() const {
 uint32_t BlockTranslator::loop_turn(unsigned last) {
     const unsigned head = index_;
     for (; index_ < last; ++index_) {
-        insn_ = &instructions_[index_];
         begin_instruction();
+        side_point(insn_->eip);
         lower();
     }
-    insn_ = &instructions_[last];
+    begin_instruction();
     side_point(insn_->eip);
     const uint32_t site = e_->jump_if((insn_->opcode & 0xF) ^ 1, e_->address());
     index_ = head;
-    insn_ = &instructions_[head];
     return site;
 }
 
@@ -363,6 +367,11 @@ void BlockTranslator::align_loop() {
     }
 }
 
+bool BlockTranslator::begins_jump_target() const {
+    return std::any_of(instructions_.begin(), instructions_.begin() + count_,
+                       [&](const GuestInstruction& insn) { return insn.target == insn_->eip; });
+}
+
 void BlockTranslator::poll() { e_->load32(kScratch0, rt(kPoll)); }
 
 // May the poll of the conditional jump that comes next be made before this instruction, so that the host can
@@ -388,6 +397,7 @@ static bool tells_access(Callout which) {
 }
 
 void BlockTranslator::callout(Callout which) {
+    VERIFY(stack_pending_ == 0);
     if (site_ != 0 && tells_access(which))
         e_->store32_imm(rt(ENCORE_RT(site)), site_);
     store_eips();
@@ -451,6 +461,7 @@ bool BlockTranslator::check_target(uint32_t target) {
 }
 
 void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condition, Transfer transfer) {
+    VERIFY(stack_pending_ == 0);
     // Back into this block: a two-byte jump where it reaches. Short loops then fit the processor's cache of
     // decoded instructions as the guest's do.
     if (const int inside = index_of(target);
@@ -477,6 +488,7 @@ void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condit
 }
 
 void BlockTranslator::exit_indirect() {
+    VERIFY(stack_pending_ == 0);
     if (options_.link) {
         load_table_entry(*e_, host_rotates_);
         e_->jump_reg(kScratch1);

@@ -2,8 +2,9 @@
 // instruction, grouped by file (lower_*.cpp).
 //
 // Invariants at every guest instruction boundary in the emitted code: guest registers in the host registers
-// of the same number, zero-extended; r12 = window + ESP; arithmetic flags and DF in RFLAGS; x87/XMM state in
-// the host units. Architectural state is committed only after an instruction's last possible fault.
+// of the same number, zero-extended; r12 = window + ESP, less what the side point says; arithmetic flags and
+// DF in RFLAGS; x87/XMM state in the host units. Architectural state is committed only after an instruction's
+// last possible fault.
 #pragma once
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/cpu/fault.h"
@@ -115,6 +116,7 @@ class BlockTranslator {
     static uint8_t host_reg(uint8_t guest) { return guest == 4 ? host::kGuestEsp : guest; }
     void rebias_esp() { e_->lea64(host::kGuestEsp, {.base = host::kGuestEsp, .index = host::kWindow}); }
     void return_landing();
+    [[nodiscard]] bool begins_jump_target() const;
 
     // -- lower_memory.cpp ---------------------------------------------------------------------------
     // Offset part of the operand into r8d.
@@ -130,6 +132,8 @@ class BlockTranslator {
     [[nodiscard]] bool use_callout(unsigned segment, bool write) const;
 
     // -- lower_identity.cpp -------------------------------------------------------------------------
+    [[nodiscard]] static bool is_bit_string(const GuestInstruction& i);
+    [[nodiscard]] static bool is_stack_adjustment(const GuestInstruction& i); // ADD or SUB ESP, imm
     void lower_identity();
     [[nodiscard]] bool stack_used_soon() const;
     void lower_stack_adjustment();
@@ -150,6 +154,13 @@ class BlockTranslator {
 
     // -- lower_stack.cpp ----------------------------------------------------------------------------
     [[nodiscard]] bool flat_stack() const;
+    [[nodiscard]] HostMemory stack_top(int32_t displacement = 0) const {
+        return {.base = host::kGuestEsp, .displacement = stack_pending_ + displacement};
+    }
+    void move_stack(int32_t bytes); // later
+    void settle_stack(int32_t bytes = 0);
+    void prepare_stack();
+    [[nodiscard]] bool carries_stack() const;
     void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
     void push_part(uint8_t host_reg, unsigned bytes, unsigned written);
     void push_imm(uint32_t value, unsigned bytes);
@@ -171,7 +182,7 @@ class BlockTranslator {
     void lower_return();
     [[nodiscard]] bool indirect_can_exceed() const; // near indirect targets may lie beyond CS.limit
     void check_indirect_target(uint8_t reg);
-    void load_branch_operand(); // r/m of near indirect CALL/JMP into r10d
+    void load_branch_operand(uint8_t to); // r/m of near indirect CALL/JMP; may use r8, r9
 
     // -- lower_system.cpp ---------------------------------------------------------------------------
     void lower_move_segment();
@@ -196,8 +207,9 @@ class BlockTranslator {
     void lower_fpu_environment();
     void lower_load_mxcsr();
     void lower_software_interrupt();
-    [[nodiscard]] bool fpu_check(); // emits #NM / #UD and returns false when x87/MMX/SSE may not run
-    void slot_operand(unsigned bytes, uint32_t access); // memory operand via the slot, always
+    [[nodiscard]] std::optional<Vector> fpu_fault() const; // when x87/MMX/SSE may not run
+    [[nodiscard]] bool fpu_check();                        // emits it, and returns false, then
+    void slot_operand(unsigned bytes, uint32_t access);    // memory operand via the slot, always
 
     CodeCache& cache_;
     const Stubs& stubs_;
@@ -223,9 +235,11 @@ class BlockTranslator {
     bool wraps_ = false;          // its address has wrapped before: see flat_operand()
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
-    int sti_poll_at_ = -1;      // index of the instruction after which to poll for a pending interrupt
-    bool polled_early_ = false; // the previous instruction polled for this one
-    bool ended_ = false;        // control does not fall out of the last lowering
+    int32_t stack_pending_ = 0;       // ESP is that far beyond r12
+    GuestInstruction beside_pending_; // the current one, as r12 makes it
+    int sti_poll_at_ = -1;            // index of the instruction after which to poll for a pending interrupt
+    bool polled_early_ = false;       // the previous instruction polled for this one
+    bool ended_ = false;              // control does not fall out of the last lowering
     std::vector<PendingExit> exits_;
     std::vector<uint32_t> landings_;
     std::vector<SidePoint> points_;

@@ -117,6 +117,9 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
             gregs[REG_EFL] = (gregs[REG_EFL] & ~greg_t{eflags::kArithmetic}) |
                              static_cast<greg_t>(rt->string_flags & eflags::kArithmetic);
     }
+    const auto host = static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]);
+    if (const Block* block = cache->find_host(host); block != nullptr) // ESP is ahead of r12
+        uc.uc_mcontext.gregs[REG_R12] += cache->side_point(*block, host).stack;
     rt->cpu.eip = eip;
     rt->exit_reason = static_cast<uint32_t>(reason);
     uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;

@@ -33,19 +33,21 @@ void BlockTranslator::lower_jump_conditional() {
 }
 
 void BlockTranslator::lower_jump_indirect() {
-    load_branch_operand();
+    const bool kept = !indirect_can_exceed();
+    load_branch_operand(kept ? kScratch0 : kScratch2);
     check_indirect_target(kScratch2);
-    e_->mov32(kScratch0, kScratch2);
+    if (!kept)
+        e_->mov32(kScratch0, kScratch2);
     exit_indirect();
 }
 
-void BlockTranslator::load_branch_operand() {
+void BlockTranslator::load_branch_operand(uint8_t to) {
     const unsigned bytes = insn_->operand_bytes;
     if (insn_->mod == 3) {
         const uint8_t from = host_reg(insn_->rm);
-        bytes == 4 ? e_->mov32(kScratch2, from) : e_->movzx16(kScratch2, from);
+        bytes == 4 ? e_->mov32(to, from) : e_->movzx16(to, from);
     } else {
-        e_->load(kScratch2, memory_operand(), bytes);
+        e_->load(to, memory_operand(), bytes);
     }
 }
 
@@ -128,7 +130,8 @@ void BlockTranslator::lower_call_relative() {
 }
 
 void BlockTranslator::lower_call_indirect() {
-    load_branch_operand();
+    const bool kept = flat_stack() && !indirect_can_exceed(); // r8d until the end
+    load_branch_operand(kept ? kScratch0 : kScratch2);
     check_indirect_target(kScratch2);
     if (flat_stack()) {
         push_next_eip();
@@ -137,7 +140,8 @@ void BlockTranslator::lower_call_indirect() {
         push_next_eip();
         e_->load32(kScratch2, rt(ENCORE_RT(exit_argument)));
     }
-    e_->mov32(kScratch0, kScratch2);
+    if (!kept)
+        e_->mov32(kScratch0, kScratch2);
     if (!options_.link) {
         exit_indirect();
         return;
@@ -156,13 +160,14 @@ void BlockTranslator::lower_return() {
         release_stack(bytes + release);
         e_->mov32(kScratch0, kScratch2);
     } else if (flat_stack()) {
-        e_->load(kScratch0, {.base = kGuestEsp}, bytes);
-        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes + release)});
+        e_->load(kScratch0, stack_top(), bytes);
+        settle_stack(static_cast<int32_t>(bytes + release));
     } else {
         pop_to(kScratch2, bytes);
         release_stack(release);
         e_->mov32(kScratch0, kScratch2);
     }
+    VERIFY(stack_pending_ == 0);
     if (!options_.link) {
         exit_indirect();
         return;

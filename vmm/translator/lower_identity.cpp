@@ -12,12 +12,17 @@ namespace {
 
 constexpr uint8_t kEspNumber = 4;
 
-bool is_bit_string(const GuestInstruction& i) {
+} // namespace
+
+bool BlockTranslator::is_bit_string(const GuestInstruction& i) {
     return i.map == 1 && i.has_memory &&
            (i.opcode == 0xA3 || i.opcode == 0xAB || i.opcode == 0xB3 || i.opcode == 0xBB);
 }
 
-} // namespace
+bool BlockTranslator::is_stack_adjustment(const GuestInstruction& i) {
+    return i.map == 0 && (i.opcode == 0x81 || i.opcode == 0x83) && i.mod == 3 && i.rm == kEspNumber &&
+           i.operand_bytes == 4 && (i.reg == 0 || i.reg == 5);
+}
 
 HostOpcode BlockTranslator::opcode_of(bool general) const {
     // 82h is an alias of 80h that 64-bit mode dropped.
@@ -30,10 +35,7 @@ HostOpcode BlockTranslator::opcode_of(bool general) const {
 }
 
 void BlockTranslator::lower_identity() {
-    const GuestInstruction& i = *insn_;
-    const bool immediate_group = i.map == 0 && (i.opcode == 0x81 || i.opcode == 0x83);
-    if (immediate_group && i.mod == 3 && i.rm == kEspNumber && i.operand_bytes == 4 &&
-        (i.reg == 0 || i.reg == 5))
+    if (is_stack_adjustment(*insn_))
         lower_stack_adjustment();
     else
         emit_identity(opcode_of(true));
@@ -86,14 +88,17 @@ void BlockTranslator::lower_stack_adjustment() {
     const auto delta =
         static_cast<int32_t>(add ? static_cast<uint32_t>(value) : 0u - static_cast<uint32_t>(value));
     if (delta >= -kFarthestStackStep && delta <= kFarthestStackStep && stack_used_soon()) {
-        const uint8_t flags_from = add ? kScratch1 : kGuestEsp;
-        if (add)
+        const uint8_t flags_from = add || stack_pending_ != 0 ? kScratch1 : kGuestEsp;
+        if (stack_pending_ != 0)
+            e_->lea32(kScratch1, stack_top());
+        else if (add)
             e_->mov32(kScratch1, kGuestEsp);
         e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, flags_from);
         e_->dword(static_cast<uint32_t>(value));
-        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = delta});
+        move_stack(delta);
         return;
     }
+    settle_stack();
     e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = delta});
     e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, kGuestEsp);
     e_->dword(static_cast<uint32_t>(value));
@@ -193,7 +198,7 @@ void BlockTranslator::settle_flags() {
         e_->call(stubs_.pin_flags);
 }
 
-bool BlockTranslator::fpu_check() {
+std::optional<Vector> BlockTranslator::fpu_fault() const {
     const GuestInstruction& i = *insn_;
     const bool x87 = i.map == 0;
     if (i.lowering == Lowering::SimdIdentity) {
@@ -201,24 +206,28 @@ bool BlockTranslator::fpu_check() {
         const bool movnti = i.map == 1 && i.opcode == 0xC3;
         const bool clflush = i.map == 1 && i.opcode == 0xAE && i.reg == 7;
         if (fence || movnti || clflush)
-            return true;
+            return std::nullopt;
     }
     const bool wait = x87 && i.opcode == 0x9B;
     if (wait) {
         if (!(key_.has(ModeKey::kMonitorFpu) && key_.has(ModeKey::kTaskSwitched)))
-            return true;
+            return std::nullopt;
     } else {
         const bool sse = i.lowering == Lowering::SimdIdentity || i.lowering == Lowering::LoadMxcsr;
         const bool mmx = i.lowering == Lowering::X87Identity && !x87;
-        if ((sse && !key_.has(ModeKey::kSse)) || ((sse || mmx) && key_.has(ModeKey::kEmulateFpu))) {
-            raise(Vector::InvalidOpcode);
-            ended_ = true;
-            return false;
-        }
+        if ((sse && !key_.has(ModeKey::kSse)) || ((sse || mmx) && key_.has(ModeKey::kEmulateFpu)))
+            return Vector::InvalidOpcode;
         if (!key_.has(ModeKey::kTaskSwitched | ModeKey::kEmulateFpu))
-            return true;
+            return std::nullopt;
     }
-    raise(Vector::DeviceNotAvailable);
+    return Vector::DeviceNotAvailable;
+}
+
+bool BlockTranslator::fpu_check() {
+    const std::optional<Vector> fault = fpu_fault();
+    if (!fault)
+        return true;
+    raise(*fault);
     ended_ = true;
     return false;
 }

@@ -1,6 +1,12 @@
 // PUSH, POP and the implicit stack accesses. On a flat 32-bit stack r12 is used directly; otherwise the
 // offset is wrapped to the stack's width, checked and based like any operand.
+//
+// r12 moves late: of a row of pushes and pops, with what is between them, each accesses its own distance from
+// r12, and one LEA makes up for all when something needs ESP itself. Side points say how far ESP is ahead,
+// and who leaves at a fault adds that.
 #include "vmm/translator/block_translator.h"
+
+#include <cstdlib>
 
 namespace vmm {
 
@@ -10,6 +16,101 @@ static constexpr auto kSs = static_cast<unsigned>(SegReg::Ss);
 
 bool BlockTranslator::flat_stack() const {
     return key_.has(ModeKey::kStack32) && key_.segment(kSs) == SegmentClass::Flat && !force_callouts_;
+}
+
+// From here on ESP is that much farther.
+void BlockTranslator::move_stack(int32_t bytes) {
+    const int32_t pending = stack_pending_ + bytes;
+    if (pending % SidePoint::kStackUnit != 0 || std::abs(pending) > SidePoint::kFarthestStack)
+        settle_stack(bytes);
+    else
+        stack_pending_ = pending;
+}
+
+void BlockTranslator::settle_stack(int32_t bytes) {
+    if (stack_pending_ + bytes != 0)
+        e_->lea64(kGuestEsp, stack_top(bytes));
+    if (stack_pending_ == 0)
+        return;
+    stack_pending_ = 0;
+    side_point(insn_->eip);
+}
+
+// Does the instruction's lowering do without ESP in r12? What leaves it by a fault has the side point; what
+// leaves it by a call or a jump has not.
+bool BlockTranslator::carries_stack() const {
+    const GuestInstruction& i = *insn_;
+    if (!flat_stack() || wraps_)
+        return false;
+    const auto is_esp = [](uint8_t gpr_class, uint8_t number) {
+        return gpr_class >= 2 && number == static_cast<uint8_t>(Reg::Esp);
+    };
+    if (i.has_memory) {
+        constexpr int32_t kFar = 1 << 20;
+        const bool high_byte = i.reg_gpr == 1 && i.reg >= 4;
+        if (use_callout(i.memory.segment, (i.memory.access & kAccessWrite) != 0) ||
+            i.memory.address_bits != 32 || high_byte ||
+            (i.memory.base == static_cast<uint8_t>(Reg::Esp) &&
+             std::abs(int64_t{i.memory.displacement}) > kFar))
+            return false;
+    }
+    switch (i.lowering) {
+    case Lowering::Nop:
+    case Lowering::MoveOffset:
+        return true;
+    case Lowering::Leave:
+        return i.operand_bytes == 4;
+    case Lowering::Push:
+        return i.operand_bytes == 4 &&
+               (i.has_modrm ? i.mod != 3 || i.rm != static_cast<uint8_t>(Reg::Esp)
+                            : i.immediate_bytes != 0 || (i.opcode & 7) != static_cast<uint8_t>(Reg::Esp));
+    case Lowering::Pop:
+        return i.operand_bytes == 4 && (!i.has_modrm || i.mod == 3);
+    case Lowering::CallRelative:
+    case Lowering::Return:
+        return i.operand_bytes == 4 && !indirect_can_exceed();
+    case Lowering::CallIndirect:
+        return i.operand_bytes == 4 && !indirect_can_exceed() &&
+               (i.mod != 3 || i.rm != static_cast<uint8_t>(Reg::Esp));
+    case Lowering::Lea:
+        return i.mod != 3 && i.reg != static_cast<uint8_t>(Reg::Esp);
+    case Lowering::IncDec:
+    case Lowering::ExchangeAcc:
+        return (i.opcode & 7) != static_cast<uint8_t>(Reg::Esp);
+    case Lowering::Identity:
+        return is_stack_adjustment(i) ||
+               !(is_bit_string(i) || (i.has_modrm && is_esp(i.reg_gpr, i.reg)) ||
+                 (i.has_modrm && i.mod == 3 && is_esp(i.rm_gpr, i.rm)) ||
+                 (!i.has_modrm && i.opcode_gpr >= 2 && (i.opcode & 7) == static_cast<uint8_t>(Reg::Esp)));
+    case Lowering::SimdIdentity:
+    case Lowering::X87Identity: {
+        const bool masked_move = i.map == 1 && i.opcode == 0xF7;
+        return !fpu_fault() && !masked_move && !(i.has_modrm && is_esp(i.reg_gpr, i.reg)) &&
+               !(i.has_modrm && i.mod == 3 && is_esp(i.rm_gpr, i.rm));
+    }
+    default:
+        return false;
+    }
+}
+
+// Before an instruction: r12 catches up with ESP where it has to, and operands based on ESP are based on r12.
+void BlockTranslator::prepare_stack() {
+    if (stack_pending_ == 0)
+        return;
+    // Nothing may come between a compare and its branch, for the host to fuse them.
+    const bool before_branch = index_ + 1 < count_ &&
+                               instructions_[index_ + 1].lowering == Lowering::JumpConditional &&
+                               (insn_->lowering == Lowering::Identity || insn_->lowering == Lowering::IncDec);
+    if (before_branch || !carries_stack() || begins_jump_target()) {
+        e_->lea64(kGuestEsp, stack_top());
+        stack_pending_ = 0;
+        return;
+    }
+    if (insn_->has_memory && insn_->memory.base == static_cast<uint8_t>(Reg::Esp)) {
+        beside_pending_ = *insn_;
+        beside_pending_.memory.displacement += stack_pending_;
+        insn_ = &beside_pending_;
+    }
 }
 
 void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
@@ -25,8 +126,8 @@ void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
 void BlockTranslator::push_part(uint8_t reg, unsigned bytes, unsigned written) {
     const auto size = static_cast<int32_t>(bytes);
     if (flat_stack()) {
-        e_->store({.base = kGuestEsp, .displacement = -size}, reg, written);
-        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = -size});
+        e_->store(stack_top(-size), reg, written);
+        move_stack(-size);
         return;
     }
     e_->lea32(kScratch0, {.base = kGuestEsp, .displacement = -size});
@@ -41,9 +142,10 @@ void BlockTranslator::push_part(uint8_t reg, unsigned bytes, unsigned written) {
 
 void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
     if (flat_stack()) {
-        const HostMemory top{.base = kGuestEsp, .displacement = -static_cast<int32_t>(bytes)};
-        bytes == 4 ? e_->store32_imm(top, value) : e_->store16_imm(top, static_cast<uint16_t>(value));
-        e_->lea64(kGuestEsp, top);
+        const auto size = static_cast<int32_t>(bytes);
+        bytes == 4 ? e_->store32_imm(stack_top(-size), value)
+                   : e_->store16_imm(stack_top(-size), static_cast<uint16_t>(value));
+        move_stack(-size);
         return;
     }
     e_->mov32_imm(kScratch2, value);
@@ -54,20 +156,20 @@ void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
 void BlockTranslator::push_next_eip() {
     const unsigned bytes = insn_->operand_bytes;
     if (flat_stack() && bytes == 4) {
-        const HostMemory top{.base = kGuestEsp, .displacement = -4};
-        e_->store32_imm(top, insn_->next_eip());
+        e_->store32_imm(stack_top(-4), insn_->next_eip());
         note_eip();
-        e_->lea64(kGuestEsp, top);
+        settle_stack(-4);
         return;
     }
     relocatable_ = false;
     push_imm(insn_->next_eip(), bytes);
+    settle_stack();
 }
 
 // Loads the top of the stack into `scratch` (r8 or r10); `move` also releases it.
 void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
     if (flat_stack()) {
-        e_->load(scratch, {.base = kGuestEsp}, bytes);
+        e_->load(scratch, stack_top(), bytes);
     } else if (use_callout(kSs, false)) {
         callout(move ? Callout::Pop : Callout::PopPeek, 0, bytes);
         e_->load(scratch, slot(), bytes);
@@ -80,7 +182,7 @@ void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
         return;
     VERIFY(scratch != kScratch1);
     if (flat_stack()) {
-        e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+        move_stack(static_cast<int32_t>(bytes));
     } else {
         e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
         if (key_.has(ModeKey::kStack32))
@@ -127,11 +229,13 @@ void BlockTranslator::lower_pop() {
     if (!i.has_modrm || i.mod == 3) {
         const uint8_t to = host_reg(i.has_modrm ? i.rm : i.opcode & 7);
         if (flat_stack() && to != kGuestEsp && bytes == 4) {
-            e_->load32(to, {.base = kGuestEsp});
-            e_->lea64(kGuestEsp, {.base = kGuestEsp, .displacement = 4});
+            e_->load32(to, stack_top());
+            move_stack(4);
             return;
         }
         pop_to(kScratch2, bytes);
+        if (to == kGuestEsp)
+            settle_stack();
         bytes == 4 ? e_->mov32(to, kScratch2) : e_->mov16(to, kScratch2);
         if (to == kGuestEsp && bytes == 4)
             rebias_esp();
@@ -184,6 +288,7 @@ void BlockTranslator::lower_leave() {
         e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
     else
         e_->mov16(kGuestEsp, kScratch0);
+    stack_pending_ = 0;
     bytes == 4 ? e_->mov32(kRbp, kScratch2) : e_->mov16(kRbp, kScratch2);
 }
 

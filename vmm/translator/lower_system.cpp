@@ -50,6 +50,7 @@ bool BlockTranslator::ring0_stub(unsigned reg) const {
 
 // A stub that may turn into a call-out. r8d and r10d are the caller's.
 void BlockTranslator::call_stub(uint32_t stub, uint32_t argument) {
+    VERIFY(stack_pending_ == 0);
     store_eips();
     e_->mov32_imm(kScratch1, argument);
     e_->call(stub);

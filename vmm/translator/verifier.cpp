@@ -101,6 +101,7 @@ class BlockVerifier {
         require_narrow_guest();
         forget_scratch();
         previous_ = older_ = {}; // they need not have run
+        reaches_stack_ = false;
     }
 
     void fail(const char* why) {
@@ -142,8 +143,10 @@ class BlockVerifier {
         if (pending_rebias_ && !is_rebias() && !is_zero_extension())
             fail("ESP written without its window base");
         pending_rebias_ = false;
-        if (uses_stack_pointer(current_))
+        if (uses_stack_pointer(current_)) {
             drifts_ = false;
+            reaches_stack_ = true;
+        }
         check_branch();
         for (unsigned i = 0; i < z.operand_count; ++i) { // addresses are made before anything is written
             const ZydisDecodedOperand& operand = current_.operands[i];
@@ -279,7 +282,8 @@ class BlockVerifier {
         const auto& m = current_.operands[1].mem;
         const bool small = m.disp.value >= -kFarthestStackStep && m.disp.value <= kFarthestStackStep;
         if (m.base == ZYDIS_REGISTER_R12 && m.index == ZYDIS_REGISTER_NONE && small) {
-            drifts_ = drifts_ || !uses_stack_pointer(previous_);
+            drifts_ = drifts_ || !reaches_stack_;
+            reaches_stack_ = false;
             return;
         }
         if (!adds_window(m))
@@ -416,7 +420,8 @@ class BlockVerifier {
     }();
     std::string breach_;
     bool pending_rebias_ = false;
-    bool drifts_ = false; // r12 was moved without an access through it yet
+    bool drifts_ = false;        // r12 was moved without an access through it yet
+    bool reaches_stack_ = false; // memory near it was accessed since it moved
 };
 
 } // namespace
