@@ -1,10 +1,10 @@
 #include "vmm/machine.h"
 
+#include "vmm/arch/state_serialize.h"
+#include "vmm/arch/tsc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/operation.h"
 #include "vmm/base/verify.h"
-#include "vmm/cpu/state_serialize.h"
-#include "vmm/cpu/tsc.h"
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
 #include "vmm/firmware/bios_keys.h"

@@ -3,7 +3,7 @@
 #include "player/host_features.h"
 #include "player/scene_capture.h"
 #include "tests/player/scene_desk.h"
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/tsc.h"
 
 #include <algorithm>
 #include <array>

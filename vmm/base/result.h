@@ -1,5 +1,5 @@
 // Fallible host operations: Result<T> carries a value or an Error that a person can act on.
-// Guest faults are not errors; they travel as vmm::GuestResult (vmm/cpu/fault.h).
+// Guest faults are not errors; they travel as vmm::GuestResult (vmm/arch/fault.h).
 #pragma once
 #include <string>
 #include <tl/expected.hpp>

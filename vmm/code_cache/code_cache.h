@@ -9,11 +9,11 @@
 // again and are to run (after a revert, say), it is put back as it was instead of being made once more, so
 // that neither a revert nor a guest that loads the same code again and again takes more of the cache.
 #pragma once
+#include "vmm/arch/mode_key.h"
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
 #include "vmm/code_cache/sites.h"
 #include "vmm/memory/guest_memory.h"
-#include "vmm/translator/mode_key.h"
 
 #include <array>
 #include <cstdint>

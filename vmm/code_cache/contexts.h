@@ -7,8 +7,8 @@
 // select(), which is called between blocks. Above its top lies a page that nobody can write, whose entries
 // lead to the miss stub: what an empty stack answers.
 #pragma once
+#include "vmm/arch/mode_key.h"
 #include "vmm/base/result.h"
-#include "vmm/translator/mode_key.h"
 
 #include <array>
 #include <cstdint>

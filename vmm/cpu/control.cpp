@@ -1,8 +1,8 @@
 // Control and debug registers, and the privileged instructions that only check a privilege or set a bit:
 // LMSW, CLTS, INVLPG, HLT, WBINVD (SDM Vol. 2 under each mnemonic, Vol. 3A 2.5 and 17.2). Every change that
 // address translation depends on is announced to the TLB side here, so no caller has to remember it.
+#include "vmm/arch/tsc.h"
 #include "vmm/cpu/cpu.h"
-#include "vmm/cpu/tsc.h"
 #include "vmm/memory/page_walk.h"
 
 namespace vmm {

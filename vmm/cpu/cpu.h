@@ -7,10 +7,10 @@
 // architectural has been committed. On failure nothing has changed but what the SDM says changes, and
 // the Fault is returned; the engine hands it to raise(). Operand widths are arguments, never globals.
 #pragma once
+#include "vmm/arch/fault.h"
+#include "vmm/arch/state.h"
 #include "vmm/bus/apic_bus.h"
 #include "vmm/bus/io_bus.h"
-#include "vmm/cpu/fault.h"
-#include "vmm/cpu/state.h"
 #include "vmm/memory/linear_memory.h"
 
 #include <cstdint>

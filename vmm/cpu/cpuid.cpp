@@ -12,8 +12,8 @@
 // virtual machine", KB 1009458): 40000000h names the vendor, 40000010h gives TSC and bus frequency in kHz so
 // that guests skip calibration. FreeBSD and others read the leaf; Linux, having seen the vendor, asks the
 // backdoor port 5658h (command 2Dh GETHZ) instead.
+#include "vmm/arch/tsc.h"
 #include "vmm/cpu/cpu.h"
-#include "vmm/cpu/tsc.h"
 #include "vmm/memory/page_walk.h"
 
 #include <cstring>

@@ -1,9 +1,9 @@
 // RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have.
 // The local APIC has its own. All others, the MTRRs among them, raise #GP(0) as on a processor without the
 // feature.
+#include "vmm/arch/tsc.h"
 #include "vmm/base/operation.h"
 #include "vmm/cpu/cpu.h"
-#include "vmm/cpu/tsc.h"
 
 namespace vmm {
 

@@ -1,6 +1,6 @@
 // Power-on state (SDM Vol. 3A 9.1.1 and table 9-1).
+#include "vmm/arch/tsc.h"
 #include "vmm/cpu/internals.h"
-#include "vmm/cpu/tsc.h"
 
 #include <cstring>
 

@@ -1,7 +1,7 @@
 #include "vmm/devices/local_apic_timer.h"
 
+#include "vmm/arch/tsc.h"
 #include "vmm/bus/clock.h"
-#include "vmm/cpu/tsc.h"
 
 #include <algorithm>
 

@@ -5,8 +5,8 @@
 // A call is IN EAX, DX with EAX = magic, ECX = command, DX = port; results come back in EAX, EBX, ECX and
 // EDX. Positions wait here; that there are some is told by an (empty) packet of the PS/2 mouse, whose
 // interrupt the guest's driver already has.
-#include "vmm/cpu/state.h"
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/state.h"
+#include "vmm/arch/tsc.h"
 #include "vmm/devices/device_list.h"
 
 #include <algorithm>

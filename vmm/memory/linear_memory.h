@@ -2,8 +2,8 @@
 // translated code): paging applies, faults come back as data, nothing is partly written. A small
 // software TLB in front of page_walk follows the same flush rules as the hardware's.
 #pragma once
-#include "vmm/cpu/fault.h"
-#include "vmm/cpu/state.h"
+#include "vmm/arch/fault.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/page_walk.h"
 

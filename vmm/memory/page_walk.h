@@ -1,8 +1,8 @@
 // The guest page-table walk (SDM Vol. 3A ch. 4): 32-bit paging with PSE (4 MiB pages, PSE-36 bits
 // above 32 must be zero), and PAE with NX. Sets A and D bits as the processor would.
 #pragma once
-#include "vmm/cpu/fault.h"
-#include "vmm/cpu/state.h"
+#include "vmm/arch/fault.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/guest_memory.h"
 
 #include <cstdint>

@@ -5,7 +5,7 @@
 // Structures are copied and compared by 64-byte lines, and only lines in use, so that an unchanged
 // process costs a few hundred bytes of memcmp per page table.
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/paging_format.h"
 

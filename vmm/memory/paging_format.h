@@ -1,7 +1,7 @@
 // The bits of paging-structure entries and how the control registers make them be read (SDM Vol. 3A 4.3,
 // 4.4). Shared by the page walk and by the windows' copies of page tables; private to memory/.
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/page_walk.h"
 

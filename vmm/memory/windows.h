@@ -10,9 +10,9 @@
 // Pages holding translated code are mapped read-only everywhere (GuestMemory::is_code); a reverse map
 // from memfd page to (window, linear page) serves that and every other revocation.
 #pragma once
+#include "vmm/arch/fault.h"
+#include "vmm/arch/state.h"
 #include "vmm/base/result.h"
-#include "vmm/cpu/fault.h"
-#include "vmm/cpu/state.h"
 #include "vmm/memory/guest_memory.h"
 #include "vmm/memory/page_walk.h"
 

@@ -6,8 +6,8 @@
 // DF in RFLAGS; x87/XMM state in the host units. Architectural state is committed only after an instruction's
 // last possible fault.
 #pragma once
+#include "vmm/arch/fault.h"
 #include "vmm/code_cache/code_cache.h"
-#include "vmm/cpu/fault.h"
 #include "vmm/decoder/form_cache.h"
 #include "vmm/translator/breakpoints.h"
 #include "vmm/translator/callouts.h"

@@ -9,9 +9,9 @@
 // Instruction breakpoints: under ModeKey::kBreakpoints no block runs over one, and the block that begins at
 // one is entered by the dispatcher only, which looks.
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/mode_key.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/windows.h"
-#include "vmm/translator/mode_key.h"
 
 #include <array>
 #include <cstdint>

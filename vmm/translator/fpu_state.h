@@ -1,7 +1,7 @@
 // The x87 unit is the guest's while run() is active; XMM registers and MXCSR pass through CpuState::fx on
 // every exit to C++ (the compiler uses them, but never the x87 unit).
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 
 #include <cstring>
 

@@ -11,7 +11,7 @@
 // A proof costs some ten write faults, because windows are write-protected for it. So it is tried only after
 // a number of equal questions, which doubles with each failure and is small after a success.
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 #include "vmm/memory/write_watch.h"
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 #include "vmm/translator/intel_flags.h"
 
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 #include "vmm/decoder/decoder.h"
 
 namespace vmm {

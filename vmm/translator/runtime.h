@@ -1,7 +1,7 @@
 // What translated code addresses through r15: CPU state first, then the engine's own slots. Lives below 2
 // GiB, so that a slot can also be named by an absolute disp32 (no REX: needed beside AH..BH).
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 
 #include <cstddef>
 #include <cstdint>

@@ -4,8 +4,8 @@
 // load, which reads the table). Tables are separate by the class the register would get, so that a hit never
 // changes the mode key.
 #pragma once
+#include "vmm/arch/mode_key.h"
 #include "vmm/base/result.h"
-#include "vmm/translator/mode_key.h"
 
 namespace vmm {
 

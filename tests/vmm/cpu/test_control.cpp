@@ -1,5 +1,5 @@
 #include "tests/vmm/cpu/call_out_fixture.h"
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/tsc.h"
 
 #include <cstring>
 #include <ctime>

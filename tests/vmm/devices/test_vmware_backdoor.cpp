@@ -1,5 +1,5 @@
 #include "tests/vmm/devices/legacy_fixture.h"
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/tsc.h"
 
 using namespace vmm;
 

@@ -1,7 +1,7 @@
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/tsc.h"
 
+#include "vmm/arch/state.h"
 #include "vmm/base/log.h"
-#include "vmm/cpu/state.h"
 
 #include <cpuid.h>
 #include <ctime>

@@ -1,7 +1,7 @@
 // Saved form of the processor state: named fields in one section, checked on load.
 #pragma once
+#include "vmm/arch/state.h"
 #include "vmm/base/state_archive.h"
-#include "vmm/cpu/state.h"
 
 namespace vmm {
 

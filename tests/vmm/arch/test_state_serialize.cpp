@@ -1,4 +1,4 @@
-#include "vmm/cpu/state_serialize.h"
+#include "vmm/arch/state_serialize.h"
 
 #include <catch2/catch.hpp>
 #include <cstring>

@@ -1,6 +1,6 @@
-#include "vmm/cpu/state_serialize.h"
+#include "vmm/arch/state_serialize.h"
 
-#include "vmm/cpu/tsc.h"
+#include "vmm/arch/tsc.h"
 
 #include <string>
 

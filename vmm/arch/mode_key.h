@@ -1,7 +1,7 @@
 // The mode key: everything outside the instruction bytes that a translation was specialised for. Blocks made
 // under one key run only under it, so translated code carries no checks for what the key says.
 #pragma once
-#include "vmm/cpu/state.h"
+#include "vmm/arch/state.h"
 
 #include <cstdint>
 

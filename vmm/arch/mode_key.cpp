@@ -1,4 +1,4 @@
-#include "vmm/translator/mode_key.h"
+#include "vmm/arch/mode_key.h"
 
 namespace vmm {
 
