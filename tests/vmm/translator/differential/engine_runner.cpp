@@ -23,6 +23,9 @@ constexpr uint32_t kCodePhysical = 0x100000, kDataPhysical = 0x200000, kStackPhy
                    kReadOnlyPhysical = 0x400000;
 constexpr unsigned kTables = 8;
 
+// The code once more.
+constexpr uint32_t kCodeElsewhere = kCodeBase + 0x02345000;
+
 // Supervisor-only; an address no case aims at.
 constexpr uint32_t kSystemLinear = 0xC5A31000;
 constexpr uint32_t kGdtLimit = 16 * 8 - 1; // Linux's GDT has 16 entries
@@ -128,7 +131,8 @@ void EngineRunner::build_tables() {
         memory_->write<uint64_t>(kPdptPhysical + i * 8, state_.pdpte[i]);
     }
     for (uint32_t i = 0; i < kCodePages; ++i)
-        map_page(kCodeBase + i * kPage, kCodePhysical + i * kPage, kUser);
+        for (const uint32_t base : {kCodeBase, kCodeElsewhere})
+            map_page(base + i * kPage, kCodePhysical + i * kPage, kUser);
     for (uint32_t i = 0; i < kDataBytes / kPage; ++i)
         map_page(kDataBase + i * kPage, kDataPhysical + i * kPage, kUser | kWritable | kNoExecute);
     for (uint32_t i = 0; i < kStackBytes / kPage; ++i)
@@ -186,7 +190,7 @@ void EngineRunner::put_code(const Slot& slot) {
     slot_ = slot;
 }
 
-void EngineRunner::run(const Case& test, Outcome& outcome) {
+void EngineRunner::prepare(const Case& test) {
     static Memory memory;
     fill_memory(test.memory_seed, memory);
     std::memcpy(memory_->data() + kDataPhysical, memory.data.data(), kDataBytes);
@@ -194,12 +198,26 @@ void EngineRunner::run(const Case& test, Outcome& outcome) {
     const Slot slot = code_slot(test);
     put_code(slot);
     load_state(test.initial);
+}
 
+void EngineRunner::go() {
     intercepted_ = false;
     ++watchdog_->runs_;
     engine_->run();
     ++watchdog_->runs_;
+}
 
+void EngineRunner::run_elsewhere(const Case& test) {
+    if (test.code16()) // its segment begins at kCodeBase
+        return;
+    prepare(test);
+    state_.eip += kCodeElsewhere - kCodeBase;
+    go();
+}
+
+void EngineRunner::run(const Case& test, Outcome& outcome) {
+    prepare(test);
+    go();
     Registers& registers = outcome.registers;
     registers.gpr = state_.gpr;
     registers.eip = state_.eip;

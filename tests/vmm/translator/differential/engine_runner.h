@@ -14,6 +14,9 @@ class EngineRunner {
 
     // Running the same case again finds its blocks translated (and linked).
     void run(const Case& test, Outcome& outcome);
+    // The case's code where the processor does not know it, for what it does there to be forgotten: blocks
+    // that run() finds are those, copied to its own addresses.
+    void run_elsewhere(const Case& test);
     [[nodiscard]] std::string statistics() const { return engine_->statistics(); }
 
   private:
@@ -22,6 +25,8 @@ class EngineRunner {
     void map_page(uint32_t linear, uint32_t physical, uint64_t flags);
     void put_code(const Slot& slot);
     void load_state(const Registers& registers);
+    void prepare(const Case& test);
+    void go();
 
     std::unique_ptr<vmm::GuestMemory> memory_;
     vmm::CpuState state_;
