@@ -104,6 +104,17 @@ struct Machine::Impl final : SystemControl {
       private:
         Impl& machine_;
     };
+    // What the vCPU thread does as soon as it looks is waited for no longer than it takes to make it look: a
+    // string instruction over gigabytes takes a hostile guest many seconds, and polls once.
+    static constexpr std::chrono::milliseconds kPatience{5};
+    template <class Known> void await(std::unique_lock<std::mutex>& lock, const Known& known) {
+        while (!changed.wait_for(lock, kPatience, known))
+            hurry();
+    }
+    void hurry() { // with the mutex
+        if (timer != nullptr)
+            timer->set(VcpuTimer::Time::clock::now());
+    }
     // Runs `work` on the vCPU thread (or here, while it is at rest) and waits for it.
     template <class Answer> Answer ask(std::function<Answer()> work);
 
@@ -151,9 +162,10 @@ base::Result<void> Machine::Impl::build() {
     tsc_at_rest = guest_tsc(state); // zero, or about
     std::promise<base::Result<void>> started;
     thread = std::thread([this, &started] {
-        auto made = VcpuTimer::create([this] {
+        auto made = VcpuTimer::create([this](ucontext_t& interrupted) {
             timer_fired.store(true);
             engine->kick();
+            engine->leave_string(interrupted);
         });
         if (!made) {
             started.set_value(tl::make_unexpected(made.error()));
@@ -171,6 +183,10 @@ Machine::~Machine() {
         return;
     if (impl_->thread.joinable()) {
         stop();
+        {
+            std::unique_lock lock(impl_->mutex);
+            impl_->await(lock, [&] { return impl_->thread_ended; });
+        }
         impl_->thread.join();
     }
     // Their workers may be in the middle of a request, whose end kicks the engine.
@@ -388,7 +404,13 @@ template <class Answer> Answer Machine::Impl::ask(std::function<Answer()> work) 
     questions.emplace_back([task] { (*task)(); });
     lock.unlock();
     kick();
-    return task->get_future().get();
+    auto answer = task->get_future();
+    while (answer.wait_for(kPatience) != std::future_status::ready) {
+        lock.lock();
+        hurry();
+        lock.unlock();
+    }
+    return answer.get();
 }
 
 void Machine::start() {
@@ -409,7 +431,7 @@ void Machine::pause() {
     impl_->engine->request_stop();
     impl_->changed.notify_all();
     std::unique_lock lock(impl_->mutex);
-    impl_->changed.wait(lock, [&] { return impl_->paused; });
+    impl_->await(lock, [&] { return impl_->paused; });
 }
 
 void Machine::stop() {
@@ -440,6 +462,8 @@ ExitReason Machine::wait(int milliseconds) {
                                                                           : ExitReason::None;
     };
     const auto known = [&] { return reason() != ExitReason::None; };
+    if (impl_->want == Impl::Want::Stop)
+        impl_->hurry();
     if (milliseconds < 0)
         impl_->changed.wait(lock, known);
     else

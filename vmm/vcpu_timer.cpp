@@ -18,20 +18,20 @@ thread_local VcpuTimer* thread_timer = nullptr;
 
 } // namespace
 
-void VcpuTimer::on_signal(int) {
+void VcpuTimer::on_signal(int, siginfo_t*, void* context) {
     const int before = errno;
     if (thread_timer != nullptr)
-        thread_timer->due_();
+        thread_timer->due_(*static_cast<ucontext_t*>(context));
     errno = before;
 }
 
-base::Result<std::unique_ptr<VcpuTimer>> VcpuTimer::create(std::function<void()> due) {
+base::Result<std::unique_ptr<VcpuTimer>> VcpuTimer::create(std::function<void(ucontext_t&)> due) {
     const int number = SIGRTMIN;
     static std::once_flag once;
     std::call_once(once, [number] {
         struct sigaction action {};
-        action.sa_handler = on_signal;
-        action.sa_flags = SA_ONSTACK | SA_RESTART; // translated code has no stack for it
+        action.sa_sigaction = on_signal;
+        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART; // translated code has no stack for it
         sigaction(number, &action, nullptr);
     });
     std::unique_ptr<VcpuTimer> timer(new VcpuTimer);

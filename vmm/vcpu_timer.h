@@ -4,32 +4,35 @@
 #pragma once
 #include "vmm/base/result.h"
 
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <ctime>
 #include <functional>
 #include <memory>
+#include <sys/ucontext.h>
 
 namespace vmm {
 
 class VcpuTimer {
   public:
     using Time = std::chrono::steady_clock::time_point; // CLOCK_MONOTONIC
-    // The signal goes to the calling thread, whatever it is doing: `due` may only set flags and make system
-    // calls. One timer a thread.
-    static base::Result<std::unique_ptr<VcpuTimer>> create(std::function<void()> due);
+    // The signal goes to the calling thread, whatever it is doing: `due`, which gets the interrupted context,
+    // may only set flags and make system calls, and change that context. One timer a thread.
+    static base::Result<std::unique_ptr<VcpuTimer>> create(std::function<void(ucontext_t&)> due);
     ~VcpuTimer();
     VcpuTimer(const VcpuTimer&) = delete;
     VcpuTimer& operator=(const VcpuTimer&) = delete;
 
-    void set(Time deadline); // Time::max(): never. Any thread, one at a time.
+    void set(Time deadline); // Time::max(): never. Any thread; the one that was set last holds
 
   private:
     VcpuTimer() = default;
-    static void on_signal(int);
+    static void on_signal(int, siginfo_t*, void* context);
 
-    std::function<void()> due_;
+    std::function<void(ucontext_t&)> due_;
     timer_t timer_{};
-    bool armed_ = false; // it may have fired since
+    std::atomic<bool> armed_ = false; // it may have fired since
 };
 
 } // namespace vmm

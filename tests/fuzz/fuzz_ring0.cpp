@@ -177,8 +177,8 @@ class Prepared {
 // Half a second, of the processor and not of the clock: the host may be busy.
 template <class F> void answers(F&& request) {
     constexpr std::clock_t kLongest = CLOCKS_PER_SEC / 2;
-#ifdef __SANITIZE_ADDRESS__
-    constexpr int kSlower = 4;
+#if defined(__SANITIZE_ADDRESS__) || defined(ENCORE_FUZZ_BUILD)
+    constexpr int kSlower = 10;
 #else
     constexpr int kSlower = 1;
 #endif

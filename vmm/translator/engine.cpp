@@ -48,6 +48,8 @@ void Engine::request_stop() {
     impl_->core->arm_poll();
 }
 
+void Engine::leave_string(ucontext_t& interrupted) { impl_->core->leave_string(interrupted); }
+
 void Engine::set_boundary_hook(std::function<void()> hook) { impl_->core->boundary_hook = std::move(hook); }
 void Engine::set_interrupt_source(InterruptSource* source) { impl_->core->interrupts_ = source; }
 void Engine::set_apic(ApicMsrs* apic) { impl_->core->cpu->set_apic(apic); }

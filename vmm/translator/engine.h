@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <sys/ucontext.h>
 
 namespace vmm {
 
@@ -62,6 +63,9 @@ class Engine {
     // Leave translated code promptly at an instruction boundary and call the `boundary` hook.
     void kick();
     void request_stop();
+    // For a signal on the vCPU thread: a repeated string instruction, which sees no poll until it is done,
+    // ends where it is if something was asked for.
+    void leave_string(ucontext_t& interrupted);
 
     // Called on the vCPU thread at instruction boundaries after a kick (drain events, run timers).
     void set_boundary_hook(std::function<void()> hook);

@@ -62,6 +62,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
 
     // -- what call-outs and the handler use ----------------------------------------------------------
     void arm_poll(); // any thread
+    void leave_string(ucontext_t& uc);
     void disarm_poll();
     [[nodiscard]] bool poll_armed() const { return poll_armed_.load(std::memory_order_acquire); }
     void interrupt_line_changed(); // vCPU thread; IF as in cpu.eflags

@@ -75,9 +75,9 @@ ThreadSignals::~ThreadSignals() {
 
 namespace {
 
-// The CMPS or SCAS that translated code is at, if any; see BlockTranslator::lower_string.
-struct HostCompare {
-    explicit HostCompare(uint64_t host) {
+// The string instruction that translated code is at, if any; see BlockTranslator::lower_string.
+struct HostString {
+    explicit HostString(uint64_t host) {
         const auto* at = reinterpret_cast<const uint8_t*>(host);
         const bool word = *at == 0x66;
         at += word ? 1 : 0;
@@ -85,9 +85,10 @@ struct HostCompare {
         at += repeated ? 1 : 0;
         cmps = (*at & 0xFE) == 0xA6;
         scas = (*at & 0xFE) == 0xAE;
+        moves = (*at & 0xFE) == 0xA4 || (*at >= 0xAA && *at <= 0xAD);
         bytes = (*at & 1) == 0 ? 1 : word ? 2 : 4;
     }
-    bool repeated = false, cmps = false, scas = false;
+    bool repeated = false, cmps = false, scas = false, moves = false;
     uint32_t bytes = 0;
 };
 
@@ -95,7 +96,7 @@ struct HostCompare {
 
 // Intel's processors read ES:[EDI] first, all of it, and a fault there comes before one at the other operand.
 Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
-    const HostCompare compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
+    const HostString compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
     if (config.host_maker == HostMaker::Intel || !compare.cmps)
         return found;
     const auto first = static_cast<uint32_t>(uc.uc_mcontext.gregs[REG_RDI]);
@@ -112,7 +113,7 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
         // A repeated compare that is not finished has left the flags alone; AMD's processors show those of
         // the last element.
         auto& gregs = uc.uc_mcontext.gregs;
-        const HostCompare compare(static_cast<uint64_t>(gregs[REG_RIP]));
+        const HostString compare(static_cast<uint64_t>(gregs[REG_RIP]));
         if (compare.repeated && (compare.cmps || compare.scas))
             gregs[REG_EFL] = (gregs[REG_EFL] & ~greg_t{eflags::kArithmetic}) |
                              static_cast<greg_t>(rt->string_flags & eflags::kArithmetic);
@@ -123,6 +124,19 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
     rt->cpu.eip = eip;
     rt->exit_reason = static_cast<uint32_t>(reason);
     uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
+}
+
+// The registers are the progress so far, as at a fault.
+void EngineCore::leave_string(ucontext_t& uc) {
+    const auto host = static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]);
+    if (!running || !poll_armed() || !cache->memory().contains(host))
+        return;
+    const Block* block = cache->find_host(host);
+    if (block == nullptr)
+        return;
+    const HostString string(host);
+    if (string.repeated && (string.cmps || string.scas || string.moves))
+        leave_from_handler(uc, ExitReason32::Poll, cache->guest_eip(*block, host));
 }
 
 void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
