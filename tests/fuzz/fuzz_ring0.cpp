@@ -1,6 +1,6 @@
 // A guest that means harm, with all a kernel may do and every device there is: random ring-0 programs
-// (ring0_program.h) on a whole machine. Whatever it does, the process neither ends nor grows, answers within
-// half a second of processor time, and a revert makes everything as it was.
+// (ring0_program.h) on a whole machine. Whatever it does, the process neither ends nor grows, answers, and a
+// revert makes everything as it was.
 //
 // Input: the program's operations.
 #include "tests/fuzz/ring0_program.h"
