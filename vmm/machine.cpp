@@ -168,6 +168,10 @@ base::Result<void> Machine::Impl::build() {
             engine->leave_string(interrupted);
         });
         if (!made) {
+            {
+                const std::lock_guard lock(mutex);
+                thread_ended = true;
+            }
             started.set_value(tl::make_unexpected(made.error()));
             return;
         }
