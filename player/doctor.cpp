@@ -10,6 +10,7 @@
 #include "signing/trust_store.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/bus/platform.h"
+#include "vmm/jail/foreign_program.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -248,17 +249,10 @@ Finding check_disk(const std::string& folder) {
 }
 
 // Disk images that are not raw come from strangers, and are read behind walls.
-Finding check_import(const appliance_format::JailedProgram::Layers& walls) {
+Finding check_import(const jail::Walls& walls) {
     constexpr const char* kHow = "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
                                  "kernel.apparmor_restrict_unprivileged_userns=0) or boot with lsm=landlock";
-    std::vector<std::string_view> stand, missing;
-    for (const auto& [there, name] : {std::pair(walls.namespaces, "user namespaces"),
-                                      {walls.landlock, "Landlock"},
-                                      {walls.filter, "seccomp"}})
-        (there ? stand : missing).emplace_back(name);
-    const std::string says = fmt::format("walls around readers of disk images: {}{}{}",
-                                         stand.empty() ? "none" : fmt::format("{}", fmt::join(stand, ", ")),
-                                         missing.empty() ? "" : "; not here: ", fmt::join(missing, ", "));
+    const std::string says = fmt::format("walls around readers of disk images: {}", jail::to_string(walls));
     if (!walls.filter)
         return {Level::Note, "import", says + "; images that are not raw are not read",
                 "boot a kernel that has seccomp filters (CONFIG_SECCOMP_FILTER)"};
@@ -283,7 +277,7 @@ std::vector<Finding> examine_host(const std::vector<Check>& more) {
         check_operator(),
         check_clock(std::time(nullptr), clock.remembered(), clock.path()),
     };
-    if (const auto walls = appliance_format::JailedProgram::layers())
+    if (const auto walls = jail::possible_walls())
         findings.push_back(check_import(*walls));
     else
         findings.push_back({Level::Note, "import", "cannot try the walls: " + walls.error().message,
