@@ -4,6 +4,7 @@
 #pragma once
 #include "appliance-format/session_file.h"
 #include "player/bundle_machine.h"
+#include "player/network.h"
 #include "player/operations_log.h"
 #include "player/operator_settings.h"
 #include "player/scene_capture.h"
@@ -158,6 +159,7 @@ class Session {
     Session() = default;
     // `before`: what the clock chip said of the machine that goes, if one does.
     base::Result<std::shared_ptr<vmm::Machine>> build(std::optional<uint64_t> before);
+    std::shared_ptr<vmm::NetworkPort> plug_network();
     [[nodiscard]] vmm::Arrival arrival(vmm::Machine& machine, std::optional<uint64_t> before) const;
     [[nodiscard]] std::string first_scene() const;
     base::Result<void> choose_scene(const std::string& name);
@@ -195,7 +197,8 @@ class Session {
     std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
     std::chrono::seconds played_before_{0};                // by the sessions that were saved
     std::vector<std::shared_ptr<OverlayPort>> overlays_;
-    std::shared_ptr<vmm::NetworkPort> network_; // the machine's; null: none, or not allowed
+    std::optional<NetworkAccess> network_access_; // nothing: not allowed
+    std::shared_ptr<UserNetwork> network_;        // the machines', one after the other; null: none
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left

@@ -33,14 +33,15 @@ struct Plan {
 // The program's own process, from here to exec.
 [[noreturn]] void become_program(Spawn& spawn, Plan& plan) {
     constexpr rlim_t kMemory = rlim_t{4} << 30;
-    if (!arrange_descriptors(spawn) || !become_obedient() || !limit(RLIMIT_FSIZE, 0) ||
-        !limit(RLIMIT_NOFILE, 256) || !limit(RLIMIT_AS, kMemory))
-        give_up(spawn, kNoWall);
-    if (!read_only_libraries(spawn.program) && plan.wall == Wall::Landlock)
-        give_up(spawn, kNoWall);
+    const Arranged arranged = arrange_descriptors(spawn);
+    if (!arranged.done || !become_obedient() || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, 256) ||
+        !limit(RLIMIT_AS, kMemory))
+        give_up(arranged.report, kNoWall);
+    if (!read_only_libraries(arranged.program) && plan.wall == Wall::Landlock)
+        give_up(arranged.report, kNoWall);
     plan.filter.set_own_process(::getpid()); // exec keeps it
     if (!plan.filter.install())
-        give_up(spawn, kNoWall);
+        give_up(arranged.report, kNoWall);
 
     // "LISTEN_PID=" and this process' number, which is known only here.
     std::array<char, 32> pid{"LISTEN_PID="}, count{"LISTEN_FDS="};
@@ -55,7 +56,7 @@ struct Plan {
         spawn.environment[1] = pid.data();
         spawn.environment[2] = count.data();
     }
-    execute(spawn);
+    execute(spawn, arranged);
 }
 
 // The first process of the namespaces: builds the root, starts the program, takes the libraries away when
@@ -63,12 +64,12 @@ struct Plan {
 [[noreturn]] void keep(Spawn& spawn, Plan& plan) {
     ::setsid(); // Ctrl-C is for us to decide about
     if (::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || !map_user(spawn) || !make_root_of_libraries())
-        give_up(spawn, kNoWall);
+        give_up(spawn.report, kNoWall);
     const long child = ::syscall(SYS_clone, SIGCHLD, nullptr, nullptr, nullptr, nullptr);
     if (child == 0)
         become_program(spawn, plan);
     if (child < 0)
-        give_up(spawn, kNoWall);
+        give_up(spawn.report, kNoWall);
     // What only the program may hold open: others wait for these to close.
     const int keeper = ::dup2(plan.keeper, kFirstDescriptor);
     if (keeper != kFirstDescriptor || ::syscall(SYS_close_range, kFirstDescriptor + 1, ~0u, 0) != 0)
@@ -86,7 +87,7 @@ struct Plan {
 [[noreturn]] void without_namespaces(Spawn& spawn, Plan& plan) {
     ::setsid();
     if (spawn.root && !drop_privileges())
-        give_up(spawn, kNoWall);
+        give_up(spawn.report, kNoWall);
     become_program(spawn, plan);
 }
 

@@ -16,9 +16,12 @@ namespace {
 
 [[noreturn]] void become_program(Spawn& spawn, void*) {
     ::setsid(); // Ctrl-C is for us to decide about
-    if ((spawn.namespaces != 0 && !map_user(spawn)) || !arrange_descriptors(spawn) || !become_obedient())
-        give_up(spawn, kNoWall);
-    execute(spawn);
+    if (spawn.namespaces != 0 && !map_user(spawn))
+        give_up(spawn.report, kNoWall);
+    const Arranged arranged = arrange_descriptors(spawn);
+    if (!arranged.done || !become_obedient())
+        give_up(arranged.report, kNoWall);
+    execute(spawn, arranged);
 }
 
 } // namespace
@@ -31,6 +34,7 @@ base::Result<Program> Program::start(const std::string& path, const std::vector<
     // User 0 there, with all privileges over its namespaces until it has emptied them: see enter().
     Spawn spawn(0);
     spawn.program = executable.get();
+    spawn.borrows_memory = true;
     std::vector<std::string> words{path};
     words.insert(words.end(), arguments.begin(), arguments.end());
     for (std::string& word : words)

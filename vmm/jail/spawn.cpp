@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -35,6 +36,50 @@ bool drop_capabilities() {
            ::syscall(SYS_capset, &head, none.data()) == 0;
 }
 
+pid_t clone_copying(Spawn& spawn, Life live, void* context) {
+    const long child = ::syscall(SYS_clone, SIGCHLD | spawn.namespaces, nullptr, nullptr, nullptr, nullptr);
+    if (child == 0) {
+        live(spawn, context);
+        ::_exit(1);
+    }
+    return static_cast<pid_t>(child);
+}
+
+// As posix_spawn(3) does it: this thread waits until the child has become another program, and no handler of
+// ours runs in the child meanwhile.
+pid_t clone_borrowing(Spawn& spawn, Life live, void* context) {
+    struct Begin {
+        Spawn& spawn;
+        Life live;
+        void* context;
+    } begin{spawn, live, context};
+    constexpr size_t kStack = 128u << 10;
+    void* stack =
+        ::mmap(nullptr, kStack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (stack == MAP_FAILED)
+        return -1;
+    sigset_t all, before;
+    sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int child = ::clone(
+        [](void* data) {
+            const Begin& its = *static_cast<Begin*>(data);
+            for (int number = 1; number < NSIG; ++number)
+                ::signal(number, SIG_DFL); // fails for those that have no handler anyway
+            its.live(its.spawn, its.context);
+            return 1;
+        },
+        static_cast<char*>(stack) + kStack,
+        static_cast<int>(static_cast<unsigned>(CLONE_VM | CLONE_VFORK | SIGCHLD) |
+                         static_cast<unsigned>(spawn.namespaces)),
+        &begin);
+    const int error = errno;
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    ::munmap(stack, kStack);
+    errno = error;
+    return child;
+}
+
 } // namespace
 
 Spawn::Spawn(uid_t inside)
@@ -42,9 +87,9 @@ Spawn::Spawn(uid_t inside)
       gid_map(fmt::format("{} {} 1", inside, ::getegid())), null(::open("/dev/null", O_RDWR | O_CLOEXEC)),
       root(::geteuid() == 0) {}
 
-void give_up(const Spawn& spawn, Failure failure) {
+void give_up(int report, Failure failure) {
     const char word = failure;
-    (void)!::write(spawn.report, &word, 1);
+    (void)!::write(report, &word, 1);
     ::_exit(1);
 }
 
@@ -53,22 +98,24 @@ bool map_user(const Spawn& spawn) {
            write_file("/proc/self/gid_map", spawn.gid_map);
 }
 
-bool arrange_descriptors(Spawn& spawn) {
+Arranged arrange_descriptors(const Spawn& spawn) {
     std::array<int, kMostDescriptors> high{};
     for (int i = 0; i < spawn.count; ++i)
         if ((high[i] = ::fcntl(spawn.descriptors[i], F_DUPFD, kAbove)) < 0)
-            return false;
-    if ((spawn.report = ::fcntl(spawn.report, F_DUPFD, kAbove)) < 0 ||
-        (spawn.program >= 0 && (spawn.program = ::fcntl(spawn.program, F_DUPFD, kAbove)) < 0))
-        return false;
+            return {false, -1, spawn.report};
+    Arranged arranged{true, spawn.program, ::fcntl(spawn.report, F_DUPFD, kAbove)};
+    if (arranged.report < 0)
+        return {false, -1, spawn.report};
+    if (spawn.program >= 0)
+        arranged.done = (arranged.program = ::fcntl(spawn.program, F_DUPFD, kAbove)) >= 0;
     for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
-        if (::dup2(spawn.null.get(), stream) < 0)
-            return false;
+        arranged.done = arranged.done && ::dup2(spawn.null.get(), stream) >= 0;
     for (int i = 0; i < spawn.count; ++i)
-        if (::dup2(high[i], kFirstDescriptor + i) < 0)
-            return false;
+        arranged.done = arranged.done && ::dup2(high[i], kFirstDescriptor + i) >= 0;
     constexpr unsigned kOnExec = 1u << 2; // CLOSE_RANGE_CLOEXEC
-    return ::syscall(SYS_close_range, kFirstDescriptor + spawn.count, ~0u, kOnExec) == 0;
+    arranged.done =
+        arranged.done && ::syscall(SYS_close_range, kFirstDescriptor + spawn.count, ~0u, kOnExec) == 0;
+    return arranged;
 }
 
 bool become_obedient() {
@@ -91,24 +138,20 @@ bool drop_privileges() {
            drop_capabilities();
 }
 
-void execute(const Spawn& spawn) {
-    ::execveat(spawn.program, "", spawn.arguments.data(), spawn.environment.data(), AT_EMPTY_PATH);
-    give_up(spawn, kNoProgram);
+void execute(const Spawn& spawn, const Arranged& arranged) {
+    ::execveat(arranged.program, "", spawn.arguments.data(), spawn.environment.data(), AT_EMPTY_PATH);
+    give_up(arranged.report, kNoProgram);
 }
 
-base::Result<Attempt> attempt(Spawn& spawn, void (*live)(Spawn& spawn, void* context), void* context) {
+base::Result<Attempt> attempt(Spawn& spawn, Life live, void* context) {
     std::array<int, 2> report{};
     if (::pipe2(report.data(), O_CLOEXEC) != 0)
         return base::fail(std::strerror(errno));
     const base::UniqueFd heard{report[0]};
     base::UniqueFd said{report[1]};
     spawn.report = said.get();
-    const auto child = static_cast<pid_t>(
-        ::syscall(SYS_clone, SIGCHLD | spawn.namespaces, nullptr, nullptr, nullptr, nullptr));
-    if (child == 0) {
-        live(spawn, context);
-        ::_exit(1);
-    }
+    const pid_t child =
+        spawn.borrows_memory ? clone_borrowing(spawn, live, context) : clone_copying(spawn, live, context);
     if (child < 0)
         return spawn.namespaces != 0 ? base::Result<Attempt>(Attempt{}) : base::fail(std::strerror(errno));
     said.reset();

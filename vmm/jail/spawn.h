@@ -28,8 +28,11 @@ struct Spawn {
     std::array<int, kMostDescriptors> descriptors{};
     int count = 0;
     unsigned long namespaces = 0; // CLONE_NEW...
+    // The child does nothing but exec, and borrows our memory until then: a copy of a large process' tables
+    // costs it much time, and the process itself more, fault by fault.
+    bool borrows_memory = false;
     std::string uid_map{}, gid_map{};
-    int report = -1;
+    int report = -1; // of the child: to the parent
     base::UniqueFd null{};
     bool root = false;
 
@@ -38,27 +41,33 @@ struct Spawn {
 };
 
 // ---- in the child
-[[noreturn]] void give_up(const Spawn& spawn, Failure failure);
+[[noreturn]] void give_up(int report, Failure failure);
 // user_namespaces(7)
 [[nodiscard]] bool map_user(const Spawn& spawn);
 // Descriptors 0 to 2 are /dev/null, the named ones follow, all others go with exec.
-[[nodiscard]] bool arrange_descriptors(Spawn& spawn);
+struct Arranged {
+    bool done = false;
+    int program = -1, report = -1; // where these are now
+};
+[[nodiscard]] Arranged arrange_descriptors(const Spawn& spawn);
 // Its end with ours, no privileges by exec, no core files, no signal blocked.
 [[nodiscard]] bool become_obedient();
 [[nodiscard]] bool limit(int what, rlim_t most);
 // A privileged user's files must not be the program's: another user's number, or, where a container has no
 // other, that one's without its privileges.
 [[nodiscard]] bool drop_privileges();
-[[noreturn]] void execute(const Spawn& spawn);
+[[noreturn]] void execute(const Spawn& spawn, const Arranged& arranged);
 
 // ---- in the parent
 struct Attempt {
     enum class Outcome : uint8_t { NoWall, NoProgram, Runs } outcome = Outcome::NoWall;
     pid_t child = 0; // when it runs
 };
-// Clones; the child calls `live`, which does not return. To be called by a thread that outlives the program:
-// the kernel ends it with that thread. Errors: kHost; the child does not exist then.
-base::Result<Attempt> attempt(Spawn& spawn, void (*live)(Spawn& spawn, void* context), void* context);
+// Clones; the child calls `live`, which does not return, and changes nothing of `spawn` that matters to us.
+// To be called by a thread that outlives the program: the kernel ends it with that thread. Errors: kHost; the
+// child does not exist then.
+using Life = void (*)(Spawn& spawn, void* context);
+base::Result<Attempt> attempt(Spawn& spawn, Life live, void* context);
 // Its status as waitpid(2) has it.
 int wait_for(pid_t child);
 

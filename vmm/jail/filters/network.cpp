@@ -43,6 +43,7 @@ constexpr Line kLines[] = {
     {SYS_setsockopt, "ports that were in use a moment ago", {equals(1, SOL_SOCKET), equals(2, SO_REUSEADDR)}},
     {SYS_setsockopt, "the guest's own packing", {equals(1, IPPROTO_TCP), equals(2, TCP_NODELAY)}},
     {SYS_setsockopt, "the guest's time to live", {equals(1, IPPROTO_IP), equals(2, IP_TTL)}},
+    {SYS_setsockopt, "why a datagram was not delivered", {equals(1, IPPROTO_IP), equals(2, IP_RECVERR)}},
     {SYS_ioctl, "how much has arrived", {equals(1, FIONREAD)}},
     {SYS_fcntl, "sockets that do not block", {equals(1, F_GETFL)}},
     {SYS_fcntl, "sockets that do not block", {equals(1, F_SETFL)}},
@@ -56,6 +57,7 @@ constexpr Line kLines[] = {
     // libslirp looks for the name server in a file; what it finds there is what our orders say
     {SYS_openat, "only /etc/resolv.conf, which is a pipe of ours", {}, Answer::Ask},
     {SYS_newfstatat, "only of that", {}, Answer::Ask},
+    {SYS_fstat, "only of that", {}, Answer::Ask},
     {SYS_pipe2, "... which is made for it"},
     {SYS_lseek, "tried on it when it is closed"},
     // memory: never any that runs
