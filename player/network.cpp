@@ -24,8 +24,10 @@ namespace player {
 namespace {
 
 base::Result<std::shared_ptr<FrameChannel>> open_channel() {
-    return std::make_shared<FrameChannel>(
+    auto channel = std::make_shared<FrameChannel>(
         TRY(FrameChannel::open(TRY(FrameChannel::make()), FrameChannel::End::Guest)));
+    channel->want_frames(); // a card does not ask before it has heard of the first
+    return channel;
 }
 
 } // namespace
@@ -227,8 +229,10 @@ void UserNetwork::Impl::work() {
             broken = channel && channel->broken();
             stopped = off;
         }
-        if (start)
+        if (start) {
             end_process(); // before its ports are taken again
+            tell_ready();  // who waited for room in another channel
+        }
         if (std::exchange(start, false) && !stopped)
             if (auto started = start_process(); !started)
                 lose_process(started.error().message);
