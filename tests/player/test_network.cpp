@@ -3,13 +3,12 @@
 #include "player/fragment_collector.h"
 #include "player/network.h"
 #include "player/network_filter.h"
+#include "tests/player/network_guest.h"
 
 #include <algorithm>
 #include <arpa/inet.h>
 #include <array>
 #include <catch2/catch.hpp>
-#include <chrono>
-#include <condition_variable>
 #include <dirent.h>
 #include <net/if.h>
 #include <optional>
@@ -20,11 +19,11 @@
 #include <vector>
 
 using player::NetworkFilter;
-using player::UserNetwork;
 
 namespace {
 
-using Frame = std::vector<uint8_t>;
+using network_test::Frame;
+using network_test::Guest;
 constexpr uint32_t kGuest = 0x0A00020F, kOutside = 0xC0000201; // 10.0.2.15, 192.0.2.1
 constexpr uint32_t kHost = 0x0A000202, kNameServer = 0x0A000203;
 constexpr uint8_t kIcmp = 1, kTcp = 6, kUdp = 17, kSyn = 0x02, kAck = 0x10;
@@ -126,79 +125,6 @@ Frame dhcp_discover() {
 }
 
 bool passes(const Frame& frame, size_t sockets = 0) { return NetworkFilter{}.judge(frame, sockets).passes; }
-
-// A guest's end of the network.
-struct Guest {
-    // The computer seems to have no addresses: its own would not be reached, and there are no others here.
-    explicit Guest(player::NetworkAccess access = {})
-        : network(UserNetwork::create(std::move(access), hearers(), NETWORK_PROGRAM,
-                                      [] { return player::HostNetworks{}; })
-                      .value()),
-          card(network->plug()) {
-        card->set_ready([this] {
-            { const std::lock_guard lock(mutex); }
-            changed.notify_all();
-        });
-    }
-    ~Guest() { card->set_ready({}); }
-    void send(const Frame& frame) {
-        while (!card->send(frame))
-            wait([] { return false; }, 1);
-    }
-    std::optional<Frame> receive() {
-        std::array<uint8_t, vmm::NetworkPort::kMaxFrame> frame;
-        const size_t length = card->receive(frame);
-        return length == 0 ? std::nullopt : std::optional(Frame(frame.begin(), frame.begin() + length));
-    }
-    // The first frame that is wanted.
-    std::optional<Frame> expect(const std::function<bool(const Frame&)>& wanted) {
-        std::optional<Frame> found;
-        wait([&] {
-            while (auto frame = receive())
-                if (wanted(*frame)) {
-                    found = frame;
-                    return true;
-                }
-            return false;
-        });
-        return found;
-    }
-    bool wait(const std::function<bool()>& holds, unsigned milliseconds = 60'000) {
-        const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(milliseconds);
-        while (!holds()) {
-            if (std::chrono::steady_clock::now() > end)
-                return false;
-            std::unique_lock lock(mutex);
-            changed.wait_for(lock, std::chrono::milliseconds(5));
-        }
-        return true;
-    }
-
-    UserNetwork::Hearers hearers() {
-        return {[this](const std::string& text) { told(text); },
-                [this](const base::Error& error) { told("failed: " + error.message); }};
-    }
-    void told(const std::string& text) {
-        const std::lock_guard lock(mutex);
-        heard += text + "\n";
-    }
-    bool hears(const std::string& text) {
-        return wait([&] {
-            const std::lock_guard lock(mutex);
-            return heard.find(text) != std::string::npos;
-        });
-    }
-    // Until its network process is at work, walled in.
-    bool ready() {
-        return wait([&] { return network->walls().has_value(); });
-    }
-
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::string heard; // of notices and failures
-    std::shared_ptr<UserNetwork> network;
-    std::shared_ptr<vmm::NetworkPort> card;
-};
 
 bool is_echo_reply(const Frame& frame, uint16_t id) {
     return frame.size() >= 42 && frame[12] == 0x08 && frame[13] == 0 && frame[23] == kIcmp &&
