@@ -30,7 +30,7 @@ using Check = std::function<Finding()>;
 [[nodiscard]] Finding check_clock(int64_t now, int64_t remembered, const std::string& remembered_in);
 [[nodiscard]] Finding check_firmware(const std::vector<std::string>& files);
 [[nodiscard]] Finding check_disk(const std::string& folder);
-[[nodiscard]] Finding check_import(const jail::Walls& walls);
+[[nodiscard]] Finding check_walls(const jail::Walls& walls);
 
 // What tells a person or a computer apart taken out of a text: home folder, user and host name.
 struct Private {

@@ -141,17 +141,25 @@ base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_
 std::shared_ptr<vmm::NetworkPort> Session::plug_network() {
     if (!manifest().machine.network || !network_access_)
         return nullptr;
-    if (!network_) {
-        auto network = UserNetwork::create(
+    auto network = network_;
+    if (!network) {
+        auto made = UserNetwork::create(
             *network_access_, {[this](const std::string& text) { tell(text); },
                                [this](const base::Error& error) { finish(SessionEnd::Failed, error); }});
-        if (!network) {
-            tell(network.error().message);
+        if (!made) {
+            tell(made.error().message);
             return nullptr;
         }
-        network_ = std::move(*network);
+        network = std::move(*made);
+        const std::lock_guard lock(mutex_);
+        network_ = network;
     }
-    return network_->plug();
+    return network->plug();
+}
+
+std::shared_ptr<const UserNetwork> Session::network() const {
+    const std::lock_guard lock(mutex_);
+    return network_;
 }
 
 void Session::tell(const std::string& text) const {

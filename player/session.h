@@ -143,6 +143,8 @@ class Session {
     [[nodiscard]] bool resumed() const { return resumed_; }
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
+    // Null: the guest has no network.
+    [[nodiscard]] std::shared_ptr<const UserNetwork> network() const;
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
     base::Result<std::string> capture_as_author(std::string name);
     [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
@@ -198,7 +200,6 @@ class Session {
     std::chrono::seconds played_before_{0};                // by the sessions that were saved
     std::vector<std::shared_ptr<OverlayPort>> overlays_;
     std::optional<NetworkAccess> network_access_; // nothing: not allowed
-    std::shared_ptr<UserNetwork> network_;        // the machines', one after the other; null: none
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left
@@ -211,6 +212,7 @@ class Session {
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;
     std::shared_ptr<vmm::Machine> machine_; // the mutex guards these
+    std::shared_ptr<UserNetwork> network_;  // the machines', one after the other; null: none
     std::shared_ptr<const std::vector<uint8_t>> preview_;
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;
