@@ -40,8 +40,7 @@ base::Result<FrameChannel::Descriptors> FrameChannel::make() {
     if (!made.memory.valid() || !made.to_world.valid() || !made.to_guest.valid() ||
         ::ftruncate(made.memory.get(), sizeof(Memory)) != 0 ||
         ::fcntl(made.memory.get(), F_ADD_SEALS, kSeals) != 0)
-        return base::fail(
-            fmt::format("no network: no memory to pass frames through: {}", std::strerror(errno)));
+        return base::fail(fmt::format("no memory to pass frames through: {}", std::strerror(errno)));
     return made;
 }
 
@@ -55,8 +54,7 @@ base::Result<FrameChannel> FrameChannel::open(Descriptors descriptors, End end) 
     void* memory =
         ::mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_SHARED, descriptors.memory.get(), 0);
     if (memory == MAP_FAILED)
-        return base::fail(
-            fmt::format("no network: no memory to pass frames through: {}", std::strerror(errno)));
+        return base::fail(fmt::format("no memory to pass frames through: {}", std::strerror(errno)));
     return FrameChannel(std::move(descriptors), static_cast<Memory*>(memory), end);
 }
 

@@ -126,7 +126,7 @@ Surroundings UserNetwork::Impl::surroundings(const std::optional<HostNetworks>& 
 base::Result<void> UserNetwork::Impl::start_process() {
     std::array<int, 2> pair{};
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0)
-        return base::fail(fmt::format("no network: {}", std::strerror(errno)));
+        return base::fail(std::strerror(errno));
     orders = base::UniqueFd(pair[0]);
     const base::UniqueFd theirs(pair[1]);
     std::array<int, 1 + FrameChannel::kDescriptors> descriptors{theirs.get()};
@@ -145,7 +145,7 @@ base::Result<void> UserNetwork::Impl::start_process() {
                         surroundings(networks)};
     const auto message = to_message(first);
     if (::send(orders.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0)
-        return base::fail(fmt::format("no network: {}", std::strerror(errno)));
+        return base::fail(std::strerror(errno));
     return {};
 }
 
@@ -226,7 +226,7 @@ void UserNetwork::Impl::work() {
                 walls.reset();
                 start = true;
             }
-            broken = channel && channel->broken();
+            broken = !off && channel && channel->broken();
             stopped = off;
         }
         if (start) {
@@ -336,7 +336,10 @@ base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess acc
     impl->wake = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!impl->wake.valid())
         return base::fail(fmt::format("no network: cannot make an event counter: {}", std::strerror(errno)));
-    impl->channel = TRY(open_channel());
+    auto channel = open_channel();
+    if (!channel)
+        return base::fail("no network: " + channel.error().message);
+    impl->channel = std::move(*channel);
     // Signals belong to the vCPU and session threads: the new thread inherits a full mask.
     sigset_t all, previous;
     sigfillset(&all);

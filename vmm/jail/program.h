@@ -17,7 +17,7 @@ class Program {
   public:
     enum class Network : uint8_t { None, OfThisComputer };
 
-    // `path` is an executable file; `descriptors`, at most eight, become 3, 4, ... there; 0 to 2 are
+    // `path` is an executable file; `descriptors`, at most 16, become 3, 4, ... there; 0 to 2 are
     // /dev/null. To be called by a thread that outlives the program: the kernel ends it with that thread.
     // Errors: it cannot be run.
     static base::Result<Program> start(const std::string& path, const std::vector<std::string>& arguments,

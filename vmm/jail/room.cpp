@@ -73,7 +73,8 @@ base::Result<Walls> enter(const Room& room) {
     const bool own_namespaces = ::getpid() == 1; // else somebody else's program would be our first process
     Walls walls;
     walls.namespaces = own_namespaces && make_empty_root();
-    if ((own_namespaces || ::geteuid() == 0) && !drop_privileges())
+    // Some systems give namespaces and no privileges in them, and then there is no root to make.
+    if (own_namespaces ? !drop_capabilities() : ::geteuid() == 0 && !drop_privileges())
         return base::fail(fmt::format("privileges cannot be given up: {}", std::strerror(errno)));
     if (::syscall(SYS_close_range, kFirstDescriptor + room.descriptors, ~0u, 0) != 0)
         return base::fail(fmt::format("descriptors cannot be closed: {}", std::strerror(errno)));

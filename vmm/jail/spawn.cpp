@@ -27,15 +27,6 @@ bool write_file(const char* path, const std::string& text) {
     return written;
 }
 
-// capabilities(7): without SECBIT_NOROOT, exec would give them back to user 0.
-bool drop_capabilities() {
-    constexpr unsigned long kNoRoot = 1, kNoRootLocked = 2;
-    __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
-    std::array<__user_cap_data_struct, 2> none{};
-    return ::prctl(PR_SET_SECUREBITS, kNoRoot | kNoRootLocked, 0, 0, 0) == 0 &&
-           ::syscall(SYS_capset, &head, none.data()) == 0;
-}
-
 pid_t clone_copying(Spawn& spawn, Life live, void* context) {
     const long child = ::syscall(SYS_clone, SIGCHLD | spawn.namespaces, nullptr, nullptr, nullptr, nullptr);
     if (child == 0) {
@@ -131,11 +122,19 @@ bool limit(int what, rlim_t most) {
     return ::setrlimit(static_cast<__rlimit_resource>(what), &value) == 0;
 }
 
+bool drop_capabilities() {
+    __user_cap_header_struct head{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> none{};
+    return ::syscall(SYS_capset, &head, none.data()) == 0;
+}
+
 bool drop_privileges() {
+    // capabilities(7): without SECBIT_NOROOT, exec would give them back to user 0.
+    constexpr unsigned long kNoRoot = 1, kNoRootLocked = 2;
     return (::syscall(SYS_setgroups, 0, nullptr) == 0 &&
             ::syscall(SYS_setresgid, kNobody, kNobody, kNobody) == 0 &&
             ::syscall(SYS_setresuid, kNobody, kNobody, kNobody) == 0) ||
-           drop_capabilities();
+           (::prctl(PR_SET_SECUREBITS, kNoRoot | kNoRootLocked, 0, 0, 0) == 0 && drop_capabilities());
 }
 
 void execute(const Spawn& spawn, const Arranged& arranged) {

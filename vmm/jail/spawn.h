@@ -15,7 +15,7 @@
 namespace jail {
 
 inline constexpr uid_t kNobody = 65534;
-inline constexpr int kFirstDescriptor = 3, kMostDescriptors = 8;
+inline constexpr int kFirstDescriptor = 3, kMostDescriptors = 16;
 
 // What the child says before it becomes the program; silence until the descriptor closes is success.
 enum Failure : char { kNoWall = 'w', kNoProgram = 'p' };
@@ -56,6 +56,8 @@ struct Arranged {
 // A privileged user's files must not be the program's: another user's number, or, where a container has no
 // other, that one's without its privileges.
 [[nodiscard]] bool drop_privileges();
+// Of whoever runs no other program any more.
+[[nodiscard]] bool drop_capabilities();
 [[noreturn]] void execute(const Spawn& spawn, const Arranged& arranged);
 
 // ---- in the parent

@@ -52,6 +52,7 @@ class PublicCopy {
 // What a system may lack.
 struct Lacks {
     bool namespaces = false, landlock = false;
+    bool privileges = false; // in namespaces, as where AppArmor restricts them
 };
 
 // From now on the kernel says no to them, as one without does.
@@ -62,6 +63,12 @@ inline void do_without(const Lacks& lacks) {
     if (lacks.landlock) {
         steps.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kLandlock, 0, 1));
         steps.push_back(BPF_STMT(BPF_RET | BPF_K, refuse(ENOSYS)));
+    }
+    for (const uint32_t call : {SYS_mount, SYS_pivot_root, SYS_umount2}) {
+        if (!lacks.privileges)
+            break;
+        steps.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1));
+        steps.push_back(BPF_STMT(BPF_RET | BPF_K, refuse(EACCES)));
     }
     if (lacks.namespaces) {
         steps.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3));

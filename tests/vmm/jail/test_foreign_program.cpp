@@ -179,12 +179,13 @@ TEST_CASE(
     "jail: what a reader that was taken over tries is denied, as root and not, with every wall there may be",
     "[jail]") {
     const auto user = GENERATE(false, true);
-    const auto lacks =
-        GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true}, Lacks{true, true});
+    const auto lacks = GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true},
+                                Lacks{true, true, false}, Lacks{.privileges = true});
     if (user && ::geteuid() != 0)
         return; // already one
     INFO((user ? "an ordinary user" : "whoever runs this")
-         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock);
+         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock
+         << ", without privileges in namespaces: " << lacks.privileges);
     const PublicCopy prisoner(FOREIGN_PRISONER);
     const std::string answer = apart([&] { return judge(prisoner.path, user, lacks); });
     INFO(answer);

@@ -184,12 +184,13 @@ TEST_CASE(
     "[jail]") {
     CHECK(kRoomAttemptCount >= 60);
     const auto user = GENERATE(false, true);
-    const auto lacks =
-        GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true}, Lacks{true, true});
+    const auto lacks = GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true},
+                                Lacks{true, true, false}, Lacks{.privileges = true});
     if (user && ::geteuid() != 0)
         return; // already one
     INFO((user ? "an ordinary user" : "whoever runs this")
-         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock);
+         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock
+         << ", without privileges in namespaces: " << lacks.privileges);
     const PublicCopy prisoner(ROOM_PRISONER);
     CHECK(apart([&] { return judge_inside(prisoner.path, user, lacks); }) == "");
 }
