@@ -140,7 +140,7 @@ class Translation {
     int work();
 
   private:
-    bool hear_orders();
+    std::optional<int> hear_orders();
     void take_frames();
     void input(std::span<const uint8_t> piece);
     void deliver(std::span<const uint8_t> frame);
@@ -224,19 +224,21 @@ int Translation::open() {
     return taken;
 }
 
-// False: they are none, or there will not be any more.
-bool Translation::hear_orders() {
+// The exit status, if it is to end.
+std::optional<int> Translation::hear_orders() {
     static std::vector<uint8_t> room(kLongestOrder);
     const ssize_t length = ::recv(kOrdersDescriptor, room.data(), room.size(), MSG_DONTWAIT);
-    if (length < 0)
-        return errno == EAGAIN || errno == EINTR;
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+        return std::nullopt;
+    if (length <= 0)
+        return kEndTold; // nobody is there any more
     auto around = surroundings_from({room.data(), static_cast<size_t>(length)});
     if (!around)
-        return false;
+        return kEndOrders;
     orders_.around = std::move(*around);
     filter_.set_reach(reach());
     name_server_file.set(orders_.around.name_server);
-    return true;
+    return std::nullopt;
 }
 
 void Translation::deliver(std::span<const uint8_t> frame) {
@@ -316,10 +318,9 @@ int Translation::work() {
         if (channel_.broken())
             return kEndFrames;
         poll_sockets(hold, busy);
-        if ((polled_[1].revents & POLLIN) != 0 && !hear_orders())
-            return kEndOrders;
-        if ((polled_[1].revents & (POLLHUP | POLLERR)) != 0)
-            return kEndTold; // nobody is there any more
+        if (polled_[1].revents != 0)
+            if (const auto end = hear_orders())
+                return *end;
     }
 }
 

@@ -243,11 +243,11 @@ TEST_CASE("network process: what is not an order ends it, and so do a broken cha
                   auto* memory =
                       static_cast<uint8_t*>(::mmap(nullptr, 12288, PROT_READ | PROT_WRITE, MAP_SHARED,
                                                    s.channel->descriptors().memory.get(), 0));
-                  s.channel->put(frame_of(60));
-                  const uint32_t nonsense = 1'000'000;
+                  const uint32_t nonsense = 1'000'000, one_frame = 1;
                   std::memcpy(memory + at, &nonsense, sizeof nonsense);
+                  if (at >= 8192)
+                      std::memcpy(memory, &one_frame, sizeof one_frame); // from here on it may be looked at
                   ::munmap(memory, 12288);
-                  s.channel->want_frames();
                   const uint64_t one = 1;
                   (void)!::write(s.channel->descriptors().to_world.get(), &one, sizeof one);
               }) == fmt::format("ended with status {}", kEndFrames));
