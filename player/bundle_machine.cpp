@@ -48,7 +48,6 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     machine->memory_bytes_ = changes.memory_bytes.value_or(manifest.machine.memory);
     machine->reset_ends_machine_ = changes.reset_ends_machine;
     machine->audio_ = changes.audio;
-    machine->network_ = changes.network;
     machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
                         !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
@@ -107,12 +106,6 @@ BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayB
     platform.sound = manifest.machine.sound;
     platform.audio = audio_;
     platform.network_card = manifest.machine.network;
-    if (platform.network_card && network_) {
-        if (auto network = UserNetwork::create(*network_, notice))
-            platform.network = std::move(*network);
-        else
-            notice(network.error().message); // the cable is out
-    }
     platform.kernel = kernel_;
     platform.boot_order.clear();
     if (kernel_)

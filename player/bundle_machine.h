@@ -3,7 +3,6 @@
 #pragma once
 #include "appliance-format/bundle_reader.h"
 #include "player/blob_port.h"
-#include "player/network.h"
 #include "player/overlay_port.h"
 #include "player/scene_source.h"
 #include "player/session_storage.h"
@@ -22,7 +21,6 @@ struct MachineChanges {
     // Not a wish of the person's: what the session's policy says.
     bool reset_ends_machine = false;
     std::shared_ptr<vmm::AudioPort> audio{}; // who hears the machine; null: nobody
-    std::optional<NetworkAccess> network{};  // to what its network card, if it has one, is connected
 };
 
 // A machine's configuration, and what the session keeps a hand on.
@@ -55,7 +53,6 @@ class BundleMachine {
     const appliance_format::Bundle& bundle_;
     uint64_t memory_bytes_ = 0;
     bool changed_ = false, reset_ends_machine_ = false;
-    std::optional<NetworkAccess> network_;
     std::shared_ptr<vmm::AudioPort> audio_;
     std::shared_ptr<vmm::BlockPort> extra_cdrom_;
     std::shared_ptr<vmm::KernelBoot> kernel_;

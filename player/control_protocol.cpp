@@ -91,6 +91,14 @@ struct ControlProtocol::Verbs {
                     {"height", picture.height},
                     {"pointer", machine->pointer_is_absolute() ? "absolute" : "relative"},
                     {"typing", session.typist().waiting()}};
+        if (const auto network = session.network()) {
+            const auto walls = network->walls();
+            answer["connections"] = network->open_sockets();
+            answer["walls"] = {{"network", walls ? json{{"namespaces", walls->namespaces},
+                                                        {"landlock", walls->landlock},
+                                                        {"filter", walls->filter}}
+                                                 : json(nullptr)}};
+        }
         if (self.display_ != nullptr) {
             const uint64_t chords = self.display_->chords;
             answer["shown"] = self.display_->shown.load();

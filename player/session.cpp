@@ -35,7 +35,7 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
     if (session->policy_.network())
-        session->options_.changes.network =
+        session->network_access_ =
             NetworkAccess{appliance_format::networks_of(session->policy_.networks()),
                           appliance_format::forwards_of(session->policy_.policy().forward)};
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
@@ -96,6 +96,7 @@ void Session::log(std::string_view event, std::initializer_list<OperationsLog::F
 Session::~Session() {
     typist_.reset();
     serial_.reset();
+    network_.reset(); // its thread speaks of failures to us
     // The machine uses the bundle and the storage until it is gone; writes that wait for room go with it.
     if (budget_)
         budget_->room().abandon();
@@ -122,7 +123,7 @@ base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_
         [this](std::string_view name) { return open_blob(name); }));
     configured.config.platform.serial = serial_;
     configured.config.platform.identity = identity_->machine();
-    network_ = configured.config.platform.network;
+    configured.config.platform.network = plug_network();
     std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
     if (moment() != nullptr)
         saved =
@@ -134,6 +135,31 @@ base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_
     }
     overlays_ = std::move(configured.overlays);
     return machine;
+}
+
+// One network for all of the session's machines: its ports are taken once. Null: the cable is out.
+std::shared_ptr<vmm::NetworkPort> Session::plug_network() {
+    if (!manifest().machine.network || !network_access_)
+        return nullptr;
+    auto network = network_;
+    if (!network) {
+        auto made = UserNetwork::create(
+            *network_access_, {[this](const std::string& text) { tell(text); },
+                               [this](const base::Error& error) { finish(SessionEnd::Failed, error); }});
+        if (!made) {
+            tell(made.error().message);
+            return nullptr;
+        }
+        network = std::move(*made);
+        const std::lock_guard lock(mutex_);
+        network_ = network;
+    }
+    return network->plug();
+}
+
+std::shared_ptr<const UserNetwork> Session::network() const {
+    const std::lock_guard lock(mutex_);
+    return network_;
 }
 
 void Session::tell(const std::string& text) const {

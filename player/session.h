@@ -4,6 +4,7 @@
 #pragma once
 #include "appliance-format/session_file.h"
 #include "player/bundle_machine.h"
+#include "player/network.h"
 #include "player/operations_log.h"
 #include "player/operator_settings.h"
 #include "player/scene_capture.h"
@@ -142,6 +143,8 @@ class Session {
     [[nodiscard]] bool resumed() const { return resumed_; }
     [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
+    // Null: the guest has no network.
+    [[nodiscard]] std::shared_ptr<const UserNetwork> network() const;
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
     base::Result<std::string> capture_as_author(std::string name);
     [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
@@ -158,6 +161,7 @@ class Session {
     Session() = default;
     // `before`: what the clock chip said of the machine that goes, if one does.
     base::Result<std::shared_ptr<vmm::Machine>> build(std::optional<uint64_t> before);
+    std::shared_ptr<vmm::NetworkPort> plug_network();
     [[nodiscard]] vmm::Arrival arrival(vmm::Machine& machine, std::optional<uint64_t> before) const;
     [[nodiscard]] std::string first_scene() const;
     base::Result<void> choose_scene(const std::string& name);
@@ -195,7 +199,7 @@ class Session {
     std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
     std::chrono::seconds played_before_{0};                // by the sessions that were saved
     std::vector<std::shared_ptr<OverlayPort>> overlays_;
-    std::shared_ptr<vmm::NetworkPort> network_; // the machine's; null: none, or not allowed
+    std::optional<NetworkAccess> network_access_; // nothing: not allowed
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left
@@ -208,6 +212,7 @@ class Session {
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;
     std::shared_ptr<vmm::Machine> machine_; // the mutex guards these
+    std::shared_ptr<UserNetwork> network_;  // the machines', one after the other; null: none
     std::shared_ptr<const std::vector<uint8_t>> preview_;
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;

@@ -1,6 +1,7 @@
 // Writes the seed inputs of the fuzz targets: make_corpus FOLDER. Run by hand when the format grows; the
 // result is kept under tests/fuzz/corpus.
 #include "appliance-format/session_file.h"
+#include "player/network_orders.h"
 #include "signing/keys.h"
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
@@ -204,6 +205,12 @@ int main(int argc, char** argv) {
               0,    0, 0,    0,    10,   0,    2,    2,    42,   0,  0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2, 0,
               0,    0, 0,    1,    0x08, 0,    0x45, 0,    0,    28, 0,    0,    0x40, 0,    64,   17,   0, 0,
               10,   0, 2,    15,   10,   0,    2,    3,    0x10, 0,  0,    53,   0,    8,    0,    0});
+    const player::Surroundings around{true, {0xC0A80114, 0xC0A801FF}, {{0xC0A80100, 24}}, 0x08080808};
+    put(out + "/network_orders/first",
+        to_message(player::NetworkOrders{{0x0A000200, 24}, {{0xC0A80000, 16}}, {{8080, 80}}, around}));
+    put(out + "/network_orders/later", to_message(around));
+    put(out + "/network_orders/report",
+        to_message(player::NetworkReport{player::NetworkReport::Kind::PortTaken, {}, {8080, 80}, 98}));
     put(out + "/safe_path/plain", "blobs/chunks.0");
     put(out + "/safe_path/escape", "a/../../b");
 }

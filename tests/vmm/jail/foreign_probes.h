@@ -1,6 +1,6 @@
-// What a jailed program tries (jail_prisoner) and what must become of it (test_jail).
+// What a jailed program tries (foreign_prisoner) and what must become of it (test_foreign_program.cpp).
 #pragma once
-#include "appliance-format/jail.h"
+#include <cstdint>
 
 namespace jail_test {
 

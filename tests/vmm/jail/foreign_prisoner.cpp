@@ -1,6 +1,6 @@
-// A reader of images that has been taken over: jail_prisoner FOLDER PARENT ADDRESS SHARED. It says "ready" on
-// descriptor 3, waits for a word there, then tries everything and says each attempt's error number.
-#include "tests/appliance-format/jail_probes.h"
+// A reader of images that has been taken over: foreign_prisoner FOLDER PARENT ADDRESS SHARED. It says "ready"
+// on descriptor 3, waits for a word there, then tries everything and says each attempt's error number.
+#include "tests/vmm/jail/foreign_probes.h"
 
 #include <array>
 #include <cerrno>
@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string>
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/socket.h>

@@ -1,7 +1,9 @@
 // The wall around readers of images, past all checks of headers: what a reader that has been taken over can
 // still do.
-#include "tests/appliance-format/jail_probes.h"
+#include "tests/vmm/jail/elsewhere.h"
+#include "tests/vmm/jail/foreign_probes.h"
 #include "vmm/base/verify.h"
+#include "vmm/jail/foreign_program.h"
 
 #include <array>
 #include <catch2/catch.hpp>
@@ -9,35 +11,20 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <functional>
-#include <grp.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <map>
-#include <sched.h>
 #include <sys/ipc.h>
-#include <sys/prctl.h>
 #include <sys/shm.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
 namespace fs = std::filesystem;
-using appliance_format::JailedProgram;
+using jail::ForeignProgram;
 using namespace jail_test;
-using Wall = JailedProgram::Wall;
+using Wall = ForeignProgram::Wall;
 
 namespace {
-
-constexpr uid_t kNobody = 65534;
-
-std::string make_folder() {
-    std::string name = "/tmp/encore-jail-XXXXXX";
-    VERIFY(::mkdtemp(name.data()) != nullptr);
-    return name;
-}
 
 struct Told {
     bool said_ready = false, wall_closed = false;
@@ -45,7 +32,7 @@ struct Told {
 };
 
 // Until the prisoner hangs up. A `wall` is closed when it has got ready.
-Told listen(int socket, JailedProgram* jail) {
+Told listen(int socket, ForeignProgram* jail) {
     Told told;
     FILE* stream = ::fdopen(::dup(socket), "r");
     char line[200];
@@ -113,7 +100,7 @@ class World {
     }
     std::pair<Told, Wall> jailed() {
         const std::array<int, 2> descriptors{theirs_.get(), unconnected_.get()};
-        auto jail = JailedProgram::start(program_, words_, descriptors, 0);
+        auto jail = ForeignProgram::start(program_, words_, descriptors, 0);
         VERIFY(jail);
         theirs_.reset();
         Told told = listen(ours_.get(), &*jail);
@@ -135,79 +122,6 @@ class World {
     int shared_ = -1;
 };
 
-// A copy of the prisoner where every user can get at it; the folder it was built in may be private.
-class Prisoner {
-  public:
-    Prisoner() : folder_(make_folder()), path(folder_ + "/prisoner") {
-        fs::copy_file(JAIL_PRISONER, path);
-        ::chmod(path.c_str(), 0755);
-        ::chmod(folder_.c_str(), 0755);
-    }
-    ~Prisoner() { fs::remove_all(folder_); }
-    Prisoner(const Prisoner&) = delete;
-
-  private:
-    std::string folder_;
-
-  public:
-    const std::string path;
-};
-
-// What a system may lack.
-struct Lacks {
-    bool namespaces = false, landlock = false;
-};
-
-// From now on the kernel says no to them, as one without does.
-void do_without(const Lacks& lacks) {
-    constexpr uint32_t kLandlock = 444;
-    const auto refuse = [](uint32_t error) { return SECCOMP_RET_ERRNO | error; };
-    std::vector<sock_filter> steps{BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-    if (lacks.landlock) {
-        steps.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kLandlock, 0, 1));
-        steps.push_back(BPF_STMT(BPF_RET | BPF_K, refuse(ENOSYS)));
-    }
-    if (lacks.namespaces) {
-        steps.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 3));
-        steps.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)));
-        steps.push_back(BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_NEWUSER, 0, 1));
-        steps.push_back(BPF_STMT(BPF_RET | BPF_K, refuse(EPERM)));
-    }
-    steps.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-    const sock_fprog program{static_cast<unsigned short>(steps.size()), steps.data()};
-    VERIFY(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program, 0, 0) == 0);
-}
-
-void become_nobody() {
-    VERIFY(::setgroups(0, nullptr) == 0 && ::setresgid(kNobody, kNobody, kNobody) == 0 &&
-           ::setresuid(kNobody, kNobody, kNobody) == 0);
-    // Else /proc/self would stay root's, and with it the way to a namespace: as if logged in.
-    VERIFY(::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0);
-}
-
-// Runs `work` in a process of its own, and hands on what it answers.
-std::string apart(const std::function<std::string()>& work) {
-    std::array<int, 2> pipe{};
-    REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
-    base::UniqueFd ours{pipe[0]}, theirs{pipe[1]};
-    const pid_t child = ::fork();
-    if (child == 0) {
-        const std::string answer = work();
-        (void)!::write(theirs.get(), answer.data(), answer.size());
-        ::_exit(0);
-    }
-    theirs.reset();
-    std::string answer;
-    char bytes[4096];
-    for (ssize_t got = 0; (got = ::read(ours.get(), bytes, sizeof bytes)) > 0;)
-        answer.append(bytes, static_cast<size_t>(got));
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(status == 0);
-    return answer;
-}
-
 const char* to_string(Wall wall) {
     return wall == Wall::Namespaces ? "namespaces" : wall == Wall::Landlock ? "landlock" : "none";
 }
@@ -218,7 +132,7 @@ std::string judge(const std::string& program, bool nobody, const Lacks& lacks) {
         become_nobody();
     do_without(lacks);
     std::string wrong;
-    const auto layers = JailedProgram::layers();
+    const auto layers = jail::possible_walls();
     VERIFY(layers);
     World world(program);
     const auto [told, wall] = world.jailed();
@@ -265,13 +179,14 @@ TEST_CASE(
     "jail: what a reader that was taken over tries is denied, as root and not, with every wall there may be",
     "[jail]") {
     const auto user = GENERATE(false, true);
-    const auto lacks =
-        GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true}, Lacks{true, true});
+    const auto lacks = GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true},
+                                Lacks{true, true, false}, Lacks{.privileges = true});
     if (user && ::geteuid() != 0)
         return; // already one
     INFO((user ? "an ordinary user" : "whoever runs this")
-         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock);
-    const Prisoner prisoner;
+         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock
+         << ", without privileges in namespaces: " << lacks.privileges);
+    const PublicCopy prisoner(FOREIGN_PRISONER);
     const std::string answer = apart([&] { return judge(prisoner.path, user, lacks); });
     INFO(answer);
     CHECK(answer.find('\n') == std::string::npos); // the wall's name and no complaint
@@ -283,6 +198,6 @@ TEST_CASE("jail: the same program does all of that when it is free", "[jail]") {
     const auto user = GENERATE(false, true);
     if (user && ::geteuid() != 0)
         return;
-    const Prisoner prisoner;
+    const PublicCopy prisoner(FOREIGN_PRISONER);
     CHECK(apart([&] { return judge_free(prisoner.path, user); }) == "");
 }
