@@ -253,9 +253,9 @@ Finding check_walls(const jail::Walls& walls) {
     constexpr const char* kHow = "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
                                  "kernel.apparmor_restrict_unprivileged_userns=0) or boot with lsm=landlock";
     const std::string says =
-        fmt::format("around guests' networks and readers of disk images: {}", jail::to_string(walls));
+        fmt::format("around guests, their networks and readers of disk images: {}", jail::to_string(walls));
     if (!walls.filter)
-        return {Level::Note, "walls", says + "; guests have no network, images that are not raw are not read",
+        return {Level::Note, "walls", says + "; no bundle is played, images that are not raw are not read",
                 "boot a kernel that has seccomp filters (CONFIG_SECCOMP_FILTER)"};
     if (!walls.namespaces && !walls.landlock)
         return {Level::Note, "walls", says + "; VMDK images are not read", kHow};

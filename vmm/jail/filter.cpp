@@ -96,4 +96,10 @@ bool Filter::install() const {
     return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &text, 0, 0) == 0;
 }
 
+bool Filter::install_for_all() const {
+    const sock_fprog text{static_cast<unsigned short>(steps_.size()),
+                          const_cast<sock_filter*>(steps_.data())};
+    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &text) == 0;
+}
+
 } // namespace jail

@@ -63,6 +63,8 @@ class Filter {
     void set_own_process(pid_t own);
     // For good, for this thread and those it starts. False: the kernel has no filters.
     [[nodiscard]] bool install() const;
+    // The same for all threads of the process. They have had the same filters so far.
+    [[nodiscard]] bool install_for_all() const;
 
   private:
     std::vector<sock_filter> steps_;

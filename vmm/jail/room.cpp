@@ -69,7 +69,8 @@ base::Result<Filter> compile(const Room& room) {
 } // namespace
 
 base::Result<Walls> enter(const Room& room) {
-    const Filter filter = TRY(compile(room));
+    Filter filter = TRY(compile(room));
+    filter.set_own_process(::getpid());
     const bool own_namespaces = ::getpid() == 1; // else somebody else's program would be our first process
     Walls walls;
     walls.namespaces = own_namespaces && make_empty_root();
@@ -81,7 +82,7 @@ base::Result<Walls> enter(const Room& room) {
     const bool limits_memory = room.memory != 0 && kLimitsMemory;
     // Without a namespace all of the user's processes count.
     const bool limits_threads = own_namespaces || room.threads <= 1;
-    if (!become_obedient() || !limit(RLIMIT_FSIZE, 0) || !limit(RLIMIT_NOFILE, room.files) ||
+    if (!become_obedient() || !limit(RLIMIT_FSIZE, room.file_size) || !limit(RLIMIT_NOFILE, room.files) ||
         !limit(RLIMIT_MSGQUEUE, 0) || (limits_memory && !limit(RLIMIT_AS, room.memory)) ||
         (limits_threads && !limit(RLIMIT_NPROC, room.threads <= 1 ? 0 : room.threads)) ||
         ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0)

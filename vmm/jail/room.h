@@ -24,6 +24,7 @@ struct Room {
     // More of its own than these it cannot have. `memory` is address space; 0: no limit.
     uint64_t memory = 0;
     unsigned files = 16;
+    uint64_t file_size = 0; // that it may make a file of
     unsigned threads = 1;
     // TCP connections to elsewhere are its work.
     bool connects = false;

@@ -6,5 +6,7 @@ namespace jail {
 
 extern const CallTable kImageReaderCalls;
 extern const CallTable kNetworkCalls;
+extern const CallTable kMachineCalls;
+extern const CallTable kRunningMachineCalls; // ... on top of it, when the machine is put together
 
 } // namespace jail

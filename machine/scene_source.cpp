@@ -1,4 +1,4 @@
-#include "player/scene_source.h"
+#include "machine/scene_source.h"
 
 #include "vmm/memory/guest_memory.h"
 
@@ -6,20 +6,16 @@
 #include <cstring>
 #include <future>
 
-namespace player {
+namespace machine {
 namespace {
 
 namespace format = appliance_format;
 
 constexpr uint64_t kMaxState = 64u << 20, kMaxHotPages = 4u << 20;
 
-base::Result<std::vector<uint32_t>> hot_pages(const OpenBlob& open_blob, const format::Scene& scene,
-                                              uint32_t pages) {
-    std::vector<uint32_t> list;
-    if (scene.hot_pages.empty())
-        return list;
-    const auto bytes = TRY(TRY(open_blob(scene.hot_pages)).read_all(kMaxHotPages));
-    list.resize(bytes.size() / sizeof(uint32_t));
+base::Result<std::vector<uint32_t>> hot_pages(const format::BlobReader& blob, uint64_t pages) {
+    const auto bytes = TRY(blob.read_all(kMaxHotPages));
+    std::vector<uint32_t> list(bytes.size() / sizeof(uint32_t));
     std::memcpy(list.data(), bytes.data(), list.size() * sizeof(uint32_t));
     std::erase_if(list, [&](uint32_t page) { return page >= pages; });
     return list;
@@ -111,16 +107,16 @@ base::Result<void> ScenePages::read(uint32_t page, std::span<uint8_t> to) {
     return ram_.read(uint64_t{page} << vmm::kPageShift, to);
 }
 
-base::Result<vmm::SavedMachine> open_scene(const format::Bundle& bundle, const format::Scene& scene,
-                                           const OpenBlob& open_blob) {
+base::Result<vmm::SavedMachine> open_scene(const SceneBlobs& scene) {
     vmm::SavedMachine saved;
-    saved.state = TRY(TRY(open_blob(scene.devices)).read_all(kMaxState));
-    const auto pages = static_cast<uint32_t>(bundle.manifest().machine.memory >> vmm::kPageShift);
-    std::vector<uint32_t> hot = TRY(hot_pages(open_blob, scene, pages));
-    saved.memory = std::make_shared<ScenePages>(TRY(open_blob(scene.ram)), std::move(hot));
-    if (!scene.video.empty())
-        saved.load_video = fetch_video(TRY(open_blob(scene.video)));
+    saved.state = TRY(scene.devices.read_all(kMaxState));
+    std::vector<uint32_t> hot;
+    if (scene.hot_pages)
+        hot = TRY(hot_pages(*scene.hot_pages, scene.ram.size() >> vmm::kPageShift));
+    saved.memory = std::make_shared<ScenePages>(scene.ram, std::move(hot));
+    if (scene.video)
+        saved.load_video = fetch_video(*scene.video);
     return saved;
 }
 
-} // namespace player
+} // namespace machine

@@ -1,17 +1,18 @@
 // A scene of a bundle as the machine wants it: RAM page by page at first touch, each page checked against the
 // signed root before the guest can see it.
 #pragma once
-#include "appliance-format/bundle_reader.h"
+#include "appliance-format/blob_reader.h"
 #include "vmm/saved_moment.h"
 
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
 
-namespace player {
+namespace machine {
 
 // RAM of a scene. A thread of its own fetches the pages that the scene's author's machine needed first, in
 // that order, into a bounded cache; the machine takes them from there or reads what it needs itself.
@@ -35,11 +36,13 @@ class ScenePages final : public vmm::PageSource {
     std::thread thread_; // last: starts when everything above exists
 };
 
-// Where the blobs a scene names come from: its bundle, or a saved session on top of one.
-using OpenBlob = std::function<base::Result<appliance_format::BlobReader>(std::string_view name)>;
+// What a scene is made of.
+struct SceneBlobs {
+    appliance_format::BlobReader devices, ram;
+    std::optional<appliance_format::BlobReader> hot_pages, video; // none: see appliance_format::Scene
+};
 
 // Errors: those of the bundle.
-base::Result<vmm::SavedMachine> open_scene(const appliance_format::Bundle& bundle,
-                                           const appliance_format::Scene& scene, const OpenBlob& open_blob);
+base::Result<vmm::SavedMachine> open_scene(const SceneBlobs& scene);
 
-} // namespace player
+} // namespace machine

@@ -5,7 +5,7 @@
 
 #include <functional>
 
-namespace player {
+namespace machine {
 
 class BlobPort final : public vmm::BlockPort {
   public:
@@ -34,4 +34,4 @@ class BlobPort final : public vmm::BlockPort {
     Failed failed_;
 };
 
-} // namespace player
+} // namespace machine

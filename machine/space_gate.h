@@ -7,13 +7,14 @@
 #include <mutex>
 #include <string>
 
-namespace player {
+namespace machine {
 
 class SpaceGate {
   public:
-    // `stalled` is told why, each time that a write begins to wait and no other does.
-    explicit SpaceGate(std::function<void(const std::string& why)> stalled = {})
-        : on_stall_(std::move(stalled)) {}
+    // `changed` is told why, each time that a write begins to wait and no other does, and an empty text when
+    // none does any more.
+    explicit SpaceGate(std::function<void(const std::string& why)> changed = {})
+        : on_change_(std::move(changed)) {}
 
     // Whether an errno says that there was no room (on the disk, in the quota, under `ulimit -f`).
     [[nodiscard]] static bool is_shortage(int error);
@@ -40,7 +41,7 @@ class SpaceGate {
     void reopen();  // ... this
 
   private:
-    std::function<void(const std::string&)> on_stall_;
+    std::function<void(const std::string&)> on_change_;
     mutable std::mutex mutex_; // guards what follows
     std::condition_variable changed_;
     unsigned waiting_ = 0; // stays that found no room yet
@@ -49,4 +50,4 @@ class SpaceGate {
     std::string why_;
 };
 
-} // namespace player
+} // namespace machine

@@ -4,7 +4,7 @@
 // The file is never read by anyone but this object (no later session reuses it), so a crash at any moment can
 // leave nothing inconsistent behind, and a flush has nothing to make durable.
 #pragma once
-#include "player/space_gate.h"
+#include "machine/space_gate.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/bus/ports.h"
 
@@ -14,15 +14,17 @@
 #include <mutex>
 #include <unordered_map>
 
-namespace player {
+namespace machine {
 
 inline constexpr uint64_t kOverlayChunk = 64u << 10;
 
 // What all overlays of a session may take of the host's disk together, and where they wait for room on it.
 class OverlayBudget {
   public:
-    explicit OverlayBudget(uint64_t limit, std::function<void(const std::string& why)> stalled = {})
-        : limit_(limit), room_(std::move(stalled)) {}
+    // `used`: where it counts, for others to see; null: nobody looks.
+    explicit OverlayBudget(uint64_t limit, std::function<void(const std::string& why)> room_changed = {},
+                           std::atomic<uint64_t>* used = nullptr)
+        : limit_(limit), room_(std::move(room_changed)), used_(used != nullptr ? *used : own_used_) {}
     [[nodiscard]] bool take(uint64_t bytes);
     void give_back(uint64_t bytes) { used_ -= bytes; }
     [[nodiscard]] uint64_t used() const { return used_; }
@@ -32,7 +34,8 @@ class OverlayBudget {
   private:
     uint64_t limit_;
     SpaceGate room_;
-    std::atomic<uint64_t> used_{0};
+    std::atomic<uint64_t> own_used_{0};
+    std::atomic<uint64_t>& used_;
 };
 
 class OverlayPort final : public vmm::BlockPort {
@@ -72,4 +75,4 @@ class OverlayPort final : public vmm::BlockPort {
     bool told_ = false;
 };
 
-} // namespace player
+} // namespace machine

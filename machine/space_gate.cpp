@@ -1,9 +1,9 @@
-#include "player/space_gate.h"
+#include "machine/space_gate.h"
 
 #include <cerrno>
 #include <chrono>
 
-namespace player {
+namespace machine {
 namespace {
 
 constexpr auto kRetryInterval = std::chrono::milliseconds(500);
@@ -15,9 +15,14 @@ bool SpaceGate::is_shortage(int error) { return error == ENOSPC || error == EDQU
 SpaceGate::Stay::~Stay() {
     if (!waiting_)
         return;
-    const std::lock_guard lock(gate_.mutex_);
-    if (--gate_.waiting_ == 0)
+    {
+        const std::lock_guard lock(gate_.mutex_);
+        if (--gate_.waiting_ != 0)
+            return;
         gate_.why_.clear();
+    }
+    if (gate_.on_change_)
+        gate_.on_change_({});
 }
 
 bool SpaceGate::Stay::again(const std::string& why) {
@@ -27,9 +32,9 @@ bool SpaceGate::Stay::again(const std::string& why) {
     if (!waiting_) {
         waiting_ = true;
         gate_.why_ = why;
-        if (gate_.waiting_++ == 0 && gate_.on_stall_) {
+        if (gate_.waiting_++ == 0 && gate_.on_change_) {
             lock.unlock();
-            gate_.on_stall_(why);
+            gate_.on_change_(why);
             lock.lock();
         }
     }
@@ -64,4 +69,4 @@ void SpaceGate::reopen() {
     abandoned_ = false;
 }
 
-} // namespace player
+} // namespace machine

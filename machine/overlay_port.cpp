@@ -1,4 +1,4 @@
-#include "player/overlay_port.h"
+#include "machine/overlay_port.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include <utility>
 
-namespace player {
+namespace machine {
 namespace {
 
 // Moves all of it; errno tells why not.
@@ -168,4 +168,4 @@ base::Result<void> OverlayPort::write(uint64_t offset, std::span<const uint8_t> 
     return {};
 }
 
-} // namespace player
+} // namespace machine
