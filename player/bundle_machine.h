@@ -2,8 +2,8 @@
 // again for every new machine, so that each has overlays of its own and the old one's writes go with it.
 #pragma once
 #include "appliance-format/bundle_reader.h"
-#include "machine/frame_port.h"
-#include "machine/messages.h"
+#include "player/machine/frame_port.h"
+#include "player/machine/messages.h"
 #include "player/session_storage.h"
 
 #include <functional>

@@ -2,8 +2,8 @@
 
 #include "appliance-format/format.h"
 #include "appliance-format/safe_path.h"
-#include "machine/overlay_port.h"
 #include "player/host_features.h"
+#include "player/machine/overlay_port.h"
 #include "player/png_writer.h"
 
 #include <algorithm>

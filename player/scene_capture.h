@@ -3,8 +3,8 @@
 // write.
 #pragma once
 #include "appliance-format/bundle_writer.h"
-#include "machine/client.h"
 #include "player/bundle_machine.h"
+#include "player/machine/client.h"
 
 #include <memory>
 #include <string>

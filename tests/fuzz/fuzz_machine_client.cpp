@@ -1,5 +1,5 @@
 // What a machine's process that was taken over may say to the player.
-#include "machine/client.h"
+#include "player/machine/client.h"
 #include "tests/fuzz/machine_packets.h"
 #include "vmm/base/verify.h"
 

@@ -1,5 +1,5 @@
 // What may be said to a machine's process: before it has a machine, or (the input's first byte is odd) after.
-#include "machine/host.h"
+#include "player/machine/host.h"
 #include "tests/fuzz/machine_packets.h"
 #include "vmm/base/verify.h"
 

@@ -1,7 +1,7 @@
 // Writes the seed inputs of the fuzz targets: make_corpus FOLDER. Run by hand when the format grows; the
 // result is kept under tests/fuzz/corpus.
 #include "appliance-format/session_file.h"
-#include "machine/messages.h"
+#include "player/machine/messages.h"
 #include "player/network_orders.h"
 #include "signing/keys.h"
 #include "vmm/base/verify.h"

@@ -1,6 +1,6 @@
 // The parts of a session one by one.
-#include "machine/overlay_port.h"
 #include "player/key_names.h"
+#include "player/machine/overlay_port.h"
 #include "player/png_writer.h"
 #include "player/run_script.h"
 #include "player/scan_codes.h"

@@ -5,8 +5,8 @@
 // Questions have no errors of their own. When the process is gone they answer with nothing, and exit_reason()
 // says HostError; a session asks for that twenty times a second.
 #pragma once
-#include "machine/channel.h"
-#include "machine/shared_memory.h"
+#include "player/machine/channel.h"
+#include "player/machine/shared_memory.h"
 #include "vmm/bus/ports.h"
 #include "vmm/jail/walls.h"
 

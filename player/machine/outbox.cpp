@@ -1,4 +1,4 @@
-#include "machine/outbox.h"
+#include "player/machine/outbox.h"
 
 #include <algorithm>
 

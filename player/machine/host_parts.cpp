@@ -1,7 +1,7 @@
-#include "machine/host_parts.h"
+#include "player/machine/host_parts.h"
 
-#include "machine/blob_port.h"
-#include "machine/frame_port.h"
+#include "player/machine/blob_port.h"
+#include "player/machine/frame_port.h"
 #include "vmm/devices/file_block_port.h"
 
 #include <bit>

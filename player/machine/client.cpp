@@ -1,6 +1,6 @@
-#include "machine/client.h"
+#include "player/machine/client.h"
 
-#include "machine/process.h"
+#include "player/machine/process.h"
 #include "vmm/base/log.h"
 
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "machine/scene_source.h"
+#include "player/machine/scene_source.h"
 
 #include "vmm/memory/guest_memory.h"
 

@@ -1,6 +1,6 @@
 // encore-machine: the process in which a guest runs. The player starts it, and talks to it on descriptor 3;
 // nobody else has a use for it.
-#include "machine/host.h"
+#include "player/machine/host.h"
 #include "signing/sha256.h"
 #include "vmm/jail/filters/filters.h"
 #include "vmm/jail/room.h"

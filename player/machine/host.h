@@ -1,11 +1,11 @@
 // The machine's side: does what the player asks and tells it what the guest does. Everything that a guest's
 // publisher wrote is read here and nowhere else: chunks, saved states, disks.
 #pragma once
-#include "machine/channel.h"
-#include "machine/outbox.h"
-#include "machine/overlay_port.h"
-#include "machine/scene_source.h"
-#include "machine/shared_memory.h"
+#include "player/machine/channel.h"
+#include "player/machine/outbox.h"
+#include "player/machine/overlay_port.h"
+#include "player/machine/scene_source.h"
+#include "player/machine/shared_memory.h"
 #include "vmm/jail/walls.h"
 
 #include <condition_variable>

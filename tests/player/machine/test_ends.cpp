@@ -1,8 +1,8 @@
 // The player's end against a machine's process that was taken over, and the machine's against a player that
 // is none: each refuses what breaks the rules, and goes on where they are kept.
-#include "machine/client.h"
-#include "machine/host.h"
-#include "tests/machine/raw_end.h"
+#include "player/machine/client.h"
+#include "player/machine/host.h"
+#include "tests/player/machine/raw_end.h"
 
 #include <fcntl.h>
 #include <thread>

@@ -1,4 +1,4 @@
-#include "machine/process.h"
+#include "player/machine/process.h"
 
 #include <array>
 #include <cerrno>
@@ -21,7 +21,7 @@ base::Result<std::string> program() {
         base::UniqueFd fd;
         // Beside the running program where it is installed, in the folders around it where it is built.
         for (const char* place :
-             {"encore-machine", "../machine/encore-machine", "../../machine/encore-machine"})
+             {"encore-machine", "../player/encore-machine", "../../player/encore-machine"})
             if (!fd.valid())
                 fd = base::UniqueFd(::open((own / place).c_str(), O_PATH | O_CLOEXEC));
         return fd;

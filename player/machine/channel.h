@@ -2,7 +2,7 @@
 // descriptors. The socket keeps the borders of packets (SOCK_SEQPACKET); what is longer than one packet comes
 // in several, and nothing comes between them.
 #pragma once
-#include "machine/messages.h"
+#include "player/machine/messages.h"
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
 

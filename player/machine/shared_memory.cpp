@@ -1,4 +1,4 @@
-#include "machine/shared_memory.h"
+#include "player/machine/shared_memory.h"
 
 #include <cerrno>
 #include <cstring>

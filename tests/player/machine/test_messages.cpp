@@ -1,5 +1,5 @@
 // Every message: what is written is what is read, and nothing else can be read.
-#include "tests/machine/raw_end.h"
+#include "tests/player/machine/raw_end.h"
 
 using namespace machine;
 using machine_test::Bytes;

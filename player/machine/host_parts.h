@@ -1,6 +1,6 @@
 // The machine that a Setup describes, and all that it stands on.
 #pragma once
-#include "machine/host.h"
+#include "player/machine/host.h"
 
 namespace machine {
 

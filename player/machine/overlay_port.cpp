@@ -1,4 +1,4 @@
-#include "machine/overlay_port.h"
+#include "player/machine/overlay_port.h"
 
 #include <algorithm>
 #include <cerrno>

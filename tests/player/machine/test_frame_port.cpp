@@ -1,5 +1,5 @@
 // The network's cable between two processes.
-#include "machine/frame_port.h"
+#include "player/machine/frame_port.h"
 
 #include <catch2/catch.hpp>
 #include <chrono>

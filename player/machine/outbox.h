@@ -2,7 +2,7 @@
 // all, leaves it here and goes on; a thread of its own sends it. Queues are bounded: a player that takes
 // nothing loses sound first.
 #pragma once
-#include "machine/channel.h"
+#include "player/machine/channel.h"
 #include "vmm/bus/ports.h"
 
 #include <condition_variable>

@@ -1,4 +1,4 @@
-#include "machine/space_gate.h"
+#include "player/machine/space_gate.h"
 
 #include <cerrno>
 #include <chrono>

@@ -1,4 +1,4 @@
-#include "machine/frame_port.h"
+#include "player/machine/frame_port.h"
 
 #include <algorithm>
 #include <array>

@@ -4,7 +4,7 @@
 #pragma once
 #include "appliance-format/format.h"
 #include "appliance-format/merkle.h"
-#include "machine/wire.h"
+#include "player/machine/wire.h"
 #include "vmm/machine.h"
 
 namespace machine {

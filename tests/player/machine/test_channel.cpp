@@ -1,5 +1,5 @@
 // What passes between the two ends, and what does not.
-#include "tests/machine/raw_end.h"
+#include "tests/player/machine/raw_end.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

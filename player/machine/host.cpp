@@ -1,6 +1,6 @@
-#include "machine/host.h"
+#include "player/machine/host.h"
 
-#include "machine/host_parts.h"
+#include "player/machine/host_parts.h"
 
 #include <ctime>
 #include <fmt/format.h>

@@ -1,6 +1,6 @@
 // One end of a channel, held by a test that may say anything.
 #pragma once
-#include "machine/channel.h"
+#include "player/machine/channel.h"
 
 #include <catch2/catch.hpp>
 #include <cstring>

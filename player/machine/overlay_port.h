@@ -4,7 +4,7 @@
 // The file is never read by anyone but this object (no later session reuses it), so a crash at any moment can
 // leave nothing inconsistent behind, and a flush has nothing to make durable.
 #pragma once
-#include "machine/space_gate.h"
+#include "player/machine/space_gate.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/bus/ports.h"
 

@@ -1,4 +1,4 @@
-#include "machine/channel.h"
+#include "player/machine/channel.h"
 
 #include <cerrno>
 #include <cstring>
