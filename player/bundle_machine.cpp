@@ -1,6 +1,7 @@
 #include "player/bundle_machine.h"
 
 #include "appliance-format/format.h"
+#include "player/installed_files.h"
 #include "vmm/devices/file_block_port.h"
 
 #include <algorithm>
@@ -103,6 +104,8 @@ BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayB
     vmm::MachineConfig& config = machine.config;
     config.reset_ends_machine = reset_ends_machine_;
     vmm::PlatformConfig& platform = config.platform;
+    platform.bios_path = find_data("seabios/bios-256k.bin");
+    platform.vga_bios_path = find_data("seabios/vgabios-stdvga.bin");
     platform.ram_bytes = memory_bytes_;
     platform.sound = manifest.machine.sound;
     platform.audio = audio_;

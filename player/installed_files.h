@@ -1,13 +1,21 @@
-// Where the other parts of Encore are: beside the running program where it is installed, in the folders
-// around it where it is built.
+// Where the other parts of Encore are. Wherever it runs there is one folder, the prefix, with the programs
+// below it and data in its share/: /usr for the packages, a portable folder's player/, the build folder. In
+// the first two the programs are in bin/, in the build folder each is in one named like its sources'.
 #pragma once
-#include <filesystem>
-#include <initializer_list>
 #include <string>
+#include <string_view>
 
 namespace player {
 
-// The first of these that exists; relative ones begin at the folder of the running program. Empty: none does.
-[[nodiscard]] std::string find_installed(std::initializer_list<std::filesystem::path> places);
+// The folder of the running program, and the one above it.
+[[nodiscard]] std::string program_folder();
+[[nodiscard]] std::string prefix_folder();
+
+// A program of ours, by name. Empty: it is not installed with this one.
+[[nodiscard]] std::string find_program(std::string_view name);
+
+// A data file or folder by its path below share/, such as "seabios/bios-256k.bin": from the prefix, or else
+// from the system; where neither has it, the system's place, for messages to name.
+[[nodiscard]] std::string find_data(std::string_view path);
 
 } // namespace player

@@ -36,7 +36,7 @@ TEST_CASE("cli: stock tar lists a bundle and stock openssl verifies it", "[cli]"
         REQUIRE(desk.run(std::string("keygen --name Acme --out k2") + kind) == 0);
         REQUIRE(desk.run("pack r.toml -o x.encore --key k2.key --cert k2.crt") == 0);
         REQUIRE(desk.shell("tar tf x.encore") == 0);
-        CHECK(desk.output == "manifest.json\nmanifest.cms\nblobs/chunks.0\nblobs/index.0\n");
+        CHECK(desk.output == "encore.bundle\nmanifest.json\nmanifest.cms\nblobs/chunks.0\nblobs/index.0\n");
         REQUIRE(desk.shell("tar xf x.encore manifest.json manifest.cms") == 0);
         const char* verify =
             "openssl cms -verify -binary -inform DER -in manifest.cms -content manifest.json "
@@ -65,11 +65,13 @@ TEST_CASE("cli: unsigned, tampered, untrusted, expired, and other files have ans
     CHECK(desk.output.find(" of disk0") != std::string::npos);
     CHECK(desk.run("verify --json t.encore") == 4);
     CHECK(desk.output.find("\"result\": \"tampered\"") != std::string::npos);
-    changed = bytes;
-    changed[700] ^= 1; // in the manifest
-    desk.write("m.encore", changed);
-    CHECK(desk.run("verify m.encore") == 4);
-    CHECK(desk.run("inspect m.encore") == 4);
+    for (const size_t at : {300, 700, 1300}) { // in the first header, the manifest's, the manifest
+        changed = bytes;
+        changed[at] ^= 1;
+        desk.write("m.encore", changed);
+        CHECK(desk.run("verify m.encore") == 4);
+        CHECK(desk.run("inspect m.encore") == 4);
+    }
     desk.write("cut.encore", bytes.substr(0, bytes.size() - 700));
     CHECK(desk.run("verify cut.encore") == 4);
     CHECK(desk.run("verify r.toml") == 8);
