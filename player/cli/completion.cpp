@@ -144,24 +144,25 @@ complete -F {self} {program}
 
 std::string zsh_completion(const ProgramText& program) {
     // zshcompsys(1), "_arguments": colons and brackets are its own.
-    const auto text = [](const std::string& help) {
+    const auto escaped = [](const std::string& plain) {
         std::string out;
-        for (const char c : brief(help)) {
+        for (const char c : plain) {
             if (c == '[' || c == ']' || c == ':' || c == '\\')
                 out += '\\';
             out += c;
         }
         return out;
     };
-    const auto action = [](const OptionText& option) -> std::string {
+    const auto text = [&](const std::string& help) { return escaped(brief(help)); };
+    const auto action = [&](const OptionText& option) -> std::string {
         if (!option.words.empty())
-            return fmt::format("({})", joined(option.words));
+            return fmt::format("({})", escaped(joined(option.words)));
         switch (value_kind(option)) {
         case ValueKind::Folder:
             return "_files -/";
         case ValueKind::File:
             if (const auto endings = file_endings(option); !endings.empty())
-                return fmt::format("_files -g \"*.({})\"", fmt::join(endings, "|"));
+                return fmt::format("_files -g \"*.({})(-.)\"", fmt::join(endings, "|"));
             return "_files";
         case ValueKind::Other:
             break;
