@@ -506,4 +506,9 @@ void Display::show_preview() {
 
 void Display::notice(const std::string& text) { impl_->show_notice(text); }
 
+void show_message(const std::string& text) {
+    if (load_sdl())
+        SDL_ShowSimpleMessageBox(SDL_MESSAGEBOX_INFORMATION, "Encore", text.c_str(), nullptr);
+}
+
 } // namespace player

@@ -1,6 +1,7 @@
 #include "player/high_water_clock.h"
 
 #include "appliance-format/output_file.h"
+#include "player/installed_files.h"
 #include "player/user_folders.h"
 #include "signing/small_file.h"
 
@@ -55,6 +56,8 @@ signing::TrustedTime trusted_now() {
     return {clock.now(system), system, clock.path()};
 }
 
-signing::TrustStore trust_store() { return signing::TrustStore::standard(trusted_now()); }
+signing::TrustStore trust_store() {
+    return signing::TrustStore::standard(trusted_now(), prefix_folder() + "/trust");
+}
 
 } // namespace player

@@ -17,6 +17,8 @@ std::string first_of(std::initializer_list<fs::path> places) {
 
 } // namespace
 
+[[gnu::used]] const std::array<char, 15> kPortableRunPath{"$ORIGIN/../lib"};
+
 std::string program_folder() {
     std::error_code error;
     return fs::read_symlink("/proc/self/exe", error).parent_path();

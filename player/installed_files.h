@@ -2,6 +2,7 @@
 // below it and data in its share/: /usr for the packages, a portable folder's player/, the build folder. In
 // the first two the programs are in bin/, in the build folder each is in one named like its sources'.
 #pragma once
+#include <array>
 #include <string>
 #include <string_view>
 
@@ -10,6 +11,10 @@ namespace player {
 // The folder of the running program, and the one above it.
 [[nodiscard]] std::string program_folder();
 [[nodiscard]] std::string prefix_folder();
+
+// Where a program in a portable folder looks for libraries first. All our programs hold these bytes, and
+// program_image.h lets their copies use them.
+extern const std::array<char, 15> kPortableRunPath;
 
 // A program of ours, by name. Empty: it is not installed with this one.
 [[nodiscard]] std::string find_program(std::string_view name);

@@ -45,6 +45,9 @@ install(FILES ${files}/encore-bundle.svg COMPONENT encore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/icons/hicolor/scalable/mimetypes)
 install(FILES ${files}/encore.xml DESTINATION ${CMAKE_INSTALL_DATADIR}/mime/packages COMPONENT encore)
 install(FILES ${files}/encore.magic DESTINATION ${CMAKE_INSTALL_DATADIR}/encore COMPONENT encore)
+install(TARGETS start-portable DESTINATION lib/encore COMPONENT encore)
+install(PROGRAMS ${files}/portable/start.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/encore/portable COMPONENT encore)
+install(FILES ${files}/portable/README.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/encore/portable COMPONENT encore)
 install(FILES ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/encore COMPONENT encore)
 install(FILES ${CMAKE_SOURCE_DIR}/appliance-format/README.md RENAME bundle-format.md COMPONENT encore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/encore)

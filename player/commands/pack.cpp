@@ -1,6 +1,7 @@
 // encore pack: recipe -> signed bundle.
 #include "appliance-format/pack_recipe.h"
 #include "player/commands/command.h"
+#include "player/commands/portable.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
 #include "player/keyboard_layout.h"
@@ -17,7 +18,7 @@ namespace format = appliance_format;
 namespace {
 
 struct Options {
-    std::string recipe, output, key, certificate, time_stamp;
+    std::string recipe, output, key, certificate, time_stamp, with_player;
     bool unsigned_bundle = false;
     int level = 3;
 };
@@ -61,7 +62,11 @@ base::Result<> pack(const Options& options) {
                             std::move(writer)));
     progress.clear();
     fmt::print("{}: {}\n", options.output, signer ? "packed and signed" : "packed, not signed");
-    return {};
+    if (options.with_player.empty())
+        return {};
+    const signing::Publisher& publisher = signer->publisher();
+    return make_portable(options.with_player,
+                         {{options.output, publisher.certificate_pem, publisher.fingerprint}});
 }
 
 } // namespace
@@ -83,6 +88,11 @@ Command pack_command(cli::App& root) {
            "Have this authority (RFC 3161) say when it was signed: it stays good when the certificate "
            "has expired")
         ->type_name("URL")
+        ->excludes(unsigned_bundle);
+    app->add_option("--with-player", options->with_player,
+                    "Also make this folder, which plays the bundle on any desktop without being installed "
+                    "(encore portable)")
+        ->type_name("FOLDER")
         ->excludes(unsigned_bundle);
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
         ->check(cli::range(1, 19))

@@ -26,7 +26,7 @@ constexpr auto kTick = std::chrono::milliseconds(10);
 struct Options {
     SessionOptions session;
     std::string memory, overlay;
-    bool headless = false, full_screen = false;
+    bool headless = false, full_screen = false, message_box = false;
     std::string aspect;
     std::string screenshot, serial, control, audio;
     std::string scene, key, certificate, save_to;
@@ -334,6 +334,8 @@ void add_options(cli::App& app, Options& options) {
                       ->type_name("FILE");
     app.require_one_of(bundle, saved);
     app.add_flag("--headless", options.headless, "No window");
+    app.add_flag("--message-box", options.message_box,
+                 "Why it could not be opened is shown in a window, too (for desktops)");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
     app.add_option("--aspect", options.aspect,
                    "How VGA's modes are shown: 4:3, as a monitor does, or with square pixels; "
@@ -407,7 +409,10 @@ Command run_command(cli::App& root) {
     add_options(*app, *options);
     return {app, [options, app]() -> base::Result<> {
                 options->steps = TRY(options->script.steps(*app));
-                return Runner(*options).run();
+                auto done = Runner(*options).run();
+                if (!done && options->message_box && done.error().code != kExitStopped)
+                    show_message(done.error().message);
+                return done;
             }};
 }
 
