@@ -139,8 +139,11 @@ Parsed App::parse(int argc, const char* const* argv) {
     try {
         app_.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success))
-            return {Parsed::What::WrongUsage, error.what()};
+        if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success)) {
+            // CLI11 has its own idea of what to complain of first, often what the misspelt word was to bring.
+            const std::string unknown = unknown_word(describe(), {argv + 1, argv + argc});
+            return {Parsed::What::WrongUsage, unknown.empty() ? error.what() : unknown};
+        }
         app_.exit(error);
         return {Parsed::What::HelpShown, {}};
     }

@@ -35,4 +35,8 @@ enum class ValueKind : unsigned char { Other, Folder, File };
 [[nodiscard]] std::string zsh_completion(const ProgramText& program);
 [[nodiscard]] std::string fish_completion(const ProgramText& program);
 
+// Of a command line that was not understood: the first word that is none of the program's, with the nearest
+// one that is, or that a verb is missing. Empty: it is something else.
+[[nodiscard]] std::string unknown_word(const ProgramText& program, const std::vector<std::string>& words);
+
 } // namespace cli
