@@ -203,10 +203,6 @@ class RecipeReader : TomlReader {
                   "sound", "power_off_ends_session", "reset_ends_session", "watermark", "expires",
                   "grace_days", "clock", "identity"}));
         recipe_.policy = TRY(read_rules(*table));
-        if (table->get("scenes") && recipe_.policy.scenes.empty())
-            return bad(line(*table, "scenes"),
-                       "\"scenes\" names none, so that sessions could be nowhere; name scenes or "
-                       "\"power-on\", or leave it out");
         if (table->get("clock")) {
             const auto clock = clock_policy_from(TRY(text(*table, "clock", Need::Required)));
             if (!clock)
