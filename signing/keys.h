@@ -14,7 +14,7 @@ struct KeyRequest {
     KeyKind kind = KeyKind::EcdsaP256;
     int valid_days = 3650;
     std::string passphrase{}; // of the key; empty: none
-    int starts_in_days = 0; // negative: valid since then. Lets tests make expired certificates.
+    int starts_in_days = 0;   // negative: valid since then. Lets tests make expired certificates.
 };
 
 struct KeyPair {
