@@ -17,7 +17,7 @@ std::string first_of(std::initializer_list<fs::path> places) {
 
 } // namespace
 
-[[gnu::used]] const std::array<char, 15> kPortableRunPath{"$ORIGIN/../lib"};
+[[gnu::used]] const std::array<char, 15> encore_portable_run_path{"$ORIGIN/../lib"};
 
 std::string program_folder() {
     std::error_code error;
@@ -28,7 +28,8 @@ std::string prefix_folder() { return fs::path(program_folder()).parent_path(); }
 
 std::string find_program(std::string_view name) {
     const fs::path prefix = prefix_folder();
-    return first_of({fs::path(program_folder()) / name, prefix / "player" / name, prefix / "kiosk" / name});
+    return first_of({fs::path(program_folder()) / name, prefix / "lib/encore" / name,
+                     prefix / "player" / name, prefix / "kiosk" / name});
 }
 
 std::string find_data(std::string_view path) {

@@ -1,6 +1,7 @@
 // Where the other parts of Encore are. Wherever it runs there is one folder, the prefix, with the programs
-// below it and data in its share/: /usr for the packages, a portable folder's player/, the build folder. In
-// the first two the programs are in bin/, in the build folder each is in one named like its sources'.
+// below it and data in its share/: /usr for the packages, a portable folder's player/, the build folder. The
+// first two have them in bin/ (/usr: in lib/encore/ those that only programs start), the build folder in ones
+// named like their sources'.
 #pragma once
 #include <array>
 #include <string>
@@ -14,7 +15,7 @@ namespace player {
 
 // Where a program in a portable folder looks for libraries first. All our programs hold these bytes, and
 // program_image.h lets their copies use them.
-extern const std::array<char, 15> kPortableRunPath;
+extern "C" const std::array<char, 15> encore_portable_run_path;
 
 // A program of ours, by name. Empty: it is not installed with this one.
 [[nodiscard]] std::string find_program(std::string_view name);

@@ -232,7 +232,13 @@ base::Result<PortableSummary> write_portable(const std::string& folder,
             fmt::format("{} has a folder \"player\" that is not ours; name another folder", folder));
 
     PortableSummary summary;
-    std::vector<std::string> programs{find_program("encore")};
+    std::vector<std::string> programs;
+    for (const char* name : {"encore", "encore-machine", "encore-network"}) {
+        programs.push_back(find_program(name));
+        if (programs.back().empty())
+            return base::fail(
+                fmt::format("{} is missing; make portable folders with an installed Encore", name));
+    }
     if (const std::string kiosk = find_program("encore-kiosk"); !kiosk.empty()) {
         programs.push_back(kiosk);
         summary.with_kiosk = true;

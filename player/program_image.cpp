@@ -102,7 +102,8 @@ base::Result<void> set_run_path(std::string& image) {
         return fail();
     const auto* segments = part<Elf64_Phdr>(image, header->e_phoff, header->e_phnum);
     // With what ends it.
-    const size_t text = image.find(std::string_view(kPortableRunPath.data(), kPortableRunPath.size()));
+    const size_t text =
+        image.find(std::string_view(encore_portable_run_path.data(), encore_portable_run_path.size()));
     if (segments == nullptr || text == std::string::npos)
         return fail();
     uint64_t address = 0;

@@ -17,8 +17,8 @@ base::Result<std::string> output_of(const char* program, const std::vector<std::
 // system takes for it. Errors: the linker does not know one.
 base::Result<std::map<std::string, std::string>> needed_libraries(const std::string& file);
 
-// Makes a program of ours, in memory, look for libraries at kPortableRunPath before it looks anywhere else;
-// so do the libraries that it loads. Errors: not a program of ours.
+// Makes a program of ours, in memory, look for libraries at encore_portable_run_path before it looks anywhere
+// else; so do the libraries that it loads. Errors: not a program of ours.
 base::Result<void> set_run_path(std::string& image);
 
 } // namespace player

@@ -45,7 +45,8 @@ install(FILES ${files}/encore-bundle.svg COMPONENT encore
         DESTINATION ${CMAKE_INSTALL_DATADIR}/icons/hicolor/scalable/mimetypes)
 install(FILES ${files}/encore.xml DESTINATION ${CMAKE_INSTALL_DATADIR}/mime/packages COMPONENT encore)
 install(FILES ${files}/encore.magic DESTINATION ${CMAKE_INSTALL_DATADIR}/encore COMPONENT encore)
-install(TARGETS start-portable DESTINATION lib/encore COMPONENT encore)
+# Programs that only programs start.
+install(TARGETS encore-machine encore-network start-portable DESTINATION lib/encore COMPONENT encore)
 install(PROGRAMS ${files}/portable/start.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/encore/portable COMPONENT encore)
 install(FILES ${files}/portable/README.txt DESTINATION ${CMAKE_INSTALL_DATADIR}/encore/portable COMPONENT encore)
 install(FILES ${CMAKE_SOURCE_DIR}/README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/encore COMPONENT encore)
