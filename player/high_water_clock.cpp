@@ -57,7 +57,10 @@ signing::TrustedTime trusted_now() {
 }
 
 signing::TrustStore trust_store() {
-    return signing::TrustStore::standard(trusted_now(), prefix_folder() + "/trust");
+    // Who makes a portable folder makes its programs too, so to ask about its publishers would protect
+    // nobody. Beside an installed program such a folder is only a folder: /etc/encore/trust is the
+    // administrator's.
+    return signing::TrustStore::standard(trusted_now(), is_portable_copy() ? prefix_folder() + "/trust" : "");
 }
 
 } // namespace player

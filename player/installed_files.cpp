@@ -1,6 +1,7 @@
 #include "player/installed_files.h"
 
 #include <filesystem>
+#include <link.h>
 
 namespace player {
 namespace {
@@ -25,6 +26,14 @@ std::string program_folder() {
 }
 
 std::string prefix_folder() { return fs::path(program_folder()).parent_path(); }
+
+bool is_portable_copy() {
+    // set_run_path's doing: linkers of today write DT_RUNPATH.
+    for (const ElfW(Dyn)* entry = _DYNAMIC; entry->d_tag != DT_NULL; ++entry)
+        if (entry->d_tag == DT_RPATH)
+            return true;
+    return false;
+}
 
 std::string find_program(std::string_view name) {
     const fs::path prefix = prefix_folder();

@@ -17,6 +17,10 @@ namespace player {
 // program_image.h lets their copies use them.
 extern "C" const std::array<char, 15> encore_portable_run_path;
 
+// Whether the running program is a portable folder's copy: it is told by its own image, not by files around
+// it.
+[[nodiscard]] bool is_portable_copy();
+
 // A program of ours, by name. Empty: it is not installed with this one.
 [[nodiscard]] std::string find_program(std::string_view name);
 
