@@ -46,7 +46,7 @@ base::Result<std::unique_ptr<Bundle>> Bundle::open_fd(base::UniqueFd fd, const s
 
 base::Result<> Bundle::load() {
     const int fd = file_->fd.get();
-    members_ = TRY(read_layout(fd, {"an Encore bundle", kManifestMember}));
+    members_ = TRY(read_layout(fd, {"an Encore bundle", kManifestMember, true}));
     if (members_.empty() || members_[0].name != kManifestMember)
         return base::fail("does not begin with a manifest", kNotABundle);
     if (members_.size() < 2 || members_[1].name != kSignatureMember)

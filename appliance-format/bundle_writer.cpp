@@ -407,6 +407,7 @@ base::Result<> BundleWriter::replace_signature(const Bundle& old, const std::str
 base::Result<> BundleWriter::publish(const std::string& json, std::span<const PackSpool::Pack> packs,
                                      std::span<const uint8_t> cms) const {
     OutputFile output = TRY(OutputFile::create(path_));
+    TRY(write_all(output.fd(), bundle_marker(), path_));
     TRY(write_archive(output.fd(),
                       {{kManifestMember, json}, {kSignatureMember, std::string(cms.begin(), cms.end())}},
                       packs));

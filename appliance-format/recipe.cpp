@@ -185,6 +185,11 @@ class RecipeReader : TomlReader {
                 return bad(line_of(item), "\"order\" takes \"disk\", \"cdrom\" and \"floppy\"");
             if (std::find(recipe_.order.begin(), recipe_.order.end(), *kind) != recipe_.order.end())
                 return bad(line_of(item), "\"order\" names a kind twice");
+            if (std::ranges::none_of(recipe_.media, [&](const auto& medium) { return medium.kind == *kind; }))
+                return bad(
+                    line_of(item),
+                    fmt::format("\"order\" names \"{0}\", and there is no [[{0}]]; add one, or leave it out",
+                                to_string(*kind)));
             recipe_.order.push_back(*kind);
         }
         return {};

@@ -33,6 +33,12 @@ void put_octal(uint8_t* field, int digits, uint64_t value) {
         field[i] = static_cast<uint8_t>('0' + (value & 7));
 }
 
+void put_checksum(std::array<uint8_t, kTarBlock>& header, unsigned sum) {
+    put_octal(&header[148], 6, sum);
+    header[154] = 0;
+    header[155] = ' ';
+}
+
 base::Result<> expect_zero(int fd, uint64_t offset, uint64_t size, std::string_view where) {
     std::array<uint8_t, kTarEnd> buffer;
     VERIFY(size <= buffer.size());
@@ -75,10 +81,23 @@ std::array<uint8_t, kTarBlock> canonical_header(std::string_view name, uint64_t 
     unsigned sum = 0;
     for (uint8_t byte : header)
         sum += byte;
-    put_octal(&header[148], 6, sum);
-    header[154] = 0;
-    header[155] = ' ';
+    put_checksum(header, sum);
     return header;
+}
+
+const std::array<uint8_t, kTarBlock>& bundle_marker() {
+    static const auto marker = [] {
+        auto header = canonical_header(kBundleMarker, 0);
+        std::fill(header.begin() + 257, header.end(), uint8_t{0}); // the form of before POSIX: no "ustar"
+        std::copy(kBundleMagic.begin(), kBundleMagic.end(), &header[kBundleMagicAt]);
+        std::fill_n(&header[148], 8, uint8_t{' '});
+        int sum = 0;
+        for (uint8_t byte : header)
+            sum += static_cast<int8_t>(byte);
+        put_checksum(header, static_cast<unsigned>(sum));
+        return header;
+    }();
+    return marker;
 }
 
 base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind) {
@@ -97,18 +116,32 @@ base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind
         return base::fail(file_size ? fmt::format("is cut short or is not {}", kind.name) : "is empty",
                           kNotABundle);
     TRY(read_exactly(fd, 0, header.data(), header.size()));
-    if (!std::equal(header.begin(), header.begin() + 100, expected.begin()))
+    uint64_t start = 0;
+    if (kind.marked && std::equal(header.begin(), header.begin() + 100, bundle_marker().begin())) {
+        if (header != bundle_marker())
+            return base::fail("the file was changed or is damaged: its first header", kDamaged);
+        start = kTarBlock;
+        TRY(read_exactly(fd, start, header.data(), header.size()));
+    }
+    const bool named = std::equal(header.begin(), header.begin() + 100, expected.begin());
+    if (start != 0 && !named)
+        return base::fail(
+            fmt::format("the file was changed or is damaged: it does not begin with {}", kind.first_member),
+            kDamaged);
+    if (!named)
         return base::fail(fmt::format("is not {} (or its first bytes were changed)", kind.name), kNotABundle);
 
     std::unique_ptr<archive, ArchiveDeleter> reader{archive_read_new()};
     VERIFY(reader);
     archive_read_support_format_tar(reader.get());
-    if (::lseek(fd, 0, SEEK_SET) != 0 || archive_read_open_fd(reader.get(), fd, 16 << 10) != ARCHIVE_OK)
-        return base::fail(fmt::format("is not {}", kind.name), kNotABundle);
+    if (::lseek(fd, static_cast<off_t>(start), SEEK_SET) < 0 ||
+        archive_read_open_fd(reader.get(), fd, 16 << 10) != ARCHIVE_OK)
+        return base::fail(fmt::format("is not {}, or its first header was changed", kind.name),
+                          start != 0 ? kDamaged : kNotABundle);
 
     std::vector<TarMember> members;
     std::set<std::string, std::less<>> names;
-    uint64_t position = 0; // where the next header must be
+    uint64_t position = start; // where the next header must be
     for (;;) {
         archive_entry* entry = nullptr;
         int status = archive_read_next_header(reader.get(), &entry);
@@ -132,7 +165,7 @@ base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind
             return base::fail(fmt::format("member {} is cut short or too large", name), kDamaged);
         TRY(read_exactly(fd, position, header.data(), header.size()));
         if (header != canonical_header(name, size) ||
-            archive_read_header_position(reader.get()) != static_cast<la_int64_t>(position))
+            archive_read_header_position(reader.get()) != static_cast<la_int64_t>(position - start))
             return base::fail(fmt::format("the archive header of member {} was changed or is damaged", name),
                               kDamaged);
         members.push_back({name, position + kTarBlock, size});

@@ -28,15 +28,29 @@ struct TarMember {
 // The only header accepted for a member of this name and size (POSIX.1-2017 pax, "ustar interchange format").
 [[nodiscard]] std::array<uint8_t, kTarBlock> canonical_header(std::string_view name, uint64_t size);
 
+// What a bundle begins with: the header of an empty member that nothing but a bundle has, so that programs
+// that tell files apart by their first bytes know one. Tar programs list it and go on. Two things keep them
+// from calling it a tar archive: it lacks the word "ustar", and its checksum is the sum of *signed* bytes,
+// which GNU tar, libarchive, 7-Zip, Python and Go take as well, but file(1), which looks for tar before
+// anything else, does not. Bundles made before it begin with the manifest's header, and open too.
+inline constexpr std::string_view kBundleMarker = "encore.bundle";
+inline constexpr std::string_view kBundleMagic =
+    "\x89"
+    "encore\r\n\x1a\n";                       // as PNG's: shows what a text transfer does
+inline constexpr size_t kBundleMagicAt = 500; // no field of a header
+[[nodiscard]] const std::array<uint8_t, kTarBlock>& bundle_marker();
+
 // Header, data and padding of a member of `size` bytes.
 [[nodiscard]] constexpr uint64_t member_span(uint64_t size) {
     return kTarBlock + (size + kTarBlock - 1) / kTarBlock * kTarBlock;
 }
 
-// What a kind of file is called in messages, and the member it begins with.
+// What a kind of file is called in messages, the member it begins with, and whether bundle_marker() may
+// precede that.
 struct ArchiveKind {
     const char* name;
     const char* first_member;
+    bool marked = false;
 };
 
 // Enumerates the archive without reading the members' data; checks every byte that is not data.

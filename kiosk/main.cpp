@@ -44,9 +44,7 @@ int complain(const std::string& text, int status = 1) {
 }
 
 void choose_language() {
-    const std::string folder = player::find_installed({"locale", "/usr/share/encore/locale"});
-    if (!folder.empty())
-        wxFileTranslationsLoader::AddCatalogLookupPathPrefix(wxString::FromUTF8(folder));
+    wxFileTranslationsLoader::AddCatalogLookupPathPrefix(wxString::FromUTF8(player::find_data("locale")));
     // A whole locale would have to be installed; catalogs are ours and need nothing.
     auto* translations = new wxTranslations;
     wxTranslations::Set(translations);
@@ -132,25 +130,32 @@ base::Result<void> read_operator_files() {
 int run(int argc, char** argv) {
     cli::App app("encore-kiosk",
                  "Tiles of bundles to choose from, and everything around a session with one.");
+    app.version("encore-kiosk " ENCORE_VERSION);
     std::string theme, window;
-    // What is on the command line counts; a file that cannot be read must not look like one that says
-    // nothing.
-    if (auto read = read_operator_files(); !read)
-        return complain(read.error().message);
-    const std::vector<std::string> folders = std::exchange(settings.folders, {});
-    long attract = settings.attract.count(), warning = settings.warning.count();
+    long attract = -1, warning = -1; // not given
     declare(app, theme, window, attract, warning);
     const cli::Parsed parsed = app.parse(argc, argv);
     if (parsed.what == cli::Parsed::What::HelpShown)
         return 0;
     if (parsed.what == cli::Parsed::What::WrongUsage)
         return complain(fmt::format("{}; see: encore-kiosk --help", parsed.message), kExitUsage);
-    settings.attract = std::chrono::seconds(attract);
-    settings.warning = std::chrono::seconds(warning);
-    if (settings.folders.empty())
-        settings.folders = folders;
+    // What is on the command line counts; a file that cannot be read must not look like one that says
+    // nothing.
+    const Settings given = settings;
+    if (auto read = read_operator_files(); !read)
+        return complain(read.error().message);
+    if (!given.folders.empty())
+        settings.folders = given.folders;
     if (settings.folders.empty())
         settings.folders = {default_catalog()};
+    if (!given.headline.empty())
+        settings.headline = given.headline;
+    if (!given.language.empty())
+        settings.language = given.language;
+    if (attract >= 0)
+        settings.attract = std::chrono::seconds(attract);
+    if (warning >= 0)
+        settings.warning = std::chrono::seconds(warning);
     if (!theme.empty())
         settings.theme = theme == "dark" ? Theme::Dark : Theme::Light;
     if (!window.empty()) {
@@ -161,7 +166,7 @@ int run(int argc, char** argv) {
             return complain("--window takes a size such as 1280x800", kExitUsage);
         settings.window = {width, height};
     }
-    settings.encore = player::find_installed({"encore", "../player/encore", "/usr/bin/encore"});
+    settings.encore = player::find_program("encore");
     if (settings.encore.empty())
         return complain("the player, encore, is not beside this program; install both together");
     ::setenv("GDK_BACKEND", "x11", 1); // grabs and guests' windows are X11's; Xwayland has them too

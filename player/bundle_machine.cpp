@@ -1,6 +1,8 @@
 #include "player/bundle_machine.h"
 
 #include "appliance-format/format.h"
+#include "player/installed_files.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -128,8 +130,8 @@ base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage
     Describer describe(machine);
     machine::Setup& setup = machine.setup;
     const vmm::PlatformConfig defaults;
-    setup.bios = TRY(describe.open(defaults.bios_path, "the BIOS image"));
-    setup.vga_bios = TRY(describe.open(defaults.vga_bios_path, "the display's BIOS"));
+    setup.bios = TRY(describe.open(find_data("seabios/bios-256k.bin"), "the BIOS image"));
+    setup.vga_bios = TRY(describe.open(find_data("seabios/vgabios-stdvga.bin"), "the display's BIOS"));
     setup.ram_bytes = memory_bytes_;
     setup.overlay_limit = overlay_limit;
     setup.reset_ends_machine = reset_ends_machine_;

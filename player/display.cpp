@@ -506,4 +506,20 @@ void Display::show_preview() {
 
 void Display::notice(const std::string& text) { impl_->show_notice(text); }
 
+void show_message(const std::string& text) {
+    constexpr size_t kColumns = 76; // SDL breaks no lines
+    std::string lines = text;
+    for (size_t begin = 0; lines.size() - begin > kColumns;) {
+        size_t space = lines.rfind(' ', begin + kColumns);
+        if (space == std::string::npos || space <= begin)
+            space = lines.find(' ', begin + kColumns);
+        if (space == std::string::npos)
+            break;
+        lines[space] = '\n';
+        begin = space + 1;
+    }
+    if (load_sdl())
+        SDL_ShowSimpleMessageBox(SDL_MESSAGEBOX_INFORMATION, "Encore", lines.c_str(), nullptr);
+}
+
 } // namespace player

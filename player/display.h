@@ -55,4 +55,8 @@ class Display {
     std::unique_ptr<Impl> impl_;
 };
 
+// Tells a person who sees no terminal why there is nothing to see. Where no window can be shown, nothing
+// happens.
+void show_message(const std::string& text);
+
 } // namespace player

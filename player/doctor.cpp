@@ -4,12 +4,12 @@
 #include "appliance-format/output_file.h"
 #include "player/high_water_clock.h"
 #include "player/host_features.h"
+#include "player/installed_files.h"
 #include "player/operator_settings.h"
 #include "player/session_storage.h"
 #include "signing/small_file.h"
 #include "signing/trust_store.h"
 #include "vmm/base/unique_fd.h"
-#include "vmm/bus/platform.h"
 #include "vmm/jail/foreign_program.h"
 
 #include <algorithm>
@@ -263,7 +263,6 @@ Finding check_walls(const jail::Walls& walls) {
 }
 
 std::vector<Finding> examine_host(const std::vector<Check>& more) {
-    const vmm::PlatformConfig defaults;
     const HighWaterClock clock = HighWaterClock::standard();
     std::vector<Finding> findings{
         check_processor(),
@@ -273,7 +272,7 @@ std::vector<Finding> examine_host(const std::vector<Check>& more) {
         check_executable_memory(),
         check_files(),
         check_cache(),
-        check_firmware({defaults.bios_path, defaults.vga_bios_path}),
+        check_firmware({find_data("seabios/bios-256k.bin"), find_data("seabios/vgabios-stdvga.bin")}),
         check_trust(),
         check_operator(),
         check_clock(std::time(nullptr), clock.remembered(), clock.path()),

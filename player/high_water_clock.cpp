@@ -1,6 +1,7 @@
 #include "player/high_water_clock.h"
 
 #include "appliance-format/output_file.h"
+#include "player/installed_files.h"
 #include "player/user_folders.h"
 #include "signing/small_file.h"
 
@@ -55,6 +56,11 @@ signing::TrustedTime trusted_now() {
     return {clock.now(system), system, clock.path()};
 }
 
-signing::TrustStore trust_store() { return signing::TrustStore::standard(trusted_now()); }
+signing::TrustStore trust_store() {
+    // Who makes a portable folder makes its programs too, so to ask about its publishers would protect
+    // nobody. Beside an installed program such a folder is only a folder: /etc/encore/trust is the
+    // administrator's.
+    return signing::TrustStore::standard(trusted_now(), is_portable_copy() ? prefix_folder() + "/trust" : "");
+}
 
 } // namespace player

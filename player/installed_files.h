@@ -1,13 +1,31 @@
-// Where the other parts of Encore are: beside the running program where it is installed, in the folders
-// around it where it is built.
+// Where the other parts of Encore are. Wherever it runs there is one folder, the prefix, with the programs
+// below it and data in its share/: /usr for the packages, a portable folder's player/, the build folder. The
+// first two have them in bin/ (/usr: in lib/encore/ those that only programs start), the build folder in ones
+// named like their sources'.
 #pragma once
-#include <filesystem>
-#include <initializer_list>
+#include <array>
 #include <string>
+#include <string_view>
 
 namespace player {
 
-// The first of these that exists; relative ones begin at the folder of the running program. Empty: none does.
-[[nodiscard]] std::string find_installed(std::initializer_list<std::filesystem::path> places);
+// The folder of the running program, and the one above it.
+[[nodiscard]] std::string program_folder();
+[[nodiscard]] std::string prefix_folder();
+
+// Where a program in a portable folder looks for libraries first. All our programs hold these bytes, and
+// program_image.h lets their copies use them.
+extern "C" const std::array<char, 15> encore_portable_run_path;
+
+// Whether the running program is a portable folder's copy: it is told by its own image, not by files around
+// it.
+[[nodiscard]] bool is_portable_copy();
+
+// A program of ours, by name. Empty: it is not installed with this one.
+[[nodiscard]] std::string find_program(std::string_view name);
+
+// A data file or folder by its path below share/, such as "seabios/bios-256k.bin": from the prefix, or else
+// from the system; where neither has it, the system's place, for messages to name.
+[[nodiscard]] std::string find_data(std::string_view path);
 
 } // namespace player

@@ -20,6 +20,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kMark = "Written by: encore kiosk install";
+constexpr const char* kPackageMark = "Part of the package encore-kiosk";
+
+constexpr const char* kSystemScript = "/usr/local/lib/encore/kiosk-session";
+constexpr const char* kPackagedScript = "/usr/lib/encore/kiosk-session";
 
 // A word of sh, whatever is in it (POSIX.1-2017, Shell Command Language, 2.2.2).
 std::string shell_word(const std::string& text) {
@@ -61,12 +65,16 @@ std::string session_script(const KioskPlan& plan) {
     std::string command = shell_word(plan.program);
     for (const std::string& argument : plan.arguments)
         command += " " + shell_word(argument);
+    // An administrator's, which has a catalog of its own, is what the package's choices at the log-in screen
+    // start.
+    const std::string first =
+        plan.packaged ? fmt::format("[ ! -x {0} ] || exec {0}\n\n", kSystemScript) : std::string();
     return fmt::format(R"(#!/bin/sh
 # {}
 # The whole of an X session, or of the Wayland compositor cage: no window manager, no desktop, nothing to get out
 # to. Ends when staff leave the kiosk; starts it again when it dies.
 
-if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked for them, and keeps the screen lit
+{}if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked for them, and keeps the screen lit
     # Ctrl+Alt+F1 to F12 and Ctrl+Alt+Backspace are keys of the X server; this takes them out of the keyboard map.
     setxkbmap -option srvrkeys:none ||
         echo "kiosk-session: the console keys stay on: setxkbmap (x11-xkb-utils) failed" >&2
@@ -105,7 +113,7 @@ done
 echo "kiosk-session: the kiosk does not stay up" >&2
 exit 1
 )",
-                       kMark, command);
+                       plan.packaged ? kPackageMark : kMark, first, command);
 }
 
 std::string user_unit(const std::string& script) {
@@ -128,7 +136,7 @@ WantedBy=graphical-session.target
 
 enum class LogIn : uint8_t { X11, Cage };
 
-std::string desktop_entry(const std::string& script, LogIn kind) {
+std::string desktop_entry(const char* mark, const std::string& script, LogIn kind) {
     const bool cage = kind == LogIn::Cage;
     return fmt::format(R"(# {}
 [Desktop Entry]
@@ -138,7 +146,7 @@ Comment=Demos to choose from, and nothing else
 Exec={}{}
 {}DesktopNames=Encore
 )",
-                       kMark, cage ? " (Wayland)" : "", cage ? "cage -- " : "", desktop_word(script),
+                       mark, cage ? " (Wayland)" : "", cage ? "cage -- " : "", desktop_word(script),
                        cage ? "TryExec=cage\n" : "");
 }
 
@@ -153,12 +161,22 @@ EndSection
                        kMark);
 }
 
-bool is_ours(const std::string& path) {
+bool has_mark(const std::string& path, const char* mark) {
     std::ifstream in(path, std::ios::binary);
     std::string head(256, 0);
     in.read(head.data(), static_cast<std::streamsize>(head.size()));
     head.resize(static_cast<size_t>(in.gcount()));
-    return head.find(kMark) != std::string::npos;
+    return head.find(mark) != std::string::npos;
+}
+
+bool is_ours(const std::string& path) { return has_mark(path, kMark); }
+
+std::vector<KioskFile> log_in_choices(const KioskPlan& plan, const char* mark, const std::string& script) {
+    return {
+        {plan.root + script, session_script(plan), true},
+        {plan.root + "/usr/share/xsessions/encore-kiosk.desktop", desktop_entry(mark, script, LogIn::X11)},
+        {plan.root + "/usr/share/wayland-sessions/encore-kiosk-wayland.desktop",
+         desktop_entry(mark, script, LogIn::Cage)}};
 }
 
 base::Result<std::string> base_folder(const char* variable, const char* otherwise) {
@@ -187,15 +205,13 @@ base::Result<void> write(const KioskFile& file) {
 } // namespace
 
 base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
+    if (plan.packaged)
+        return log_in_choices(plan, kPackageMark, kPackagedScript);
     if (plan.system) {
-        const std::string script = "/usr/local/lib/encore/kiosk-session";
-        return std::vector<KioskFile>{
-            {plan.root + script, session_script(plan), true},
-            {plan.root + "/usr/share/xsessions/encore-kiosk.desktop", desktop_entry(script, LogIn::X11)},
-            {plan.root + "/usr/share/wayland-sessions/encore-kiosk-wayland.desktop",
-             desktop_entry(script, LogIn::Cage)},
-            {plan.root + "/etc/X11/xorg.conf.d/90-encore-kiosk.conf", server_flags()},
-        };
+        auto files = log_in_choices(plan, kMark, kSystemScript);
+        std::erase_if(files, [](const KioskFile& file) { return has_mark(file.path, kPackageMark); });
+        files.push_back({plan.root + "/etc/X11/xorg.conf.d/90-encore-kiosk.conf", server_flags()});
+        return files;
     }
     const std::string script = TRY(base_folder("XDG_DATA_HOME", ".local/share")) + "/encore/kiosk-session";
     const std::string unit =

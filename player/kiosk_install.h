@@ -11,6 +11,7 @@ namespace player {
 
 struct KioskPlan {
     bool system = false;                // for the computer (root) instead of this user
+    bool packaged = false;              // what a package brings, below `root`: a choice at the log-in screen
     std::string root;                   // put before every path: packagers' staging folder, tests
     std::string program;                // absolute path of encore-kiosk
     std::vector<std::string> arguments; // handed to it
@@ -21,7 +22,8 @@ struct KioskFile {
     bool executable = false;
 };
 
-// The files of a plan, in the order they are written. Errors: no HOME.
+// The files of a plan, in the order they are written; not those that a package has put in the same place
+// already, which lead to the same script. Errors: no HOME.
 base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan);
 // What to do next, for the person who installed it: a few lines.
 [[nodiscard]] std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>& files);

@@ -57,6 +57,7 @@
     X(SDL_SetWindowSize) \
     X(SDL_SetWindowTitle) \
     X(SDL_ShowCursor) \
+    X(SDL_ShowSimpleMessageBox) \
     X(SDL_ShowWindow) \
     X(SDL_StopTextInput) \
     X(SDL_UpdateTexture) \

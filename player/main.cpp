@@ -7,19 +7,17 @@
 
 namespace {
 
-constexpr const char* kVersion = "0.1.0";
-
 constexpr player::Command (*kCommands[])(cli::App&) = {
-    player::doctor_command,  player::import_command, player::inspect_command, player::keygen_command,
-    player::kiosk_command,   player::pack_command,   player::pin_command,     player::policy_command,
-    player::present_command, player::run_command,    player::scene_command,   player::session_command,
-    player::sign_command,    player::trust_command,  player::verify_command,
+    player::doctor_command,   player::import_command,  player::inspect_command, player::keygen_command,
+    player::kiosk_command,    player::pack_command,    player::pin_command,     player::policy_command,
+    player::portable_command, player::present_command, player::run_command,     player::scene_command,
+    player::session_command,  player::sign_command,    player::trust_command,   player::verify_command,
 };
 
 int run(int argc, char** argv) {
     cli::App app("encore", "Plays software demos: signed bundles that hold a whole prepared computer.");
     app.footer(player::kExitStatusHelp);
-    app.version(std::string("encore ") + kVersion);
+    app.version("encore " ENCORE_VERSION);
     app.require_subcommand(1);
     std::vector<player::Command> commands;
     for (auto* make : kCommands) {

@@ -330,9 +330,9 @@ base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess acc
     impl->access = std::move(access);
     impl->hearers = std::move(hearers);
     impl->host = std::move(host);
-    impl->program = program.empty() ? find_installed({"encore-network"}) : std::move(program);
+    impl->program = program.empty() ? find_program("encore-network") : std::move(program);
     if (impl->program.empty())
-        return base::fail("no network: encore-network is not beside this program; install both together");
+        return base::fail("no network: its program, encore-network, is missing; install Encore again");
     impl->wake = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!impl->wake.valid())
         return base::fail(fmt::format("no network: cannot make an event counter: {}", std::strerror(errno)));

@@ -3,6 +3,7 @@
 #include "player/installed_files.h"
 
 #include <fcntl.h>
+#include <filesystem>
 #include <fmt/format.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,11 +25,10 @@ base::Result<ShellLink> adopt_shell(int fd) {
     ucred peer{};
     size = sizeof peer;
     std::error_code error;
-    link.is_shell =
-        ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid() &&
-        peer.pid == ::getppid() &&
-        std::filesystem::equivalent(fmt::format("/proc/{}/exe", peer.pid),
-                                    find_installed({"encore-kiosk", "../kiosk/encore-kiosk"}), error);
+    link.is_shell = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid() &&
+                    peer.pid == ::getppid() &&
+                    std::filesystem::equivalent(fmt::format("/proc/{}/exe", peer.pid),
+                                                find_program("encore-kiosk"), error);
     return link;
 }
 

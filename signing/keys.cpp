@@ -105,15 +105,42 @@ base::Result<KeyPair> generate_key_pair(const KeyRequest& request) {
     if (!made)
         return base::fail("cannot make a certificate: " + openssl_reason());
 
+    const std::string& secret = request.passphrase;
     BioPtr key_bio{BIO_new(BIO_s_mem())}, certificate_bio{BIO_new(BIO_s_mem())};
     if (!key_bio || !certificate_bio ||
-        PEM_write_bio_PKCS8PrivateKey(key_bio.get(), key.get(), nullptr, nullptr, 0, nullptr, nullptr) != 1 ||
+        PEM_write_bio_PKCS8PrivateKey(key_bio.get(), key.get(), secret.empty() ? nullptr : EVP_aes_256_cbc(),
+                                      secret.empty() ? nullptr : secret.data(),
+                                      static_cast<int>(secret.size()), nullptr, nullptr) != 1 ||
         PEM_write_bio_X509(certificate_bio.get(), certificate.get()) != 1)
         return base::fail("cannot encode the key: " + openssl_reason());
     KeyPair pair;
     pair.key_pem = TRY(pem_text(key_bio));
     pair.certificate_pem = TRY(pem_text(certificate_bio));
     return pair;
+}
+
+base::Result<std::string> read_passphrase(const std::string& path) {
+    constexpr size_t kMost = 1000;                                       // OpenSSL takes 1024
+    const base::UniqueFd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)}; // a pipe's writer is waited for
+    std::string text;
+    char c = 0;
+    ssize_t n = fd.valid() ? 1 : -1;
+    while (n > 0 && text.size() <= kMost) {
+        while ((n = ::read(fd.get(), &c, 1)) < 0 && errno == EINTR) {
+        }
+        if (n > 0 && c == '\n')
+            break;
+        if (n > 0)
+            text.push_back(c);
+    }
+    if (n < 0)
+        return base::fail(fmt::format("cannot read the passphrase from {}: {}", path, std::strerror(errno)));
+    if (!text.empty() && text.back() == '\r')
+        text.pop_back();
+    if (text.empty() || text.size() > kMost)
+        return base::fail(
+            fmt::format("{}: its first line has to be a passphrase of 1 to {} bytes", path, kMost));
+    return text;
 }
 
 base::Result<> write_key_pair(const KeyPair& pair, const std::string& prefix) {

@@ -13,11 +13,12 @@ struct KeyRequest {
     std::string organisation; // optional
     KeyKind kind = KeyKind::EcdsaP256;
     int valid_days = 3650;
-    int starts_in_days = 0; // negative: valid since then. Lets tests make expired certificates.
+    std::string passphrase{}; // of the key; empty: none
+    int starts_in_days = 0;   // negative: valid since then. Lets tests make expired certificates.
 };
 
 struct KeyPair {
-    std::string key_pem;         // PKCS #8, not encrypted
+    std::string key_pem;         // PKCS #8
     std::string certificate_pem; // X.509 v3, self-signed
 };
 
@@ -25,5 +26,8 @@ base::Result<KeyPair> generate_key_pair(const KeyRequest& request);
 
 // Writes PREFIX.key (mode 0600) and PREFIX.crt; refuses to overwrite either.
 base::Result<> write_key_pair(const KeyPair& pair, const std::string& prefix);
+
+// The first line of a file, or of a pipe by its /dev/fd/N. Errors: it is empty, or too long for one.
+base::Result<std::string> read_passphrase(const std::string& path);
 
 } // namespace signing

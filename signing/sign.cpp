@@ -6,6 +6,9 @@
 #include "signing/trust_store.h"
 #include "signing/verify.h"
 
+#include <cstring>
+#include <unistd.h>
+
 namespace signing {
 
 struct Signer::Keys {
@@ -31,6 +34,27 @@ bool proves(EVP_PKEY* key, X509* certificate) {
            EVP_DigestVerify(verifying.get(), signature.data(), length, kContent, sizeof kContent) == 1;
 }
 
+// What pem_password_cb is given (PEM_read_bio_PrivateKey(3)).
+struct Asked {
+    const std::optional<std::string>& passphrase;
+    bool answered = false, in_vain = false;
+};
+
+int give_passphrase(char* to, int room, int, void* data) {
+    Asked& asked = *static_cast<Asked*>(data);
+    asked.answered = asked.passphrase || base::UniqueFd{::open("/dev/tty", O_RDWR | O_CLOEXEC)}.valid();
+    asked.in_vain = !asked.answered;
+    if (asked.in_vain)
+        return -1;
+    if (!asked.passphrase)
+        return PEM_def_callback(to, room, 0, nullptr);
+    const size_t size = asked.passphrase->size();
+    if (size > static_cast<size_t>(room))
+        return -1;
+    std::memcpy(to, asked.passphrase->data(), size);
+    return static_cast<int>(size);
+}
+
 } // namespace
 
 Signer::Signer(std::unique_ptr<Keys> keys, Publisher publisher)
@@ -40,10 +64,10 @@ Signer& Signer::operator=(Signer&&) noexcept = default;
 Signer::~Signer() = default;
 
 base::Result<Signer> Signer::load(const std::string& key_path, const std::string& certificate_path,
-                                  const TrustedTime& now) {
+                                  const TrustedTime& now, const std::optional<std::string>& passphrase) {
     std::string key = TRY(read_small_file(key_path));
     std::string certificate = TRY(read_small_file(certificate_path));
-    auto signer = from_pem(key, certificate);
+    auto signer = from_pem(key, certificate, passphrase);
     if (!signer)
         return base::fail(fmt::format("{} and {}: {}", key_path, certificate_path, signer.error().message));
     if (auto dates = check_dates(signer->publisher(), now); !dates)
@@ -53,10 +77,21 @@ base::Result<Signer> Signer::load(const std::string& key_path, const std::string
     return signer;
 }
 
-base::Result<Signer> Signer::from_pem(const std::string& key_pem, const std::string& certificate_pem) {
+base::Result<Signer> Signer::from_pem(const std::string& key_pem, const std::string& certificate_pem,
+                                      const std::optional<std::string>& passphrase) {
     auto keys = std::make_unique<Keys>();
     BioPtr bio{BIO_new_mem_buf(key_pem.data(), static_cast<int>(key_pem.size()))};
-    keys->key.reset(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, nullptr, nullptr) : nullptr);
+    Asked asked{passphrase};
+    keys->key.reset(bio ? PEM_read_bio_PrivateKey(bio.get(), nullptr, give_passphrase, &asked) : nullptr);
+    if (!keys->key && asked.in_vain) {
+        ERR_clear_error();
+        return base::fail(
+            "the key has a passphrase, and there is no terminal to ask for it; use --passphrase-file");
+    }
+    if (!keys->key && asked.answered) {
+        ERR_clear_error();
+        return base::fail("the passphrase is not the key's");
+    }
     if (!keys->key)
         return base::fail("no usable PEM private key (" + openssl_reason() + ")");
     int kind = EVP_PKEY_get_base_id(keys->key.get());

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,11 +18,13 @@ namespace signing {
 // certificate verifies.
 class Signer {
   public:
-    // Reads both PEM files; an encrypted key asks for its passphrase on the terminal. Errors: kExpired: what
-    // it signs at the time `now` nobody would open.
+    // Reads both PEM files; an encrypted key whose passphrase is not given asks for it on the terminal, if
+    // there is one. Errors: kExpired: what it signs at the time `now` nobody would open.
     static base::Result<Signer> load(const std::string& key_path, const std::string& certificate_path,
-                                     const TrustedTime& now);
-    static base::Result<Signer> from_pem(const std::string& key_pem, const std::string& certificate_pem);
+                                     const TrustedTime& now,
+                                     const std::optional<std::string>& passphrase = std::nullopt);
+    static base::Result<Signer> from_pem(const std::string& key_pem, const std::string& certificate_pem,
+                                         const std::optional<std::string>& passphrase = std::nullopt);
 
     Signer(Signer&&) noexcept;
     Signer& operator=(Signer&&) noexcept;

@@ -50,12 +50,14 @@ base::Result<> check_dates(const Publisher& publisher, const TrustedTime& time) 
     return {};
 }
 
-TrustStore TrustStore::standard(TrustedTime now) {
-    return {data_home() + "/encore/trust", kSystemFolder, std::move(now)};
+TrustStore TrustStore::standard(TrustedTime now, std::string carried) {
+    return {data_home() + "/encore/trust", kSystemFolder, std::move(now), std::move(carried)};
 }
 
-TrustStore::TrustStore(std::string user_folder, std::string system_folder, TrustedTime now)
-    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)), now_(std::move(now)) {}
+TrustStore::TrustStore(std::string user_folder, std::string system_folder, TrustedTime now,
+                       std::string carried)
+    : user_folder_(std::move(user_folder)), system_folder_(std::move(system_folder)),
+      carried_(std::move(carried)), now_(std::move(now)) {}
 
 void TrustStore::list_folder(const std::string& folder, Scope scope, Role role,
                              std::vector<Entry>& out) const {
@@ -77,7 +79,9 @@ void TrustStore::list_folder(const std::string& folder, Scope scope, Role role,
 std::vector<TrustStore::Entry> TrustStore::list() const {
     std::vector<Entry> entries;
     for (const auto& [folder, scope] :
-         {std::pair(user_folder_, Scope::User), {system_folder_, Scope::System}}) {
+         {std::pair(user_folder_, Scope::User), {system_folder_, Scope::System}, {carried_, Scope::Folder}}) {
+        if (folder.empty())
+            continue;
         list_folder(folder, scope, Role::Publisher, entries);
         list_folder(folder + kAuthorities, scope, Role::TimeStamps, entries);
     }
@@ -121,19 +125,20 @@ base::Result<Publisher> TrustStore::remove(std::string_view wanted) const {
         if (c != ':')
             digits += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     std::vector<Entry> matches;
-    bool in_system = false;
+    std::string elsewhere; // whose it is
     for (Entry& entry : list()) {
         bool by_digits = digits.size() >= kMinPrefix && entry.publisher.fingerprint.starts_with(digits);
         if (!by_digits && entry.publisher.common_name != wanted)
             continue;
         if (entry.scope == Scope::System)
-            in_system = true;
+            elsewhere = fmt::format("this computer's administrator; remove it from {}", system_folder_);
+        else if (entry.scope == Scope::Folder)
+            elsewhere = fmt::format("the folder that this player came in; remove it from {}", carried_);
         else
             matches.push_back(std::move(entry));
     }
-    if (matches.empty() && in_system)
-        return base::fail(fmt::format("{} is trusted by this computer's administrator; remove it from {}",
-                                      wanted, system_folder_));
+    if (matches.empty() && !elsewhere.empty())
+        return base::fail(fmt::format("{} is trusted by {}", wanted, elsewhere));
     if (matches.empty())
         return base::fail(fmt::format("nobody trusted here is called {}; see: encore trust list", wanted));
     for (const Entry& entry : matches)

@@ -23,7 +23,7 @@ base::Result<> check_dates(const Publisher& publisher, const TrustedTime& time);
 
 class TrustStore {
   public:
-    enum class Scope { User, System };
+    enum class Scope { User, System, Folder }; // Folder: the one that the player is carried in
     enum class Role { Publisher, TimeStamps };
     struct Entry {
         Publisher publisher;
@@ -35,8 +35,9 @@ class TrustStore {
     // $XDG_DATA_HOME/encore/trust (default ~/.local/share) and /etc/encore/trust; authorities for time stamps
     // are in a folder time-stamps in each. `now` is the time at which certificates are looked at: the
     // player's (trusted_now), which does not go back.
-    static TrustStore standard(TrustedTime now);
-    TrustStore(std::string user_folder, std::string system_folder, TrustedTime now);
+    // `carried`: what a portable folder brings; who made it also made the player in it.
+    static TrustStore standard(TrustedTime now, std::string carried = {});
+    TrustStore(std::string user_folder, std::string system_folder, TrustedTime now, std::string carried = {});
 
     // All readable entries, user's first, by name. Unreadable files are skipped.
     [[nodiscard]] std::vector<Entry> list() const;
@@ -61,6 +62,7 @@ class TrustStore {
 
     std::string user_folder_;
     std::string system_folder_;
+    std::string carried_; // may be empty
     TrustedTime now_;
 };
 

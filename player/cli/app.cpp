@@ -1,7 +1,9 @@
 #include "player/cli/app.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
+#include <fmt/format.h>
 #include <optional>
 
 namespace cli {
@@ -22,6 +24,7 @@ Option* Option::required() {
 
 Option* Option::type_name(const std::string& name) {
     option_.type_name(name);
+    value_ = name;
     return this;
 }
 
@@ -29,12 +32,15 @@ Option* Option::check(const Check& check) {
     switch (check.kind) {
     case Check::Kind::Whole:
         option_.check(CLI::Range(static_cast<int>(check.least), static_cast<int>(check.most)));
+        range_ = fmt::format("{:.0f} to {:.0f}", check.least, check.most);
         break;
     case Check::Kind::Real:
         option_.check(CLI::Range(check.least, check.most));
+        range_ = fmt::format("{:.0f} to {:.0f}", check.least, check.most);
         break;
     case Check::Kind::OneOf:
         option_.check(CLI::IsMember(check.words));
+        words_ = check.words;
         break;
     case Check::Kind::NotNegative:
         option_.check(CLI::NonNegativeNumber);
@@ -79,7 +85,30 @@ App* App::add_subcommand(const std::string& name, const std::string& help) {
 
 void App::require_subcommand(int count) { app_.require_subcommand(count); }
 void App::footer(const std::string& text) { app_.footer(text); }
-void App::version(const std::string& text) { app_.set_version_flag("--version", text); }
+
+void App::version(const std::string& text) {
+    version_ = text;
+    app_.set_version_flag("--version", text);
+    struct Kind {
+        const char* name;
+        std::string (*print)(const ProgramText&);
+    };
+    static constexpr Kind kKinds[] = {{"manual", manual_page},
+                                      {"bash", bash_completion},
+                                      {"zsh", zsh_completion},
+                                      {"fish", fish_completion}};
+    keep(*app_.add_option_function<std::string>(
+             "--generate",
+             [this](const std::string& wanted) {
+                 for (const Kind& kind : kKinds)
+                     if (wanted == kind.name)
+                         throw CLI::CallForVersion(kind.print(describe()), 0);
+             },
+             "Print the manual page, or the completions for a shell"))
+        ->check(one_of({"manual", "bash", "zsh", "fish"}))
+        ->type_name("WHAT")
+        ->option_.trigger_on_parse(true);
+}
 
 Option* App::keep(CLI::Option& option) { return &options_.emplace_back(option); }
 
@@ -110,8 +139,11 @@ Parsed App::parse(int argc, const char* const* argv) {
     try {
         app_.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
-        if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success))
-            return {Parsed::What::WrongUsage, error.what()};
+        if (error.get_exit_code() != static_cast<int>(CLI::ExitCodes::Success)) {
+            // CLI11 has its own idea of what to complain of first, often what the misspelt word was to bring.
+            const std::string unknown = unknown_word(describe(), {argv + 1, argv + argc});
+            return {Parsed::What::WrongUsage, unknown.empty() ? error.what() : unknown};
+        }
         app_.exit(error);
         return {Parsed::What::HelpShown, {}};
     }
@@ -130,6 +162,39 @@ std::vector<std::string> App::parse_order() const {
     for (const CLI::Option* option : app_.parse_order())
         names.push_back(option->get_name());
     return names;
+}
+
+ProgramText App::describe() const {
+    ProgramText text;
+    text.name = app_.get_name();
+    text.help = app_.get_description();
+    text.footer = app_.get_footer();
+    text.version = version_;
+    for (const CLI::Option* declared : app_.get_options()) {
+        OptionText option;
+        for (const std::string& name : declared->get_snames())
+            option.names.push_back("-" + name);
+        for (const std::string& name : declared->get_lnames())
+            option.names.push_back("--" + name);
+        option.place = declared->get_positional() ? declared->get_name(true) : "";
+        option.help = declared->get_description();
+        option.required = declared->get_required();
+        option.repeated = declared->get_items_expected_max() > 1;
+        const auto ours =
+            std::ranges::find(options_, declared, [](const Option& one) { return &one.option_; });
+        if (declared->get_items_expected_max() != 0) // not a flag
+            option.value = "TEXT";
+        if (ours != options_.end()) {
+            option.words = ours->words_;
+            option.range = ours->range_;
+            if (!ours->value_.empty())
+                option.value = ours->value_;
+        }
+        text.options.push_back(std::move(option));
+    }
+    for (const auto& verb : verbs_)
+        text.verbs.push_back(verb->describe());
+    return text;
 }
 
 } // namespace cli

@@ -1,6 +1,8 @@
 // The command line of our programs: options, flags and verbs. Over CLI11, whose headers take ten seconds a
 // file to compile; app.cpp alone includes them.
 #pragma once
+#include "player/cli/description.h"
+
 #include <deque>
 #include <initializer_list>
 #include <memory>
@@ -57,6 +59,9 @@ class Option {
     void need(const Option& other);
 
     CLI::Option& option_;
+    std::string value_;              // as type_name() said
+    std::vector<std::string> words_; // as check() said
+    std::string range_;
 };
 
 // What parse() came to. Message: what is wrong, for WrongUsage.
@@ -76,6 +81,8 @@ class App {
     App* add_subcommand(const std::string& name, const std::string& help);
     void require_subcommand(int count);
     void footer(const std::string& text);
+    // Of a program: what --version prints. Also declares --generate, which prints the manual page and
+    // completions.
     void version(const std::string& text);
 
     // The variable keeps its value where the option is not given. app.cpp lists the types.
@@ -92,6 +99,8 @@ class App {
     [[nodiscard]] std::string verb() const;
     // The name of each option given, as often and in the order as it was.
     [[nodiscard]] std::vector<std::string> parse_order() const;
+    // All that was declared so far.
+    [[nodiscard]] ProgramText describe() const;
 
   private:
     explicit App(CLI::App& verb);
@@ -99,6 +108,7 @@ class App {
 
     std::unique_ptr<CLI::App> owned_; // a program's
     CLI::App& app_;
+    std::string version_;
     std::deque<Option> options_;
     std::vector<std::unique_ptr<App>> verbs_;
 };

@@ -31,6 +31,7 @@ Command kiosk_command(cli::App& root);
 Command pack_command(cli::App& root);
 Command pin_command(cli::App& root);
 Command policy_command(cli::App& root);
+Command portable_command(cli::App& root);
 Command present_command(cli::App& root);
 Command run_command(cli::App& root);
 Command scene_command(cli::App& root);

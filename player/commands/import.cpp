@@ -5,6 +5,7 @@
 #include "appliance-format/pack_recipe.h"
 #include "appliance-format/safe_path.h"
 #include "player/commands/command.h"
+#include "player/commands/key_options.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
 
@@ -23,8 +24,8 @@ namespace {
 
 constexpr uint64_t kMiB = 1u << 20, kUsualMemory = 512 * kMiB;
 
-struct Options {
-    std::string source, output, recipe, key, certificate, name, title, memory, format;
+struct Options : KeyOptions {
+    std::string source, output, recipe, name, title, memory, format;
     bool unsigned_bundle = false;
     int level = 3;
 };
@@ -141,7 +142,7 @@ base::Result<> import(const Options& options) {
             kExitUsage);
     std::optional<signing::Signer> signer;
     if (has_key)
-        signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
+        signer = TRY(options.load_signer());
     const bool raw = !options.format.empty();
     format::ImageShelf shelf;
     auto looked =
@@ -196,8 +197,7 @@ Command import_command(cli::App& root) {
     app->add_option("--recipe", options->recipe, "Write a recipe instead, to add rules to and pack")
         ->type_name("RECIPE.toml")
         ->excludes(output);
-    app->add_option("--key", options->key, "Publisher's private key (PEM)")->type_name("FILE");
-    app->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")->type_name("FILE");
+    options->declare_keys(*app);
     app->add_flag("--unsigned", options->unsigned_bundle, "Leave it unsigned; see: encore sign");
     app->add_option("--name", options->name, "The appliance's name, of a-z, 0-9 and -")->type_name("NAME");
     app->add_option("--title", options->title, "What people see it called")->type_name("TEXT");

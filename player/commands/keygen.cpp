@@ -11,7 +11,7 @@ namespace player {
 Command keygen_command(cli::App& root) {
     struct Options {
         signing::KeyRequest request;
-        std::string prefix;
+        std::string prefix, passphrase_file;
         bool rsa = false;
     };
     auto options = std::make_shared<Options>();
@@ -27,10 +27,15 @@ Command keygen_command(cli::App& root) {
         ->type_name("PREFIX");
     app->add_option("--days", options->request.valid_days, "Days the certificate is valid")
         ->capture_default_str();
+    app->add_option("--passphrase-file", options->passphrase_file,
+                    "Encrypt the key with a passphrase: this file's first line (/dev/fd/N: of an open file)")
+        ->type_name("FILE");
     app->add_flag("--rsa", options->rsa, "RSA-3072 instead of ECDSA P-256");
     return {
         app, [options]() -> base::Result<> {
             options->request.kind = options->rsa ? signing::KeyKind::Rsa3072 : signing::KeyKind::EcdsaP256;
+            if (!options->passphrase_file.empty())
+                options->request.passphrase = TRY(signing::read_passphrase(options->passphrase_file));
             auto pair = TRY(signing::generate_key_pair(options->request));
             TRY(signing::write_key_pair(pair, options->prefix));
             auto publisher = TRY(signing::parse_certificate(pair.certificate_pem, options->prefix + ".crt"));

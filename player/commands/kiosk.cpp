@@ -18,7 +18,10 @@ struct Options {
 };
 
 base::Result<> install(Options& options) {
-    options.plan.program = TRY(find_shell());
+    if (options.plan.packaged && options.plan.root.empty())
+        return base::fail("--packaged is for the folder that a package is made from; name it with --root",
+                          kExitUsage);
+    options.plan.program = options.plan.packaged ? "/usr/bin/encore-kiosk" : TRY(find_shell());
     if (!options.catalog.empty()) {
         options.plan.arguments.emplace_back("--catalog");
         options.plan.arguments.push_back(std::filesystem::absolute(options.catalog));
@@ -32,8 +35,9 @@ base::Result<> install(Options& options) {
     TRY(install_kiosk(files, options.force));
     for (const KioskFile& file : files)
         fmt::print("written: {}\n", file.path);
-    fmt::print("{}To take it back: encore kiosk remove{}\n", kiosk_next_steps(options.plan, files),
-               options.plan.system ? " --system" : "");
+    if (!options.plan.packaged)
+        fmt::print("{}To take it back: encore kiosk remove{}\n", kiosk_next_steps(options.plan, files),
+                   options.plan.system ? " --system" : "");
     return {};
 }
 
@@ -65,6 +69,9 @@ Command kiosk_command(cli::App& root) {
     }
     install_app->add_option("--catalog", options->catalog, "The folder of bundles the kiosk shows")
         ->type_name("FOLDER");
+    install_app->add_flag(
+        "--packaged", options->plan.packaged,
+        "Below --root, what the package encore-kiosk has of it: a choice at the log-in screen");
     install_app->add_flag("--dry-run", options->dry_run, "Print the files instead of writing them");
     install_app->add_flag("--force", options->force, "Replace files that were not written by install");
     return {app, [=] { return install_app->parsed() ? install(*options) : remove(*options); }};

@@ -1,11 +1,16 @@
 // encore pack: recipe -> signed bundle.
 #include "appliance-format/pack_recipe.h"
 #include "player/commands/command.h"
+#include "player/commands/key_options.h"
+#include "player/commands/portable.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
 #include "player/keyboard_layout.h"
+#include "player/png_reader.h"
 #include "player/time_stamp_client.h"
+#include "signing/small_file.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <memory>
 #include <optional>
@@ -16,8 +21,8 @@ namespace format = appliance_format;
 
 namespace {
 
-struct Options {
-    std::string recipe, output, key, certificate, time_stamp;
+struct Options : KeyOptions {
+    std::string recipe, output, time_stamp, with_player;
     bool unsigned_bundle = false;
     int level = 3;
 };
@@ -32,6 +37,23 @@ base::Result<> check_keyboard(const format::Recipe& recipe, const std::string& p
     return {};
 }
 
+// A kiosk would show an empty tile, and nobody would see why.
+base::Result<> check_picture(const format::Recipe& recipe, const std::string& path) {
+    if (recipe.picture.path.empty())
+        return {};
+    constexpr size_t kMost = size_t{16} << 20; // as much as the kiosk reads
+    const auto bytes = signing::read_small_file(recipe.picture.path, kMost);
+    const auto where = [&](const std::string& text) {
+        return base::fail(fmt::format("{}:{}: {}", path, recipe.picture.line, text), format::kBadRecipe);
+    };
+    if (!bytes)
+        return where(bytes.error().message);
+    if (const auto picture = decode_png({reinterpret_cast<const uint8_t*>(bytes->data()), bytes->size()});
+        !picture)
+        return where(fmt::format("{}: {}; make a PNG of it", recipe.picture.path, picture.error().message));
+    return {};
+}
+
 base::Result<> pack(const Options& options) {
     if (options.unsigned_bundle != (options.key.empty() && options.certificate.empty()) ||
         options.key.empty() != options.certificate.empty())
@@ -40,7 +62,7 @@ base::Result<> pack(const Options& options) {
             kExitUsage);
     std::optional<signing::Signer> signer;
     if (!options.unsigned_bundle)
-        signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
+        signer = TRY(options.load_signer());
     if (!options.time_stamp.empty() && !is_web_address(options.time_stamp))
         return base::fail(
             "pack asks an authority at a web address for the time stamp; for one that comes as a file, "
@@ -50,6 +72,7 @@ base::Result<> pack(const Options& options) {
         signer->stamp_by(TRY(time_stamp_client(options.time_stamp)));
     auto recipe = TRY(format::load_recipe(options.recipe));
     TRY(check_keyboard(recipe, options.recipe));
+    TRY(check_picture(recipe, options.recipe));
     Progress progress;
     format::WriterOptions writer;
     writer.level = options.level;
@@ -61,7 +84,16 @@ base::Result<> pack(const Options& options) {
                             std::move(writer)));
     progress.clear();
     fmt::print("{}: {}\n", options.output, signer ? "packed and signed" : "packed, not signed");
-    return {};
+    const auto& scenes = recipe.policy.scenes;
+    if (!scenes.empty() && std::ranges::find(scenes, format::kPowerOn) == scenes.end())
+        fmt::print("Its rules allow sessions only at scenes, which it does not have yet: {}. Add them: "
+                   "encore scene add\n",
+                   fmt::join(scenes, ", "));
+    if (options.with_player.empty())
+        return {};
+    const signing::Publisher& publisher = signer->publisher();
+    return make_portable(options.with_player,
+                         {{options.output, publisher.certificate_pem, publisher.fingerprint}});
 }
 
 } // namespace
@@ -74,8 +106,7 @@ Command pack_command(cli::App& root) {
                     "The bundle to write; an old one is replaced at the very end")
         ->required()
         ->type_name("X.encore");
-    app->add_option("--key", options->key, "Publisher's private key (PEM)")->type_name("FILE");
-    app->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")->type_name("FILE");
+    options->declare_keys(*app);
     auto* unsigned_bundle = app->add_flag("--unsigned", options->unsigned_bundle,
                                           "Leave it unsigned; nobody can open it until it is signed");
     app->add_option(
@@ -83,6 +114,11 @@ Command pack_command(cli::App& root) {
            "Have this authority (RFC 3161) say when it was signed: it stays good when the certificate "
            "has expired")
         ->type_name("URL")
+        ->excludes(unsigned_bundle);
+    app->add_option("--with-player", options->with_player,
+                    "Also make this folder, which plays the bundle on any desktop without being installed "
+                    "(encore portable)")
+        ->type_name("FOLDER")
         ->excludes(unsigned_bundle);
     app->add_option("--level", options->level, "Compression, 1 (fast) to 19 (small)")
         ->check(cli::range(1, 19))

@@ -1,5 +1,6 @@
 // encore run: a session with a bundle, in a window or without one.
 #include "player/commands/command.h"
+#include "player/commands/key_options.h"
 #include "player/commands/script_options.h"
 #include "player/control_socket.h"
 #include "player/display.h"
@@ -23,13 +24,13 @@ namespace {
 constexpr int kExitTimedOut = 124, kExitStopped = 130;
 constexpr auto kTick = std::chrono::milliseconds(10);
 
-struct Options {
+struct Options : KeyOptions {
     SessionOptions session;
     std::string memory, overlay;
-    bool headless = false, full_screen = false;
+    bool headless = false, full_screen = false, message_box = false;
     std::string aspect;
     std::string screenshot, serial, control, audio;
-    std::string scene, key, certificate, save_to;
+    std::string scene, save_to;
     bool author = false;
     bool boot = false, receipt = false, log = false;
     uint64_t embed = 0;
@@ -149,8 +150,7 @@ base::Result<> Runner::run() {
     if (options_.boot || !options_.scene.empty())
         options.scene = options_.scene;
     if (options_.author)
-        options.author = std::make_shared<const signing::Signer>(
-            TRY(signing::Signer::load(options_.key, options_.certificate, trusted_now())));
+        options.author = std::make_shared<const signing::Signer>(TRY(options_.load_signer()));
     options.operator_files = TRY(load_operator_files());
     if (options_.log || wants_log(*options.operator_files))
         options.log = TRY(open_log(*options.operator_files));
@@ -334,6 +334,8 @@ void add_options(cli::App& app, Options& options) {
                       ->type_name("FILE");
     app.require_one_of(bundle, saved);
     app.add_flag("--headless", options.headless, "No window");
+    app.add_flag("--message-box", options.message_box,
+                 "Why it could not be opened is shown in a window, too (for desktops)");
     app.add_flag("--full-screen", options.full_screen, "Start on the whole screen (Ctrl+Alt+F toggles)");
     app.add_option("--aspect", options.aspect,
                    "How VGA's modes are shown: 4:3, as a monitor does, or with square pixels; "
@@ -379,12 +381,10 @@ void add_options(cli::App& app, Options& options) {
     app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene")->excludes(saved);
     app.add_option("--save", options.save_to, "Ctrl+Alt+W saves the session to this file, to go on later")
         ->type_name("FILE");
-    auto* key = app.add_option("--key", options.key, "Publisher's private key (PEM)")->type_name("FILE");
-    auto* certificate =
-        app.add_option("--cert", options.certificate, "Publisher's certificate (PEM)")->type_name("FILE");
+    const auto keys = options.declare_keys(app);
     app.add_flag("--author", options.author,
                  "Ctrl+Alt+S, or the control socket, captures what is there as a scene of the bundle")
-        ->needs(key, certificate);
+        ->needs(keys.key, keys.certificate);
     app.add_option("--seed", options.session.seed,
                    "Make generation ID, random seed and MAC address a function of this number")
         ->check(cli::not_negative())
@@ -407,7 +407,10 @@ Command run_command(cli::App& root) {
     add_options(*app, *options);
     return {app, [options, app]() -> base::Result<> {
                 options->steps = TRY(options->script.steps(*app));
-                return Runner(*options).run();
+                auto done = Runner(*options).run();
+                if (!done && options->message_box && done.error().code != kExitStopped)
+                    show_message(done.error().message);
+                return done;
             }};
 }
 

@@ -3,6 +3,7 @@
 #include "appliance-format/json_text.h"
 #include "appliance-format/safe_path.h"
 #include "player/commands/command.h"
+#include "player/commands/key_options.h"
 #include "player/commands/progress.h"
 #include "player/commands/script_options.h"
 #include "player/display.h"
@@ -21,8 +22,8 @@ namespace format = appliance_format;
 
 constexpr auto kTick = std::chrono::milliseconds(10);
 
-struct Options {
-    std::string bundle, key, certificate;
+struct Options : KeyOptions {
+    std::string bundle;
     std::string name, title, new_name, notes, notes_file;
     bool json = false;
     // add
@@ -118,8 +119,7 @@ base::Result<> add(Options options) {
             fmt::format("a scene's name has lower-case letters, digits and -, not '{}'", options.name),
             kExitUsage);
     // Everything that can be wrong is said before the machine runs for minutes.
-    const auto signer = std::make_shared<const signing::Signer>(
-        TRY(signing::Signer::load(options.key, options.certificate, trusted_now())));
+    const auto signer = std::make_shared<const signing::Signer>(TRY(options.load_signer()));
     if (TRY(open_bundle(options.bundle))->manifest().find_scene(options.name) != nullptr)
         return base::fail(fmt::format("{}: there is a scene {} already", options.bundle, options.name),
                           kExitUsage);
@@ -196,7 +196,7 @@ base::Result<size_t> index_of(const format::Manifest& manifest, const std::strin
 base::Result<> edit(const Options& options,
                     const std::function<base::Result<void>(format::Manifest&)>& change,
                     const std::string& said) {
-    const auto signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
+    const auto signer = TRY(options.load_signer());
     const auto bundle = TRY(open_bundle(options.bundle));
     Progress progress;
     format::WriterOptions writer;
@@ -285,12 +285,9 @@ Command scene_command(cli::App& root) {
         cli::App* sub = app->add_subcommand(name, help);
         sub->add_option("bundle", options->bundle, "The bundle")->required()->type_name("X.encore");
         if (signs) {
-            sub->add_option("--key", options->key, "Publisher's private key (PEM)")
-                ->required()
-                ->type_name("FILE");
-            sub->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")
-                ->required()
-                ->type_name("FILE");
+            const auto keys = options->declare_keys(*sub);
+            keys.key->required();
+            keys.certificate->required();
         }
         return sub;
     };

@@ -10,9 +10,10 @@
 namespace player {
 
 base::Result<std::string> find_shell() {
-    std::string shell = find_installed({"encore-kiosk", "../kiosk/encore-kiosk"});
+    std::string shell = find_program("encore-kiosk");
     if (shell.empty())
-        return base::fail("encore-kiosk is not beside this program; install both together");
+        return base::fail(
+            "encore-kiosk is not beside this program; install the package encore-kiosk of the same version");
     return shell;
 }
 

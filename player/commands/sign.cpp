@@ -3,6 +3,7 @@
 #include "appliance-format/bundle_writer.h"
 #include "appliance-format/output_file.h"
 #include "player/commands/command.h"
+#include "player/commands/key_options.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
 #include "player/time_stamp_client.h"
@@ -18,8 +19,8 @@ namespace format = appliance_format;
 
 namespace {
 
-struct Options {
-    std::string bundle, output, key, certificate, time_stamp, query;
+struct Options : KeyOptions {
+    std::string bundle, output, time_stamp, query;
 };
 
 base::Result<> write_file(const std::string& path, std::span<const uint8_t> bytes) {
@@ -57,7 +58,7 @@ base::Result<std::string> put_signature(const Options& options, const std::strin
         TRY(format::BundleWriter::replace_signature(*bundle, output, cms, std::move(writer)));
         return fmt::format("time-stamped, signed by {}", signing::describe(owner));
     }
-    auto signer = TRY(signing::Signer::load(options.key, options.certificate, trusted_now()));
+    auto signer = TRY(options.load_signer());
     if (!options.time_stamp.empty())
         signer.stamp_by(TRY(time_stamp_client(options.time_stamp)));
     const auto before = TRY(bundle->accept_for_signing(trust_store()));
@@ -108,11 +109,9 @@ Command sign_command(cli::App& root) {
     app->add_option("bundle", options->bundle, "The bundle; replaced at the very end")
         ->required()
         ->type_name("X.encore");
-    auto* key = app->add_option("--key", options->key, "Publisher's private key (PEM)")->type_name("FILE");
-    auto* certificate =
-        app->add_option("--cert", options->certificate, "Publisher's certificate (PEM)")->type_name("FILE");
-    key->needs(certificate);
-    certificate->needs(key);
+    const auto keys = options->declare_keys(*app);
+    keys.key->needs(keys.certificate);
+    keys.certificate->needs(keys.key);
     app->add_option(
            "--timestamp", options->time_stamp,
            "Have an authority (RFC 3161) say when it was signed: it stays good when the certificate has "

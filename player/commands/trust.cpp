@@ -62,7 +62,10 @@ base::Result<> list(bool as_json) {
     nlohmann::json answer = nlohmann::json::array();
     for (const auto& entry : entries) {
         const bool publisher = entry.role == signing::TrustStore::Role::Publisher;
-        const char* scope = entry.scope == signing::TrustStore::Scope::User ? "user" : "system";
+        using Scope = signing::TrustStore::Scope;
+        const char* scope = entry.scope == Scope::User     ? "user"
+                            : entry.scope == Scope::System ? "system"
+                                                           : "folder";
         if (!as_json) {
             fmt::print("{}  {}  until {}  {}{}\n", entry.publisher.fingerprint, scope,
                        signing::date_text(entry.publisher.not_after), entry.publisher.common_name,

@@ -1,11 +1,12 @@
 #include "player/machine/process.h"
 
+#include "player/installed_files.h"
+
 #include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <fcntl.h>
-#include <filesystem>
 #include <fmt/format.h>
 #include <sys/mman.h>
 
@@ -15,19 +16,10 @@ namespace {
 // The program, opened once: a session that outlives an update of the package goes on with machines of its own
 // kind.
 base::Result<std::string> program() {
-    static const base::UniqueFd opened = [] {
-        std::error_code error;
-        const auto own = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
-        base::UniqueFd fd;
-        // Beside the running program where it is installed, in the folders around it where it is built.
-        for (const char* place :
-             {"encore-machine", "../player/encore-machine", "../../player/encore-machine"})
-            if (!fd.valid())
-                fd = base::UniqueFd(::open((own / place).c_str(), O_PATH | O_CLOEXEC));
-        return fd;
-    }();
+    static const base::UniqueFd opened(
+        ::open(player::find_program("encore-machine").c_str(), O_PATH | O_CLOEXEC));
     if (!opened.valid())
-        return base::fail("encore-machine is not beside this program; install both together");
+        return base::fail("the machine's program, encore-machine, is missing; install Encore again");
     return fmt::format("/proc/self/fd/{}", opened.get());
 }
 

@@ -300,3 +300,34 @@ TEST_CASE("bundle: opening reads the same few bytes whatever the bundle's size",
     ::fstat(memory, &info);
     REQUIRE(info.st_blocks * 512 < (64 << 20)); // reading the hole would have populated it
 }
+
+TEST_CASE("bundle: begins with a marker of its own; one from before there was a marker opens as well",
+          "[bundle]") {
+    Folder folder;
+    REQUIRE(write_bundle(small_content(), folder / "x.encore"));
+    const Bytes bytes = read_file(folder / "x.encore");
+    // What assets/install/encore.xml tells desktops to look for.
+    CHECK(std::string(bytes.begin(), bytes.begin() + 14) == std::string("encore.bundle\0", 14));
+    CHECK(std::string(bytes.begin() + 500, bytes.begin() + 512) == std::string("\x89"
+                                                                               "encore\r\n\x1a\n\0",
+                                                                               12));
+    const Bytes old(bytes.begin() + kTarBlock, bytes.end());
+    Bytes twice(bytes.begin(), bytes.begin() + kTarBlock);
+    twice.insert(twice.end(), bytes.begin(), bytes.end());
+    Bytes other = bytes;
+    other[300] = 1;
+    struct Case {
+        const Bytes& file;
+        int code;
+    };
+    for (const auto& [file, code] :
+         {Case{bytes, 0}, Case{old, 0}, Case{twice, kDamaged}, Case{other, kDamaged}}) {
+        const auto opened = Bundle::open_fd(memory_file(file), "x.encore");
+        REQUIRE((opened ? 0 : opened.error().code) == code);
+        if (!opened)
+            continue;
+        REQUIRE((*opened)->authenticate(Identity::get().trust));
+        CHECK((*opened)->verify_content({}));
+        CHECK((*opened)->file_size() == file.size());
+    }
+}

@@ -95,7 +95,7 @@ TEST_CASE("damage: every bit of headers, manifest, signature and end is covered"
     std::vector<size_t> positions;
     for (size_t i = 0; i < head; i += 3) // every third byte with a varying bit, all of the signature below
         positions.push_back(i);
-    const size_t cms = kTarBlock + member_span(bundle->manifest_json().size());
+    const size_t cms = 2 * kTarBlock + member_span(bundle->manifest_json().size());
     for (size_t i = cms; i < head; ++i)
         positions.push_back(i);
     for (size_t i = sample.bytes.size() - 1600; i < sample.bytes.size(); i += 5)

@@ -36,7 +36,7 @@ TEST_CASE("cli: stock tar lists a bundle and stock openssl verifies it", "[cli]"
         REQUIRE(desk.run(std::string("keygen --name Acme --out k2") + kind) == 0);
         REQUIRE(desk.run("pack r.toml -o x.encore --key k2.key --cert k2.crt") == 0);
         REQUIRE(desk.shell("tar tf x.encore") == 0);
-        CHECK(desk.output == "manifest.json\nmanifest.cms\nblobs/chunks.0\nblobs/index.0\n");
+        CHECK(desk.output == "encore.bundle\nmanifest.json\nmanifest.cms\nblobs/chunks.0\nblobs/index.0\n");
         REQUIRE(desk.shell("tar xf x.encore manifest.json manifest.cms") == 0);
         const char* verify =
             "openssl cms -verify -binary -inform DER -in manifest.cms -content manifest.json "
@@ -65,11 +65,13 @@ TEST_CASE("cli: unsigned, tampered, untrusted, expired, and other files have ans
     CHECK(desk.output.find(" of disk0") != std::string::npos);
     CHECK(desk.run("verify --json t.encore") == 4);
     CHECK(desk.output.find("\"result\": \"tampered\"") != std::string::npos);
-    changed = bytes;
-    changed[700] ^= 1; // in the manifest
-    desk.write("m.encore", changed);
-    CHECK(desk.run("verify m.encore") == 4);
-    CHECK(desk.run("inspect m.encore") == 4);
+    for (const size_t at : {300, 700, 1300}) { // in the first header, the manifest's, the manifest
+        changed = bytes;
+        changed[at] ^= 1;
+        desk.write("m.encore", changed);
+        CHECK(desk.run("verify m.encore") == 4);
+        CHECK(desk.run("inspect m.encore") == 4);
+    }
     desk.write("cut.encore", bytes.substr(0, bytes.size() - 700));
     CHECK(desk.run("verify cut.encore") == 4);
     CHECK(desk.run("verify r.toml") == 8);
@@ -128,4 +130,51 @@ TEST_CASE("cli: pack ended by SIGINT or SIGKILL leaves the folder as it was", "[
         CHECK(static_cast<size_t>(std::distance(fs::directory_iterator(desk.path), {})) == files);
     }
     CHECK(stopped > 0);
+}
+
+TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
+    Desk desk;
+    const std::string disk = "[[disk]]\nimage = \"disk.img\"\n";
+    const auto recipe = [&](const char* name, const std::string& more, const std::string& rest) {
+        desk.write(name, "[appliance]\nname = \"demo\"\n" + more + "[machine]\nmemory = \"16M\"\n" + rest);
+    };
+    desk.write("shot.jpg", "\xff\xd8\xff\xe0 no PNG");
+    recipe("picture.toml", "picture = \"shot.jpg\"\n", disk);
+    recipe("order.toml", "", "[boot]\norder = [\"disk\", \"floppy\"]\n" + disk);
+    recipe("scenes.toml", "", disk + "[policy]\nscenes = []\n");
+    desk.write("secret", "open sesame\n");
+    desk.write("wrong", "open barley\n");
+    desk.write("empty", "");
+    REQUIRE(desk.run("keygen --name Acme --out p --passphrase-file secret") == 0);
+    const std::string keys = " -o x.encore --key k.key --cert k.crt",
+                      locked = "pack r.toml -o x.encore --key p.key --cert p.crt";
+    struct Mistake {
+        std::string arguments;
+        int status;
+        const char* says;
+    };
+    const Mistake mistakes[] = {
+        {"pack picture.toml" + keys, 9, "make a PNG of it"},
+        {"pack order.toml" + keys, 9, "there is no [[floppy]]; add one, or leave it out"},
+        {"pack scenes.toml" + keys, 9, "must be a list such as [\"start\", \"power-on\"]"},
+        {locked + " --passphrase-file wrong", 1, "the passphrase is not the key's"},
+        {locked + " --passphrase-file empty", 1, "has to be a passphrase"},
+        {locked + " --passphrase-file nowhere", 1, "cannot read the passphrase from nowhere"},
+        {"rn x.encore", 2, "there is no verb rn (did you mean run?)"},
+        {"trust ad x", 2, "there is no verb ad (did you mean add?)"},
+        {"trust", 2, "a verb is missing: add, list, remove"},
+        {"run --hedless x", 2, "there is no option --hedless (did you mean --headless?)"},
+        {"pack --outptu x", 2, "there is no option --outptu (did you mean --output?)"},
+        {"zzzzz", 2, "there is no verb zzzzz; see: encore --help"},
+    };
+    for (const Mistake& mistake : mistakes) {
+        INFO(mistake.arguments);
+        CHECK(desk.run(mistake.arguments) == mistake.status);
+        CHECK(desk.one_line());
+        INFO(desk.output);
+        CHECK(desk.output.find(mistake.says) != std::string::npos);
+        CHECK_FALSE(fs::exists(desk.path + "/x.encore"));
+    }
+    CHECK(desk.run(locked + " --passphrase-file secret") == 0);
+    CHECK(desk.shell("sh -c '" ENCORE_BINARY " " + locked + " --passphrase-file /dev/fd/3 3<secret'") == 0);
 }

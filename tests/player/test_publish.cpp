@@ -227,3 +227,19 @@ TEST_CASE("import: images and descriptions that name other files are refused, an
     CHECK(desk.run("import disk.img -o x.encore --unsigned --memory 5T") == 2);
     CHECK(desk.one_line());
 }
+
+TEST_CASE("portable: what comes with it is trusted by its own programs, and by no others", "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt --with-player stick") == 0);
+    REQUIRE(desk.shell("mkdir -p planted/bin && cp -R stick/player/trust planted/") == 0);
+    REQUIRE(desk.shell(std::string("cp ") + ENCORE_BINARY + " planted/bin/") == 0);
+    CHECK(desk.shell("stick/player/bin/encore verify stick/x.encore") == 0);
+    CHECK(desk.shell("stick/player/bin/encore trust list") == 0);
+    CHECK(desk.output.find("Acme Ltd") != std::string::npos);
+    CHECK(desk.shell("planted/bin/encore verify stick/x.encore") == 5);
+    CHECK(desk.run("verify stick/x.encore") == 5);
+    // Nor does the folder vouch for anybody who is not in it.
+    REQUIRE(desk.run("keygen --name 'Other GmbH' --out other") == 0);
+    REQUIRE(desk.run("pack r.toml -o y.encore --key other.key --cert other.crt") == 0);
+    CHECK(desk.shell("stick/player/bin/encore verify y.encore") == 5);
+}
