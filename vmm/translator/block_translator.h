@@ -59,6 +59,9 @@ class BlockTranslator {
     Block* translate(uint32_t eip, const ModeKey& key, const CodeBytes& code, CodeSource& source,
                      const TranslateOptions& options);
 
+    // Where jumps back within that block lead, from its start.
+    [[nodiscard]] const std::vector<uint32_t>& loop_heads() const { return loop_heads_; }
+
     static constexpr unsigned kMaxInstructions = 128;
     // Room the cache must have before translate() is called.
     static constexpr uint32_t kMaxBlockBytes = 48 * 1024;
@@ -100,7 +103,6 @@ class BlockTranslator {
     void callout(Callout which, uint32_t a, uint32_t b); // constants
     void callout_b(Callout which, uint32_t b);           // r8d already loaded
     void raise(Vector vector) { callout(Callout::Raise, static_cast<uint32_t>(vector), 0); }
-    void leave_to_dispatcher(uint32_t eip);
     enum class Transfer : uint8_t { Jump, Call };
     void exit_direct(uint32_t target, std::optional<uint8_t> condition = std::nullopt,
                      Transfer transfer = Transfer::Jump);
@@ -240,8 +242,9 @@ class BlockTranslator {
     int sti_poll_at_ = -1;            // index of the instruction after which to poll for a pending interrupt
     bool polled_early_ = false;       // the previous instruction polled for this one
     bool ended_ = false;              // control does not fall out of the last lowering
+    uint32_t after_callout_ = 0;      // offset behind the last one
     std::vector<PendingExit> exits_;
-    std::vector<uint32_t> landings_;
+    std::vector<uint32_t> landings_, loop_heads_;
     std::vector<SidePoint> points_;
     std::vector<Fixup> fixups_;
     std::vector<uint32_t> branches_out_;

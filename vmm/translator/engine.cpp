@@ -118,6 +118,11 @@ SpecialForms Engine::special_forms() const {
     return forms;
 }
 
+std::string Engine::failure() const {
+    const EngineCore& core = *impl_->core;
+    return core.containment ? core.containment->failure() : std::string();
+}
+
 std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;

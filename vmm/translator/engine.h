@@ -84,6 +84,8 @@ class Engine {
     // The same after GuestMemory::revert(): what was derived from memory that did not change stays.
     void state_reverted();
 
+    // Why nothing runs any more: code that was refused (see Containment). Empty: all is well.
+    [[nodiscard]] std::string failure() const;
     [[nodiscard]] std::string statistics() const;
     [[nodiscard]] CodeUse code_use() const;
     [[nodiscard]] SpecialForms special_forms() const;
