@@ -190,8 +190,18 @@ std::string listing(const HostCode& code, const Refusal& refusal) {
     return listed;
 }
 
-Containment::Containment(CodeCache& cache, VerifierRules rules, std::function<void()> refused)
-    : cache_(cache), rules_(std::move(rules)), verifier_(rules_), refused_(std::move(refused)) {}
+Containment::Containment(CodeCache& cache, VerifierRules rules, Blocks which, std::function<void()> refused)
+    : cache_(cache), rules_(std::move(rules)), verifier_(rules_), which_(which),
+      refused_(std::move(refused)) {}
+
+bool Containment::is_due(const Block& block) {
+    if (which_ == Blocks::Sampled && statistics.bytes >= kFirstBytes && ++sampled_ % kOneIn != 0) {
+        ++statistics.left_out;
+        return false;
+    }
+    statistics.bytes += block.host_end - block.entry;
+    return true;
+}
 
 bool Containment::heed(const std::optional<Refusal>& refusal, const HostCode& code) {
     if (!refusal)
@@ -223,8 +233,9 @@ bool Containment::check_stubs() {
 }
 
 bool Containment::check_block(const Block& block, BlockUse use, std::span<const uint32_t> heads) {
+    if (!is_due(block))
+        return true;
     ++statistics.blocks;
-    statistics.bytes += block.host_end - block.entry;
     HostCode code = block_code(cache_, block, use, facts_);
     code.heads = heads;
     return heed(verifier_.check(code), code);
@@ -243,6 +254,8 @@ void Containment::stub_patched(const uint8_t* bytes, uint32_t address, uint32_t 
 }
 
 void Containment::block_copied(const Block& original, const Block& copy) {
+    if (!is_due(copy))
+        return;
     ++statistics.copies;
     const HostCode code = block_code(cache_, copy, BlockUse::Copy, facts_);
     HostCode from;

@@ -61,14 +61,13 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
                                                          core->runtime_memory->has_arrival_guard(),
                                                          config.host_maker, config.host_rotates);
-    if (config.verify_containment) {
-        core->containment = std::make_unique<Containment>(
-            *core->cache, containment_rules(code, core->stubs, *core->runtime_memory, core->segments),
-            [self = core.get()] { self->stop_requested.store(true); });
-        if (!core->containment->check_stubs())
-            return base::fail(core->containment->failure());
-        core->cache->set_patch_check(core->containment.get());
-    }
+    core->containment = std::make_unique<Containment>(
+        *core->cache, containment_rules(code, core->stubs, *core->runtime_memory, core->segments),
+        config.verify_containment ? Containment::Blocks::All : Containment::Blocks::Sampled,
+        [self = core.get()] { self->stop_requested.store(true); });
+    if (!core->containment->check_stubs())
+        return base::fail(core->containment->failure());
+    core->cache->set_patch_check(core->containment.get());
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
@@ -493,7 +492,7 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
 }
 
 Block* EngineCore::checked(Block* block, BlockUse use) {
-    if (block != nullptr && containment)
+    if (block != nullptr)
         (void)containment->check_block(
             *block, use, use == BlockUse::Fresh ? translator->loop_heads() : std::span<const uint32_t>());
     return unless_refused(block);
@@ -501,7 +500,7 @@ Block* EngineCore::checked(Block* block, BlockUse use) {
 
 // Null once something was refused: the dispatcher has been told to stop.
 Block* EngineCore::unless_refused(Block* block) {
-    if (block == nullptr || !containment || containment->failure().empty())
+    if (block == nullptr || containment->failure().empty())
         return block;
     cache->replace(*block);
     return nullptr;

@@ -6,7 +6,8 @@
 //  - goes nowhere but to its own instructions, to stubs with what they take, to other blocks by the links it
 //    is told of, and where the jump table or the shadow stack lead;
 //  - leaves the guest's registers 32 bits wide and hands no host value to the guest
-// or names the rule that is broken and where. SECURITY.md says what follows from that, and what it rests on.
+// or names the rule that is broken and where. "Translated code" in
+// vmm/README.md says what follows from that, and what it rests on.
 //
 // It shares nothing with the emitter but the numbers in VerifierRules.
 #pragma once

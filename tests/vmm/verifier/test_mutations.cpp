@@ -43,7 +43,7 @@ class Maker : public CodeSource {
     }
 
     // Many random blocks; what each is checked with, as it was made.
-    void translate(Bench& bench, Translated& out) {
+    const Block& translate(Bench& bench, Translated& out) {
         BlockTranslator& translator = this->translator(bench);
         if (bench.cache->room() < 2 * BlockTranslator::kMaxBlockBytes)
             bench.cache->flush();
@@ -91,6 +91,7 @@ class Maker : public CodeSource {
             REQUIRE(ZYAN_SUCCESS(
                 ZydisDecoderDecodeFull(&decoder, out.bytes.data() + at, made.size - at, &i.z, i.operands)));
         }
+        return *block;
     }
 
     Random& random() { return random_; }
@@ -481,4 +482,45 @@ TEST_CASE("verifier: what the translator makes is accepted, and with one rule br
     if (asked != nullptr)
         WARN(fmt::format("{} blocks of {} instructions on average accepted; {} mutations, {} refused", blocks,
                          instructions / blocks, total, total - accepted));
+}
+
+TEST_CASE("containment: refused code is told in a sentence, once", "[verifier]") {
+    Bench bench;
+    unsigned told = 0;
+    Containment containment(*bench.cache, bench.rules, Containment::Blocks::Sampled, [&] { ++told; });
+    CHECK(containment.check_stubs());
+    Maker maker(1);
+    Translated ignored;
+    const Block& block = maker.translate(bench, ignored);
+    CHECK(containment.check_block(block, BlockUse::Fresh, {}));
+    CHECK(containment.failure().empty());
+    uint8_t& first = *bench.cache->memory().writable(block.body);
+    first = 0xF4; // HLT
+    CHECK_FALSE(containment.check_block(block, BlockUse::Fresh, {}));
+    CHECK(containment.failure().find(refusal::kNotAllowed) != std::string::npos);
+    CHECK(containment.failure().find('\n') == std::string::npos);
+    CHECK_FALSE(containment.check_block(block, BlockUse::Fresh, {}));
+    CHECK(told == 1);
+}
+
+TEST_CASE("containment: after the first megabytes a sample of blocks is checked, and every patch",
+          "[verifier]") {
+    Bench bench;
+    Containment sampled(*bench.cache, bench.rules, Containment::Blocks::Sampled, [] {});
+    Containment all(*bench.cache, bench.rules, Containment::Blocks::All, [] {});
+    Maker maker(2);
+    Translated ignored;
+    const Block& block = maker.translate(bench, ignored);
+    const unsigned many = (16u << 20) / (block.host_end - block.entry);
+    for (unsigned n = 0; n < many; ++n) {
+        REQUIRE(sampled.check_block(block, BlockUse::Fresh, {}));
+        REQUIRE(all.check_block(block, BlockUse::Fresh, {}));
+    }
+    CHECK(all.statistics.left_out == 0);
+    CHECK(all.statistics.blocks == many);
+    CHECK(sampled.statistics.left_out > many / 3);
+    CHECK(sampled.statistics.blocks > many / 2);
+    uint8_t* at = bench.cache->memory().writable(block.body);
+    sampled.branch_patched(at, block.body, 5, block.entry); // not one that leads there
+    CHECK_FALSE(sampled.failure().empty());
 }
