@@ -18,6 +18,10 @@ class BlobReader {
     [[nodiscard]] uint64_t size() const { return blob_.size; }
     [[nodiscard]] uint32_t chunk_size() const { return blob_.chunk; }
     [[nodiscard]] const std::string& name() const { return blob_.name; }
+    // What it was made of, for a reader of the same elsewhere.
+    [[nodiscard]] const BlobInfo& info() const { return blob_; }
+    [[nodiscard]] const ChunkStore& store() const { return *store_; }
+    [[nodiscard]] const std::string& where() const { return where_; }
 
     // Bytes [offset, offset + out.size()), which must lie within the blob. On error (kDamaged, kIo) nothing
     // unverified is left in `out`. Whole chunks are unpacked straight into `out` and are not cached.

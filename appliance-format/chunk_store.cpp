@@ -2,7 +2,7 @@
 
 #include "appliance-format/crc32c.h"
 #include "appliance-format/format.h"
-#include "appliance-format/tar_layout.h"
+#include "appliance-format/read_exactly.h"
 
 #include <algorithm>
 #include <fmt/format.h>

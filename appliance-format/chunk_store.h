@@ -28,6 +28,7 @@ class ChunkStore {
 
     // `cache_bytes` bounds the content kept.
     ChunkStore(std::vector<Pack> packs, size_t cache_bytes);
+    [[nodiscard]] const std::vector<Pack>& packs() const { return packs_; }
 
     // Fills `out`, whose size is the object's length, with the content of `ref`; not cached.
     // `what` ("chunk 7 of disk0") goes into the error, which also names the member. Errors: kDamaged, kIo.

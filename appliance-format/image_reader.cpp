@@ -2,7 +2,7 @@
 
 #include "appliance-format/format.h"
 #include "appliance-format/image_server.h"
-#include "appliance-format/jail.h"
+#include "vmm/jail/foreign_program.h"
 
 #include <algorithm>
 #include <array>
@@ -86,9 +86,9 @@ class Reader {
                                         format.driver, kFirstDescriptor + descriptors.size()));
         descriptors.push_back(theirs.get());
         Reader reader;
-        reader.jail_ = std::make_unique<JailedProgram>(
-            TRY(JailedProgram::start(program, arguments, descriptors, listening != nullptr ? 1 : 0)));
-        if (!format.alone && reader.jail_->wall() == JailedProgram::Wall::None)
+        reader.jail_ = std::make_unique<jail::ForeignProgram>(
+            TRY(jail::ForeignProgram::start(program, arguments, descriptors, listening != nullptr ? 1 : 0)));
+        if (!format.alone && reader.jail_->wall() == jail::ForeignProgram::Wall::None)
             return base::fail(
                 "may name other files, and this system offers nothing to keep its reader from them "
                 "(neither user namespaces nor Landlock); make a raw image of it first, elsewhere",
@@ -104,7 +104,7 @@ class Reader {
     }
 
   private:
-    std::unique_ptr<JailedProgram> jail_;
+    std::unique_ptr<jail::ForeignProgram> jail_;
     std::unique_ptr<ImageServer> server_; // ends first: it speaks to the jail
 };
 

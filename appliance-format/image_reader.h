@@ -1,5 +1,5 @@
 // Images that are not raw are read by Debian's qemu-nbd, so that no reader of formats is ours. A hostile
-// image is met there behind a wall (jail.h): its reader has the image's bytes (image_server.h), and nothing
+// image is met there behind a wall (vmm/jail): its reader has the image's bytes (image_server.h), and nothing
 // that the image could name.
 #pragma once
 #include "appliance-format/blob_source.h"

@@ -52,22 +52,6 @@ bool is_plain_file(archive_entry* entry) {
 
 } // namespace
 
-base::Result<> read_exactly(int fd, uint64_t offset, uint8_t* to, size_t size) {
-    while (size > 0) {
-        ssize_t n = ::pread(fd, to, size, static_cast<off_t>(offset));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return base::fail(fmt::format("cannot be read: {}", std::strerror(errno)), kIo);
-        if (n == 0)
-            return base::fail(fmt::format("the file is cut short at byte {}", offset), kDamaged);
-        to += n;
-        offset += static_cast<uint64_t>(n);
-        size -= static_cast<size_t>(n);
-    }
-    return {};
-}
-
 std::array<uint8_t, kTarBlock> canonical_header(std::string_view name, uint64_t size) {
     VERIFY(name.size() < 100 && size < uint64_t{1} << 33);
     std::array<uint8_t, kTarBlock> header{};

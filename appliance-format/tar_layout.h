@@ -5,6 +5,7 @@
 // is thus known beforehand, so a changed bit there is found at open, and what other tar programs see is what
 // we see.
 #pragma once
+#include "appliance-format/read_exactly.h"
 #include "vmm/base/result.h"
 
 #include <array>
@@ -41,8 +42,5 @@ struct ArchiveKind {
 // Enumerates the archive without reading the members' data; checks every byte that is not data.
 // Errors: kNotABundle, kDamaged, kIo; messages do not name the file.
 base::Result<std::vector<TarMember>> read_layout(int fd, const ArchiveKind& kind);
-
-// pread of exactly `size` bytes; kDamaged when the file ends before.
-base::Result<> read_exactly(int fd, uint64_t offset, uint8_t* to, size_t size);
 
 } // namespace appliance_format

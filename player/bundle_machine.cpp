@@ -1,10 +1,12 @@
 #include "player/bundle_machine.h"
 
 #include "appliance-format/format.h"
-#include "vmm/devices/file_block_port.h"
-
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/socket.h>
 
 namespace player {
 namespace {
@@ -13,7 +15,6 @@ namespace format = appliance_format;
 
 constexpr uint64_t kMinMemory = 16ull << 20, kMaxMemory = 3ull << 30;
 constexpr size_t kMaxIde = 4, kMaxFloppies = 2;
-constexpr uint64_t kMaxKernel = 256ull << 20, kMaxInitrd = 1ull << 30;
 
 vmm::MediumKind medium_kind(format::MediaKind kind) {
     switch (kind) {
@@ -39,6 +40,53 @@ vmm::BootDevice boot_device(format::MediaKind kind) {
     return vmm::BootDevice::Disk;
 }
 
+// Files and stores, each once, and the numbers that stand for them.
+class Describer {
+  public:
+    explicit Describer(ConfiguredMachine& machine) : machine_(machine) {}
+
+    machine::FileIndex borrow(int fd) {
+        const auto found = std::ranges::find(machine_.files, fd);
+        const auto index = static_cast<machine::FileIndex>(found - machine_.files.begin());
+        if (found == machine_.files.end())
+            machine_.files.push_back(fd);
+        return index;
+    }
+    machine::HostFile take(base::UniqueFd fd, std::string name = {}) {
+        const machine::FileIndex index = borrow(fd.get());
+        machine_.own_files.push_back(std::move(fd));
+        return {index, std::move(name)};
+    }
+    base::Result<machine::HostFile> open(const std::string& path, const char* what) {
+        base::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+        if (!fd.valid())
+            return base::fail(fmt::format("cannot open {} '{}': {}", what, path, std::strerror(errno)));
+        return take(std::move(fd), path);
+    }
+    machine::StoredBlob blob(const format::BlobReader& reader) {
+        const format::BlobInfo& info = reader.info();
+        machine::StoredBlob blob{store(reader.store()), info.chunk, info.size, {}, info.name, reader.where()};
+        format::encode_ref(info.root, blob.root);
+        return blob;
+    }
+
+  private:
+    uint32_t store(const format::ChunkStore& store) {
+        const auto found = std::ranges::find(stores_, &store);
+        const auto index = static_cast<uint32_t>(found - stores_.begin());
+        if (found != stores_.end())
+            return index;
+        stores_.push_back(&store);
+        machine::Store& described = machine_.setup.stores.emplace_back();
+        for (const format::ChunkStore::Pack& pack : store.packs())
+            described.packs.push_back({pack.member, pack.base, pack.size, borrow(pack.fd)});
+        return index;
+    }
+
+    ConfiguredMachine& machine_;
+    std::vector<const format::ChunkStore*> stores_;
+};
+
 } // namespace
 
 base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format::Bundle& bundle,
@@ -47,26 +95,23 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     std::unique_ptr<BundleMachine> machine(new BundleMachine(bundle));
     machine->memory_bytes_ = changes.memory_bytes.value_or(manifest.machine.memory);
     machine->reset_ends_machine_ = changes.reset_ends_machine;
-    machine->audio_ = changes.audio;
-    machine->network_ = changes.network;
+    machine->heard_ = changes.audio != nullptr;
+    machine->cdrom_ = changes.cdrom;
+    machine->kernel_append_ = changes.kernel_append;
     machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
                         !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
         return base::fail(fmt::format("{}: a machine can have 16M to 3G of memory, not {}M; give --memory",
                                       bundle.path(), machine->memory_bytes_ >> 20),
                           format::kUnsupported);
-    if (!changes.cdrom.empty())
-        machine->extra_cdrom_ = TRY(vmm::FileBlockPort::open(changes.cdrom, vmm::FileAccess::ReadOnly));
     const auto floppies = static_cast<size_t>(std::ranges::count(
         manifest.media, format::MediaKind::Floppy, [](const format::Medium& m) { return m.kind; }));
-    const size_t ide = manifest.media.size() - floppies + (machine->extra_cdrom_ ? 1 : 0);
+    const size_t ide = manifest.media.size() - floppies + (changes.cdrom.empty() ? 0 : 1);
     if (ide > kMaxIde || floppies > kMaxFloppies)
         return base::fail(fmt::format("{}: {} disks and CDs and {} floppies, but a machine takes {} and {}",
                                       bundle.path(), ide, floppies, kMaxIde, kMaxFloppies),
                           format::kUnsupported);
-    if (!manifest.boot.kernel.empty())
-        TRY(machine->prepare_kernel(changes));
-    else if (!changes.kernel_append.empty())
+    if (manifest.boot.kernel.empty() && !changes.kernel_append.empty())
         return base::fail(
             fmt::format("{}: boots from its own media: there is no kernel command line to add to",
                         bundle.path()),
@@ -74,67 +119,70 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     return machine;
 }
 
-base::Result<void> BundleMachine::prepare_kernel(const MachineChanges& changes) {
-    const format::BootInfo& boot = bundle_.manifest().boot;
-    kernel_ = std::make_shared<vmm::KernelBoot>();
-    kernel_->load = [kernel = TRY(bundle_.open_blob(boot.kernel)),
-                     initrd = boot.initrd.empty() ? std::optional<format::BlobReader>()
-                                                  : TRY(bundle_.open_blob(boot.initrd))](
-                        vmm::KernelBoot& into) -> base::Result<void> {
-        into.kernel = TRY(kernel.read_all(kMaxKernel));
-        if (initrd)
-            into.initrd = TRY(initrd->read_all(kMaxInitrd));
-        return {};
-    };
-    kernel_->command_line = boot.cmdline;
-    if (!changes.kernel_append.empty())
-        kernel_->command_line += (boot.cmdline.empty() ? "" : " ") + changes.kernel_append;
-    return {};
-}
-
-base::Result<ConfiguredMachine>
-BundleMachine::configure(SessionStorage& storage, const std::shared_ptr<OverlayBudget>& budget,
-                         const OverlayPort::Notice& notice, const BlobPort::Failed& failed,
-                         const format::Scene* scene, const OpenBlob& open_blob) const {
+base::Result<ConfiguredMachine> BundleMachine::configure(SessionStorage& storage, uint64_t overlay_limit,
+                                                         std::shared_ptr<vmm::NetworkPort> network,
+                                                         const format::Scene* scene,
+                                                         const OpenBlob& open_blob) const {
     const format::Manifest& manifest = bundle_.manifest();
-    if (kernel_ && kernel_->kernel.empty() && scene == nullptr) // a damaged one is an error now, not later
-        TRY(kernel_->load(*kernel_));
     ConfiguredMachine machine;
-    vmm::MachineConfig& config = machine.config;
-    config.reset_ends_machine = reset_ends_machine_;
-    vmm::PlatformConfig& platform = config.platform;
-    platform.ram_bytes = memory_bytes_;
-    platform.sound = manifest.machine.sound;
-    platform.audio = audio_;
-    platform.network_card = manifest.machine.network;
-    if (platform.network_card && network_) {
-        if (auto network = UserNetwork::create(*network_, notice))
-            platform.network = std::move(*network);
-        else
-            notice(network.error().message); // the cable is out
+    Describer describe(machine);
+    machine::Setup& setup = machine.setup;
+    const vmm::PlatformConfig defaults;
+    setup.bios = TRY(describe.open(defaults.bios_path, "the BIOS image"));
+    setup.vga_bios = TRY(describe.open(defaults.vga_bios_path, "the display's BIOS"));
+    setup.ram_bytes = memory_bytes_;
+    setup.overlay_limit = overlay_limit;
+    setup.reset_ends_machine = reset_ends_machine_;
+    setup.sound = manifest.machine.sound;
+    setup.heard = heard_;
+    setup.network_card = manifest.machine.network;
+    if (network) {
+        std::array<int, 2> cable{};
+        if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, cable.data()) != 0)
+            return base::fail(fmt::format("cannot make a socket: {}", std::strerror(errno)));
+        base::UniqueFd ours(cable[0]);
+        setup.network = describe.take(base::UniqueFd(cable[1]));
+        machine.cable = TRY(machine::FrameCarrier::create(std::move(ours), std::move(network)));
     }
-    platform.kernel = kernel_;
-    platform.boot_order.clear();
-    if (kernel_)
-        platform.boot_order.push_back(vmm::BootDevice::Kernel);
-    for (const format::MediaKind kind : manifest.boot.order)
-        platform.boot_order.push_back(boot_device(kind));
-    if (platform.boot_order.empty())
-        platform.boot_order = vmm::PlatformConfig{}.boot_order;
-    if (extra_cdrom_) {
-        platform.media.push_back({vmm::MediumKind::Cdrom, extra_cdrom_});
-        if (std::ranges::find(platform.boot_order, vmm::BootDevice::Cdrom) == platform.boot_order.end())
-            platform.boot_order.push_back(vmm::BootDevice::Cdrom);
+    const format::BootInfo& boot = manifest.boot;
+    if (!boot.kernel.empty()) {
+        machine::SetupKernel& kernel = setup.kernel.emplace();
+        kernel.kernel = describe.blob(TRY(bundle_.open_blob(boot.kernel)));
+        if (!boot.initrd.empty())
+            kernel.initrd = describe.blob(TRY(bundle_.open_blob(boot.initrd)));
+        kernel.command_line = boot.cmdline;
+        if (!kernel_append_.empty())
+            kernel.command_line += (boot.cmdline.empty() ? "" : " ") + kernel_append_;
+        setup.boot_order.push_back({vmm::BootDevice::Kernel});
+    }
+    for (const format::MediaKind kind : boot.order)
+        setup.boot_order.push_back({boot_device(kind)});
+    if (setup.boot_order.empty())
+        for (const vmm::BootDevice device : defaults.boot_order)
+            setup.boot_order.push_back({device});
+    if (!cdrom_.empty()) {
+        setup.media.push_back({vmm::MediumKind::Cdrom, {}, TRY(describe.open(cdrom_, "disk image")), {}});
+        if (std::ranges::find(setup.boot_order, vmm::BootDevice::Cdrom, &machine::BootStep::device) ==
+            setup.boot_order.end())
+            setup.boot_order.push_back({vmm::BootDevice::Cdrom});
     }
     for (size_t i = 0; i < manifest.media.size(); ++i) {
         const format::Medium& medium = manifest.media[i];
-        std::shared_ptr<vmm::BlockPort> port = std::make_shared<BlobPort>(
-            TRY(open_blob(scene != nullptr ? scene->media[i] : medium.blob)), failed);
-        machine.overlays.emplace_back();
+        machine::SetupMedium& described = setup.media.emplace_back();
+        described.kind = medium_kind(medium.kind);
+        described.blob = describe.blob(TRY(open_blob(scene != nullptr ? scene->media[i] : medium.blob)));
         if (medium.kind != format::MediaKind::Cdrom)
-            port = machine.overlays.back() =
-                std::make_shared<OverlayPort>(std::move(port), TRY(storage.create_file()), budget, notice);
-        platform.media.push_back({medium_kind(medium.kind), std::move(port)});
+            described.writes = describe.take(TRY(storage.create_file()));
+    }
+    if (scene != nullptr) {
+        machine::SetupScene& described = setup.scene.emplace();
+        described.name = scene->name;
+        described.devices = describe.blob(TRY(open_blob(scene->devices)));
+        described.ram = describe.blob(TRY(open_blob(scene->ram)));
+        if (!scene->hot_pages.empty())
+            described.hot_pages = describe.blob(TRY(open_blob(scene->hot_pages)));
+        if (!scene->video.empty())
+            described.video = describe.blob(TRY(open_blob(scene->video)));
     }
     return machine;
 }

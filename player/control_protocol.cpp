@@ -91,6 +91,16 @@ struct ControlProtocol::Verbs {
                     {"height", picture.height},
                     {"pointer", machine->pointer_is_absolute() ? "absolute" : "relative"},
                     {"typing", session.typist().waiting()}};
+        const auto described = [](const jail::Walls& walls) {
+            return json{
+                {"namespaces", walls.namespaces}, {"landlock", walls.landlock}, {"filter", walls.filter}};
+        };
+        answer["walls"] = {{"machine", described(machine->walls())}};
+        if (const auto network = session.network()) {
+            const auto walls = network->walls();
+            answer["connections"] = network->open_sockets();
+            answer["walls"]["network"] = walls ? described(*walls) : json(nullptr);
+        }
         if (self.display_ != nullptr) {
             const uint64_t chords = self.display_->chords;
             answer["shown"] = self.display_->shown.load();

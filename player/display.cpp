@@ -65,8 +65,8 @@ struct Display::Impl {
     std::unique_ptr<SDL_Texture, DestroyTexture> texture;
     uint32_t width = 0, height = 0; // of the texture
     uint64_t shown_generation = ~uint64_t{0};
-    const vmm::Machine* shown_machine = nullptr;
-    std::weak_ptr<vmm::Machine> told_machine; // of the size given here
+    const machine::Client* shown_machine = nullptr;
+    std::weak_ptr<machine::Client> told_machine; // of the size given here
     int told_width = 0, told_height = 0;
     std::shared_ptr<const std::vector<uint8_t>> shown_preview;
     bool redraw = true, closed = false;

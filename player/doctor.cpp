@@ -10,6 +10,7 @@
 #include "signing/trust_store.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/bus/platform.h"
+#include "vmm/jail/foreign_program.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -247,24 +248,18 @@ Finding check_disk(const std::string& folder) {
     return {Level::Ok, "disk", says, ""};
 }
 
-// Disk images that are not raw come from strangers, and are read behind walls.
-Finding check_import(const appliance_format::JailedProgram::Layers& walls) {
+// What parses what guests, the internet and strangers' disk images hold does so behind walls.
+Finding check_walls(const jail::Walls& walls) {
     constexpr const char* kHow = "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1, "
                                  "kernel.apparmor_restrict_unprivileged_userns=0) or boot with lsm=landlock";
-    std::vector<std::string_view> stand, missing;
-    for (const auto& [there, name] : {std::pair(walls.namespaces, "user namespaces"),
-                                      {walls.landlock, "Landlock"},
-                                      {walls.filter, "seccomp"}})
-        (there ? stand : missing).emplace_back(name);
-    const std::string says = fmt::format("walls around readers of disk images: {}{}{}",
-                                         stand.empty() ? "none" : fmt::format("{}", fmt::join(stand, ", ")),
-                                         missing.empty() ? "" : "; not here: ", fmt::join(missing, ", "));
+    const std::string says =
+        fmt::format("around guests, their networks and readers of disk images: {}", jail::to_string(walls));
     if (!walls.filter)
-        return {Level::Note, "import", says + "; images that are not raw are not read",
+        return {Level::Note, "walls", says + "; no bundle is played, images that are not raw are not read",
                 "boot a kernel that has seccomp filters (CONFIG_SECCOMP_FILTER)"};
     if (!walls.namespaces && !walls.landlock)
-        return {Level::Note, "import", says + "; VMDK images are not read", kHow};
-    return {Level::Ok, "import", says, ""};
+        return {Level::Note, "walls", says + "; VMDK images are not read", kHow};
+    return {Level::Ok, "walls", says, ""};
 }
 
 std::vector<Finding> examine_host(const std::vector<Check>& more) {
@@ -283,10 +278,10 @@ std::vector<Finding> examine_host(const std::vector<Check>& more) {
         check_operator(),
         check_clock(std::time(nullptr), clock.remembered(), clock.path()),
     };
-    if (const auto walls = appliance_format::JailedProgram::layers())
-        findings.push_back(check_import(*walls));
+    if (const auto walls = jail::possible_walls())
+        findings.push_back(check_walls(*walls));
     else
-        findings.push_back({Level::Note, "import", "cannot try the walls: " + walls.error().message,
+        findings.push_back({Level::Note, "walls", "cannot be tried: " + walls.error().message,
                             "images that are not raw may not be read; end some programs, then look again"});
     for (const Check& check : more)
         findings.push_back(check());

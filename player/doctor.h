@@ -1,8 +1,8 @@
 // Whether this computer can play bundles, and what to do where it cannot: each finding is a sentence for
 // whoever sits in front of it. Starts no guest, and leaves nothing but the empty folder for sessions.
 #pragma once
-#include "appliance-format/jail.h"
 #include "vmm/base/result.h"
+#include "vmm/jail/walls.h"
 
 #include <functional>
 #include <string>
@@ -30,7 +30,7 @@ using Check = std::function<Finding()>;
 [[nodiscard]] Finding check_clock(int64_t now, int64_t remembered, const std::string& remembered_in);
 [[nodiscard]] Finding check_firmware(const std::vector<std::string>& files);
 [[nodiscard]] Finding check_disk(const std::string& folder);
-[[nodiscard]] Finding check_import(const appliance_format::JailedProgram::Layers& walls);
+[[nodiscard]] Finding check_walls(const jail::Walls& walls);
 
 // What tells a person or a computer apart taken out of a text: home folder, user and host name.
 struct Private {

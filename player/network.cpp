@@ -1,105 +1,65 @@
 #include "player/network.h"
 
-#include "player/fragment_collector.h"
-#include "player/network_filter.h"
+#include "player/frame_channel.h"
+#include "player/installed_files.h"
+#include "player/name_server.h"
+#include "player/network_process.h"
 #include "vmm/base/unique_fd.h"
-#include "vmm/base/verify.h"
+#include "vmm/jail/program.h"
 
+#include <array>
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstring>
-#include <ctime>
-#include <deque>
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <mutex>
 #include <poll.h>
-#include <slirp/libslirp.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <thread>
-#include <unistd.h>
-#include <vector>
 
 namespace player {
 namespace {
 
-using Frame = std::vector<uint8_t>;
-
-constexpr size_t kMostOutgoing = 256; // frames of the guest's that wait for the thread
-constexpr size_t kEnough = 256,
-                 kMostIncoming = 1024; // frames for the guest: no more is read; no more is kept
-
-struct Library {
-    decltype(&::slirp_new) make = nullptr;
-    decltype(&::slirp_cleanup) cleanup = nullptr;
-    decltype(&::slirp_input) input = nullptr;
-    decltype(&::slirp_pollfds_fill) fill = nullptr;
-    decltype(&::slirp_pollfds_poll) poll = nullptr;
-    decltype(&::slirp_add_hostfwd) forward = nullptr;
-};
-
-base::Result<Library> load_library() {
-    constexpr const char* kName = "libslirp.so.0";
-    void* handle = ::dlopen(kName, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (handle == nullptr)
-        return base::fail(fmt::format("no network: {}; install the package libslirp0", ::dlerror()));
-    Library library;
-    const auto find = [&](auto& function, const char* name) {
-        function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(::dlsym(handle, name));
-        return function != nullptr;
-    };
-    if (!find(library.make, "slirp_new") || !find(library.cleanup, "slirp_cleanup") ||
-        !find(library.input, "slirp_input") || !find(library.fill, "slirp_pollfds_fill") ||
-        !find(library.poll, "slirp_pollfds_poll") || !find(library.forward, "slirp_add_hostfwd"))
-        return base::fail(fmt::format(
-            "no network: {} is too old; install the package libslirp0 of this system's release", kName));
-    return library;
-}
-
-in_addr address(uint32_t host_order) { return {htonl(host_order)}; }
-
-short poll_events(int wanted) {
-    return static_cast<short>(
-        ((wanted & SLIRP_POLL_IN) != 0 ? POLLIN : 0) | ((wanted & SLIRP_POLL_OUT) != 0 ? POLLOUT : 0) |
-        ((wanted & SLIRP_POLL_PRI) != 0 ? POLLPRI : 0) | ((wanted & SLIRP_POLL_ERR) != 0 ? POLLERR : 0) |
-        ((wanted & SLIRP_POLL_HUP) != 0 ? POLLHUP : 0));
-}
-int slirp_events(short happened) {
-    return ((happened & POLLIN) != 0 ? SLIRP_POLL_IN : 0) | ((happened & POLLOUT) != 0 ? SLIRP_POLL_OUT : 0) |
-           ((happened & POLLPRI) != 0 ? SLIRP_POLL_PRI : 0) |
-           ((happened & POLLERR) != 0 ? SLIRP_POLL_ERR : 0) |
-           ((happened & POLLHUP) != 0 ? SLIRP_POLL_HUP : 0);
+base::Result<std::shared_ptr<FrameChannel>> open_channel() {
+    auto channel = std::make_shared<FrameChannel>(
+        TRY(FrameChannel::open(TRY(FrameChannel::make()), FrameChannel::End::Guest)));
+    channel->want_frames(); // a card does not ask before it has heard of the first
+    return channel;
 }
 
 } // namespace
 
 struct UserNetwork::Impl {
-    Library library;
     NetworkAccess access;
-    Notice notice;
+    Hearers hearers;
     HostSource host;
+    std::string program;
     base::UniqueFd wake; // eventfd
 
-    std::mutex mutex; // guards what follows
-    std::deque<Frame> outgoing, incoming;
-    bool wants_room = false; // send() said no
+    mutable std::mutex mutex; // guards what follows
+    std::shared_ptr<FrameChannel>
+        channel; // of the process to come, or that is there; null: none could be made
+    const Plug* plugged = nullptr;
     bool renew = false, ended = false;
-    bool holding_back = false; // the thread waits until the guest has taken some
+    bool spoken = false; // the guest, through this channel
+    bool off = false;    // there will be no network any more
+    std::optional<jail::Walls> walls;
+    std::atomic<pid_t> process_number{0};
 
     std::mutex ready_mutex; // held while `ready` is called; never together with the other
     std::function<void()> ready;
 
-    std::atomic<size_t> sockets{0};
     // The thread's.
-    Slirp* slirp = nullptr;
-    NetworkFilter filter;
-    FragmentCollector fragments;
-    HostNetworkWatch watch;
-    std::vector<pollfd> polled;
-    bool delivered = false;
+    std::optional<jail::Program> process;
+    base::UniqueFd orders;
+    HostNetworkWatch network_watch;
+    NameServerWatch name_server_watch;
     std::thread thread;
 
+    void drop_connections(); // the mutex is held
     void rouse() const {
         const uint64_t one = 1;
         // Fails only when the counter is full, and then it is readable.
@@ -110,171 +70,276 @@ struct UserNetwork::Impl {
         if (ready)
             ready();
     }
-    void open();
-    void close();
+    void notice(const std::string& text) const {
+        if (hearers.notice)
+            hearers.notice(text);
+    }
+    [[nodiscard]] Surroundings surroundings(const std::optional<HostNetworks>& networks) const;
+    base::Result<void> start_process();
+    void end_process();
+    void lose_process(const std::string& why);
+    void hear_report();
     void work();
-    void deliver(const uint8_t* frame, size_t length);
-    void input(const Frame& piece);
-    void forward_ports();
+};
+
+// What a machine's card holds on to.
+class UserNetwork::Plug final : public vmm::NetworkPort {
+  public:
+    explicit Plug(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+    bool send(std::span<const uint8_t> frame) override;
+    size_t receive(std::span<uint8_t, kMaxFrame> frame) override;
+    void set_ready(std::function<void()> ready) override;
+    void disconnect() override;
+
+  private:
+    friend UserNetwork;
+    const std::shared_ptr<Impl> impl_;
+    // The channel, when this is the cable that is in; the mutex is held.
+    FrameChannel* channel() { return impl_->plugged == this && !impl_->off ? impl_->channel.get() : nullptr; }
 };
 
 // ------------------------------------------------------------------------------------------- the thread
 
-void UserNetwork::Impl::deliver(const uint8_t* frame, size_t length) {
-    if (!filter.admits({frame, length}))
+// At once as far as the guest can tell. A process that has heard nothing of the guest is as good as a new
+// one.
+void UserNetwork::Impl::drop_connections() {
+    if (off || (channel && !spoken && channel->sockets() == 0))
         return;
-    const std::lock_guard lock(mutex);
-    // Over-long ones cannot be: the library keeps to the MTU. What is too much, TCP sends again.
-    if (renew || length > kMaxFrame || incoming.size() >= kMostIncoming)
-        return;
-    incoming.emplace_back(frame, frame + length);
-    delivered = true;
+    spoken = false;
+    renew = true;
+    auto made = open_channel();
+    channel = made ? std::move(*made) : nullptr;
 }
 
-void UserNetwork::Impl::open() {
-    static const SlirpCb callbacks = [] {
-        SlirpCb made{};
-        made.send_packet = [](const void* frame, size_t length, void* self) {
-            static_cast<Impl*>(self)->deliver(static_cast<const uint8_t*>(frame), length);
-            return static_cast<ssize_t>(length);
-        };
-        made.guest_error = [](const char*, void*) {}; // its own affair
-        made.clock_get_ns = [](void*) {
-            timespec now{};
-            ::clock_gettime(CLOCK_MONOTONIC, &now);
-            return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-        };
-        // Only IPv6, which is off, has a timer.
-        made.timer_new = [](SlirpTimerCb, void*, void*) -> void* {
-            VERIFY(!"the library wants a timer");
-            return nullptr;
-        };
-        made.timer_free = [](void*, void*) {};
-        made.timer_mod = [](void*, int64_t, void*) {};
-        made.register_poll_fd = [](int, void* self) { ++static_cast<Impl*>(self)->sockets; };
-        made.unregister_poll_fd = [](int, void* self) { --static_cast<Impl*>(self)->sockets; };
-        made.notify = [](void*) {}; // only this thread gives it anything
-        return made;
-    }();
+Surroundings UserNetwork::Impl::surroundings(const std::optional<HostNetworks>& networks) const {
+    Surroundings around;
+    around.known =
+        networks && networks->own.size() <= kMostAddresses && networks->attached.size() <= kMostAddresses;
+    if (around.known) {
+        around.own = networks->own;
+        around.attached = networks->attached;
+    }
+    around.name_server = name_server_watch.address();
+    return around;
+}
+
+base::Result<void> UserNetwork::Impl::start_process() {
+    std::array<int, 2> pair{};
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair.data()) != 0)
+        return base::fail(std::strerror(errno));
+    orders = base::UniqueFd(pair[0]);
+    const base::UniqueFd theirs(pair[1]);
+    std::array<int, 1 + FrameChannel::kDescriptors> descriptors{theirs.get()};
+    std::shared_ptr<FrameChannel> to_hand_over;
+    {
+        const std::lock_guard lock(mutex);
+        if (!channel)
+            channel = TRY(open_channel());
+        to_hand_over = channel;
+    }
+    std::ranges::copy(to_hand_over->descriptors().numbers(), descriptors.begin() + 1);
+    process = TRY(jail::Program::start(program, {}, descriptors, jail::Program::Network::OfThisComputer));
+    process_number = process->pid();
     const auto networks = host();
-    std::vector<uint16_t> forwarded;
-    for (const auto& forward : access.forward)
-        forwarded.push_back(forward.guest);
-    filter = NetworkFilter(choose_guest_network(networks, access.networks), Reach(access.networks, networks),
-                           std::move(forwarded));
-    fragments = {};
-    SlirpConfig config{};
-    config.version = SLIRP_CONFIG_VERSION_MAX;
-    config.in_enabled = true;
-    config.vnetwork = address(filter.network().address);
-    config.vnetmask = address(filter.network().mask());
-    config.vhost = address(filter.host());
-    config.vnameserver = address(filter.name_server());
-    config.vdhcp_start = address(filter.first_guest());
-    config.disable_host_loopback = true;
-    slirp = library.make(&config, &callbacks, this);
-    VERIFY(slirp != nullptr); // null: it does not know the configuration's version
-    forward_ports();
+    NetworkOrders first{choose_guest_network(networks, access.networks), access.networks, access.forward,
+                        surroundings(networks)};
+    const auto message = to_message(first);
+    if (::send(orders.get(), message.data(), message.size(), MSG_NOSIGNAL) < 0)
+        return base::fail(std::strerror(errno));
+    return {};
 }
 
-void UserNetwork::Impl::forward_ports() {
-    for (const auto& forward : access.forward)
-        if (library.forward(slirp, 0, address(INADDR_LOOPBACK), forward.host, address(filter.first_guest()),
-                            forward.guest) != 0 &&
-            notice)
-            notice(fmt::format("port {} of this computer does not lead to the machine's port {}: {}",
-                               forward.host, forward.guest, std::strerror(errno)));
+void UserNetwork::Impl::end_process() {
+    orders.reset();
+    process.reset();
+    process_number = 0;
 }
 
-void UserNetwork::Impl::close() {
-    if (slirp != nullptr)
-        library.cleanup(slirp);
-    slirp = nullptr;
+// Without a process that the guest has met, there is just no network. Otherwise it took a guest's connections
+// with it, and nobody can tell what else is wrong.
+void UserNetwork::Impl::lose_process(const std::string& why) {
+    orders.reset();
+    if (process)
+        process->kill();
+    const std::string how = process ? process->wait() : "has ended";
+    end_process();
+    bool met = false;
+    {
+        const std::lock_guard lock(mutex);
+        met = walls.has_value();
+        walls.reset();
+        off = true;
+    }
+    const std::string text =
+        why.empty() ? fmt::format("the part of Encore that carries the guest's network {}", how) : why;
+    if (met && hearers.failed)
+        hearers.failed(base::Error{1, text + "; the session has ended, open it again"});
+    else
+        notice(fmt::format("no network: {}", text));
+    tell_ready(); // what waits for room waits no more
 }
 
-void UserNetwork::Impl::input(const Frame& piece) {
-    const auto frame = fragments.take(piece, FragmentCollector::Clock::now());
-    if (frame.empty())
+void UserNetwork::Impl::hear_report() {
+    std::array<uint8_t, kReportSize + 1> room{};
+    const ssize_t length = ::recv(orders.get(), room.data(), room.size(), MSG_DONTWAIT | MSG_TRUNC);
+    if (length < 0 && (errno == EAGAIN || errno == EINTR))
         return;
-    const NetworkFilter::Verdict verdict = filter.judge(frame, sockets);
-    if (verdict.announcement)
-        library.input(slirp, verdict.announcement->data(), static_cast<int>(verdict.announcement->size()));
-    if (verdict.passes)
-        library.input(slirp, frame.data(), static_cast<int>(frame.size()));
+    if (length <= 0)
+        return lose_process({});
+    const auto report = static_cast<size_t>(length) <= kReportSize
+                            ? report_from({room.data(), static_cast<size_t>(length)})
+                            : std::nullopt;
+    if (!report)
+        return lose_process("the part of Encore that carries the guest's network said what it may not say");
+    switch (report->kind) {
+    case NetworkReport::Kind::Ready: {
+        const std::lock_guard lock(mutex);
+        walls = report->walls;
+        return;
+    }
+    case NetworkReport::Kind::PortTaken:
+        return notice(fmt::format("port {} of this computer does not lead to the machine's port {}: {}",
+                                  report->forward.host, report->forward.guest,
+                                  std::strerror(static_cast<int>(report->error))));
+    case NetworkReport::Kind::NoLibrary:
+        return lose_process("libslirp is missing; install the package libslirp0");
+    case NetworkReport::Kind::OldLibrary:
+        return lose_process("libslirp is too old; install the package libslirp0 of this system's release");
+    case NetworkReport::Kind::CannotBeWalled:
+        return lose_process(
+            "this system has no seccomp filters, which have to be around it; boot a kernel that has "
+            "them (CONFIG_SECCOMP_FILTER)");
+    }
 }
 
-// Sleeps until a socket, the guest or one of TCP's timers has something; without connections, for ever.
 void UserNetwork::Impl::work() {
-    open();
-    std::deque<Frame> taken;
+    constexpr std::chrono::milliseconds kLook{2000}; // between looks at which name server there is
+    auto next_look = std::chrono::steady_clock::now() + kLook;
+    bool start = true;
     for (;;) {
-        bool again = false, room = false, hold = false;
+        bool broken = false, stopped = false;
         {
             const std::lock_guard lock(mutex);
             if (ended)
                 break;
-            again = std::exchange(renew, false);
-            taken.swap(outgoing);
-            room = std::exchange(wants_room, false);
+            if (std::exchange(renew, false)) {
+                walls.reset();
+                start = true;
+            }
+            broken = !off && channel && channel->broken();
+            stopped = off;
         }
-        if (again) {
-            close();
-            open();
+        if (start) {
+            end_process(); // before its ports are taken again
+            tell_ready();  // who waited for room in another channel
         }
-        if (watch.changed())
-            filter.set_reach(Reach(access.networks, host()));
-        for (const Frame& frame : taken)
-            input(frame);
-        taken.clear();
+        if (std::exchange(start, false) && !stopped)
+            if (auto started = start_process(); !started)
+                lose_process(started.error().message);
+        if (broken)
+            lose_process("the part of Encore that carries the guest's network passed on what it may not");
+        const bool networks_changed = network_watch.changed();
+        const bool look = std::chrono::steady_clock::now() >= next_look;
+        if (look)
+            next_look = std::chrono::steady_clock::now() + kLook;
+        if (((look && name_server_watch.changed()) || networks_changed) && orders.valid()) {
+            const auto message = to_message(surroundings(host()));
+            // Fails when it is gone, which is heard below.
+            [[maybe_unused]] const ssize_t sent =
+                ::send(orders.get(), message.data(), message.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+        }
+        // Negative ones are not looked at.
+        std::array<pollfd, 4> polled{{{wake.get(), POLLIN, 0},
+                                      {network_watch.fd(), POLLIN, 0},
+                                      {orders.get(), POLLIN, 0},
+                                      {-1, POLLIN, 0}}};
+        std::shared_ptr<FrameChannel> heard;
         {
             const std::lock_guard lock(mutex);
-            hold = holding_back = incoming.size() >= kEnough;
+            heard = off ? nullptr : channel;
         }
-        if (room || std::exchange(delivered, false))
-            tell_ready();
-        uint32_t timeout = UINT32_MAX;
-        polled = {{wake.get(), POLLIN, 0}, {watch.fd(), POLLIN, 0}};
-        if (!hold)
-            library.fill(
-                slirp, &timeout,
-                [](int fd, int events, void* self) {
-                    auto& all = static_cast<Impl*>(self)->polled;
-                    all.push_back({fd, poll_events(events), 0});
-                    return static_cast<int>(all.size()) - 1;
-                },
-                this);
-        const int wait = timeout > 1u << 30 ? -1 : static_cast<int>(timeout);
-        const int happened = ::poll(polled.data(), polled.size(), wait);
+        if (heard)
+            polled[3].fd = heard->bell();
+        ::poll(polled.data(), polled.size(), process ? static_cast<int>(kLook.count()) : -1);
         uint64_t count = 0;
         [[maybe_unused]] const ssize_t read = ::read(wake.get(), &count, sizeof count); // does not block
-        if (!hold)
-            library.poll(
-                slirp, happened < 0 ? 1 : 0,
-                [](int index, void* self) {
-                    const auto& all = static_cast<Impl*>(self)->polled;
-                    return static_cast<size_t>(index) < all.size()
-                               ? slirp_events(all[static_cast<size_t>(index)].revents)
-                               : 0;
-                },
-                this);
+        if (polled[3].revents != 0) {
+            heard->hear();
+            tell_ready();
+        }
+        if (polled[2].revents != 0)
+            hear_report();
     }
-    close();
+    end_process();
 }
 
 // ------------------------------------------------------------------------------------------- the card's side
 
-UserNetwork::UserNetwork(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+bool UserNetwork::Plug::send(std::span<const uint8_t> frame) {
+    const std::lock_guard lock(impl_->mutex);
+    FrameChannel* to = channel();
+    if (to == nullptr || frame.size() < FrameChannel::kMinFrame || frame.size() > kMaxFrame)
+        return true; // into the air
+    impl_->spoken = true;
+    const bool done = to->put(frame) || (to->want_room() && to->put(frame));
+    if (to->broken())
+        impl_->rouse();
+    return done;
+}
 
-base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess access, Notice notice,
-                                                               HostSource host) {
-    auto impl = std::make_unique<Impl>();
+size_t UserNetwork::Plug::receive(std::span<uint8_t, kMaxFrame> frame) {
+    const std::lock_guard lock(impl_->mutex);
+    FrameChannel* from = channel();
+    if (from == nullptr)
+        return 0;
+    size_t length = from->take(frame);
+    if (length == 0 && from->want_frames())
+        length = from->take(frame);
+    if (from->broken())
+        impl_->rouse();
+    return length;
+}
+
+void UserNetwork::Plug::set_ready(std::function<void()> ready) {
+    const std::lock_guard order(impl_->ready_mutex);
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->plugged != this)
+            return;
+    }
+    impl_->ready = std::move(ready);
+}
+
+void UserNetwork::Plug::disconnect() {
+    {
+        const std::lock_guard lock(impl_->mutex);
+        if (impl_->plugged == this)
+            impl_->drop_connections();
+    }
+    impl_->rouse();
+}
+
+// ------------------------------------------------------------------------------------------- the session's
+// side
+
+UserNetwork::UserNetwork(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess access, Hearers hearers,
+                                                               std::string program, HostSource host) {
+    auto impl = std::make_shared<Impl>();
     impl->access = std::move(access);
-    impl->notice = std::move(notice);
+    impl->hearers = std::move(hearers);
     impl->host = std::move(host);
-    impl->library = TRY(load_library());
+    impl->program = program.empty() ? find_installed({"encore-network"}) : std::move(program);
+    if (impl->program.empty())
+        return base::fail("no network: encore-network is not beside this program; install both together");
     impl->wake = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (!impl->wake.valid())
         return base::fail(fmt::format("no network: cannot make an event counter: {}", std::strerror(errno)));
+    auto channel = open_channel();
+    if (!channel)
+        return base::fail("no network: " + channel.error().message);
+    impl->channel = std::move(*channel);
     // Signals belong to the vCPU and session threads: the new thread inherits a full mask.
     sigset_t all, previous;
     sigfillset(&all);
@@ -285,6 +350,7 @@ base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess acc
 }
 
 UserNetwork::~UserNetwork() {
+    std::ignore = plug(); // whoever holds one holds a loose end
     {
         const std::lock_guard lock(impl_->mutex);
         impl_->ended = true;
@@ -293,60 +359,33 @@ UserNetwork::~UserNetwork() {
     impl_->thread.join();
 }
 
-bool UserNetwork::send(std::span<const uint8_t> frame) {
-    bool first = false;
-    {
-        const std::lock_guard lock(impl_->mutex);
-        if (impl_->outgoing.size() >= kMostOutgoing) {
-            impl_->wants_room = true;
-            return false;
-        }
-        first = impl_->outgoing.empty();
-        impl_->outgoing.emplace_back(frame.begin(), frame.end());
-    }
-    if (first)
-        impl_->rouse();
-    return true;
+std::shared_ptr<vmm::NetworkPort> UserNetwork::plug() {
+    auto made = std::make_shared<Plug>(impl_);
+    const std::lock_guard order(impl_->ready_mutex);
+    const std::lock_guard lock(impl_->mutex);
+    impl_->ready = {};
+    impl_->plugged = made.get();
+    return made;
 }
 
-size_t UserNetwork::receive(std::span<uint8_t, kMaxFrame> frame) {
-    size_t length = 0;
-    bool rouse = false;
-    {
-        const std::lock_guard lock(impl_->mutex);
-        if (impl_->incoming.empty())
-            return 0;
-        const Frame& next = impl_->incoming.front();
-        length = next.size();
-        std::ranges::copy(next, frame.begin());
-        impl_->incoming.pop_front();
-        if (impl_->holding_back && impl_->incoming.size() < kEnough / 2) {
-            impl_->holding_back = false;
-            rouse = true;
-        }
-    }
-    if (rouse)
-        impl_->rouse();
-    return length;
-}
-
-void UserNetwork::set_ready(std::function<void()> ready) {
-    const std::lock_guard lock(impl_->ready_mutex);
-    impl_->ready = std::move(ready);
-}
-
-// At once as far as the guest can tell: what the thread still has of the old connections it may not deliver.
 void UserNetwork::disconnect() {
     {
         const std::lock_guard lock(impl_->mutex);
-        impl_->outgoing.clear();
-        impl_->incoming.clear();
-        impl_->holding_back = false;
-        impl_->renew = true;
+        impl_->drop_connections();
     }
     impl_->rouse();
 }
 
-size_t UserNetwork::open_sockets() const { return impl_->sockets; }
+size_t UserNetwork::open_sockets() const {
+    const std::lock_guard lock(impl_->mutex);
+    return impl_->channel ? impl_->channel->sockets() : 0;
+}
+
+std::optional<jail::Walls> UserNetwork::walls() const {
+    const std::lock_guard lock(impl_->mutex);
+    return impl_->walls;
+}
+
+pid_t UserNetwork::process() const { return impl_->process_number; }
 
 } // namespace player

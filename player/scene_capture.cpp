@@ -3,6 +3,7 @@
 #include "appliance-format/format.h"
 #include "appliance-format/safe_path.h"
 #include "player/host_features.h"
+#include "player/machine/overlay_port.h"
 #include "player/png_writer.h"
 
 #include <algorithm>
@@ -16,14 +17,6 @@ namespace player {
 namespace {
 
 namespace format = appliance_format;
-
-base::Result<void> for_each_resident(const vmm::GuestMemory& memory, uint32_t first, uint32_t count,
-                                     const std::function<base::Result<void>(uint32_t page)>& visit) {
-    for (const vmm::GuestMemory::Run& run : memory.resident(first, count))
-        for (uint32_t page = run.first; page < run.first + run.count; ++page)
-            TRY(visit(page));
-    return {};
-}
 
 // A folder of blobs that no scene has used, so that scenes can be renamed and removed freely.
 std::string unused_folder(const format::Manifest& manifest) {
@@ -56,21 +49,13 @@ std::set<std::string> used_blobs(const format::Manifest& manifest) {
 
 // ------------------------------------------------------------------------------------------------ frozen
 
-base::Result<void> FrozenImage::put(uint64_t offset, std::span<const uint8_t> content) {
-    while (!content.empty()) {
-        const ssize_t put = ::pwrite(file_.get(), content.data(), content.size(), static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return base::fail(
-                fmt::format("cannot keep what the machine holds ({}): free some space in the folder "
-                            "of session data and try again",
-                            std::strerror(put == 0 ? ENOSPC : errno)));
-        kept_.at(offset / unit_) = true; // all of a unit is put in one call
-        content = content.subspan(static_cast<size_t>(put));
-        offset += static_cast<uint64_t>(put);
+bool FrozenImage::kept(const std::vector<uint32_t>& units) {
+    for (const uint32_t unit : units) {
+        if (unit >= kept_.size())
+            return false;
+        kept_[unit] = true;
     }
-    return {};
+    return true;
 }
 
 base::Result<> FrozenImage::read(uint64_t offset, std::span<uint8_t> out) {
@@ -101,56 +86,50 @@ base::Result<std::optional<format::ObjectRef>> FrozenImage::stored(uint64_t offs
     return ref.is_zero() || ref.pack < shared_packs_ ? std::optional(ref) : std::nullopt;
 }
 
+// The machine's process writes into the files; what it says is in them is all that will be read.
 base::Result<FrozenMachine> freeze(const format::Bundle& bundle, const CaptureSubject& subject,
                                    const std::function<base::Result<base::UniqueFd>()>& make_file) {
-    vmm::Machine& machine = subject.machine;
     FrozenMachine frozen;
-    // First: what this finishes may still move DMA.
-    frozen.state = TRY(machine.save_scene_state());
-    vmm::GuestMemory& memory = machine.memory();
-    const auto page_at = [&](uint32_t page) {
-        return std::span<const uint8_t>(memory.data() + (size_t{page} << vmm::kPageShift), vmm::kPageSize);
-    };
     const size_t shared_packs = bundle.manifest().packs.size();
     std::optional<format::BlobReader> origin;
     if (subject.origin != nullptr)
         origin = TRY(subject.open_blob(subject.origin->ram));
-    const bool has_origin = origin.has_value();
-    frozen.ram.emplace(memory.ram_bytes(), vmm::kPageSize, TRY(make_file()), std::move(origin), shared_packs);
-    const auto ram_pages = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
-    TRY(for_each_resident(memory, 0, ram_pages, [&](uint32_t page) -> base::Result<void> {
-        // Watched: not written since it was fetched from there.
-        if (has_origin && memory.is_watched(page))
-            return {};
-        return frozen.ram->put(uint64_t{page} << vmm::kPageShift, page_at(page));
-    }));
-    const vmm::Platform::VideoMemory video = machine.video_memory();
-    frozen.video.emplace(uint64_t{video.pages} << vmm::kPageShift, vmm::kPageSize, TRY(make_file()),
-                         std::nullopt);
-    TRY(for_each_resident(memory, video.first_page, video.pages, [&](uint32_t page) {
-        return frozen.video->put(uint64_t{page - video.first_page} << vmm::kPageShift, page_at(page));
-    }));
+    frozen.ram.emplace(bundle.manifest().machine.memory, vmm::kPageSize, TRY(make_file()), std::move(origin),
+                       shared_packs);
+    base::UniqueFd video = TRY(make_file());
+    std::vector<int> files{frozen.ram->file(), video.get()};
     const auto& media = bundle.manifest().media;
-    std::vector<uint8_t> content;
     for (size_t i = 0; i < media.size(); ++i) {
         frozen.below.push_back(subject.origin != nullptr ? subject.origin->media[i] : media[i].blob);
         frozen.disks.emplace_back();
-        OverlayPort* overlay = subject.overlays[i].get();
-        const bool in_bundle = bundle.manifest().find_blob(frozen.below.back()) != nullptr;
-        if (overlay == nullptr || (overlay->changed_chunks() == 0 && in_bundle))
+        if (media[i].kind == format::MediaKind::Cdrom)
             continue;
-        auto& disk = frozen.disks.back();
-        disk.emplace(overlay->size_bytes(), kOverlayChunk, TRY(make_file()),
-                     TRY(subject.open_blob(frozen.below.back())), shared_packs);
-        for (const uint64_t chunk : overlay->changed_list()) {
-            const uint64_t offset = chunk * kOverlayChunk;
-            content.resize(std::min(kOverlayChunk, overlay->size_bytes() - offset));
-            TRY(overlay->read(offset, content));
-            TRY(disk->put(offset, content));
-        }
+        format::BlobReader below = TRY(subject.open_blob(frozen.below.back()));
+        const uint64_t size = below.size();
+        frozen.disks.back().emplace(size, machine::kOverlayChunk, TRY(make_file()), std::move(below),
+                                    shared_packs);
+        files.push_back(frozen.disks.back()->file());
     }
-    frozen.picture = machine.picture();
-    frozen.tsc_khz = machine.tsc_khz();
+    machine::Frozen said = TRY(subject.machine.freeze(files));
+    const auto wrong = [] { return base::fail("the machine's process does not answer as it should"); };
+    if (uint64_t{said.video_pages} << vmm::kPageShift > vmm::kMaxAddedBackingBytes ||
+        said.disks.size() != media.size() || !frozen.ram->kept(said.ram))
+        return wrong();
+    frozen.video.emplace(uint64_t{said.video_pages} << vmm::kPageShift, vmm::kPageSize, std::move(video),
+                         std::nullopt);
+    if (!frozen.video->kept(said.video))
+        return wrong();
+    for (size_t i = 0; i < media.size(); ++i) {
+        auto& disk = frozen.disks[i];
+        const std::vector<uint32_t>& chunks = said.disks[i].chunks;
+        if (disk ? !disk->kept(chunks) : !chunks.empty())
+            return wrong();
+        if (chunks.empty() && bundle.manifest().find_blob(frozen.below[i]) != nullptr)
+            disk.reset(); // as it is there
+    }
+    frozen.state = std::move(said.state);
+    frozen.tsc_khz = said.tsc_khz;
+    frozen.picture = subject.machine.picture();
     return frozen;
 }
 

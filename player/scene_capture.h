@@ -3,9 +3,8 @@
 // write.
 #pragma once
 #include "appliance-format/bundle_writer.h"
-#include "player/overlay_port.h"
-#include "player/scene_source.h"
-#include "vmm/machine.h"
+#include "player/bundle_machine.h"
+#include "player/machine/client.h"
 
 #include <memory>
 #include <string>
@@ -15,10 +14,9 @@ namespace player {
 
 // A machine and where it came from. All of it stays still meanwhile.
 struct CaptureSubject {
-    vmm::Machine& machine;
-    const appliance_format::Scene* origin = nullptr;           // it was opened at; null: booted
-    const std::vector<std::shared_ptr<OverlayPort>>& overlays; // by medium
-    OpenBlob open_blob;                                        // the origin's blobs
+    machine::Client& machine;
+    const appliance_format::Scene* origin = nullptr; // it was opened at; null: booted
+    OpenBlob open_blob;                              // the origin's blobs
 };
 
 // Memory or a disk as it was: the units that differ from `origin` are in a file at their own offsets. Without
@@ -31,8 +29,9 @@ class FrozenImage final : public appliance_format::BlobSource {
         : size_(size), unit_(unit), shared_packs_(shared_packs), file_(std::move(file)),
           origin_(std::move(origin)), kept_((size + unit - 1) / unit) {}
 
-    // One unit, or the shorter last one.
-    base::Result<void> put(uint64_t offset, std::span<const uint8_t> content);
+    [[nodiscard]] int file() const { return file_.get(); }
+    // That these are in the file now. False: there are no such units.
+    [[nodiscard]] bool kept(const std::vector<uint32_t>& units);
     [[nodiscard]] uint64_t size() const override { return size_; }
     base::Result<> read(uint64_t offset, std::span<uint8_t> out) override;
     base::Result<std::optional<appliance_format::ObjectRef>> stored(uint64_t offset, size_t length) override;

@@ -3,7 +3,6 @@
 
 #include "appliance-format/format.h"
 #include "player/high_water_clock.h"
-#include "player/scene_source.h"
 
 #include <ctime>
 #include <fmt/format.h>
@@ -24,6 +23,9 @@ base::Result<std::unique_ptr<appliance_format::Bundle>> open_bundle(const std::s
 base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     std::unique_ptr<Session> session(new Session);
     session->options_ = std::move(options);
+    session->serial_ = std::make_shared<SerialLog>();
+    // First: its process comes to life while the bundle is opened. It is told nothing before that is checked.
+    auto machine = TRY(session->start_machine());
     if (!session->options_.saved_session.empty())
         TRY(session->open_saved());
     session->bundle_ = TRY(open_bundle(session->options_.bundle));
@@ -35,21 +37,17 @@ base::Result<std::unique_ptr<Session>> Session::open(SessionOptions options) {
     session->options_.changes.reset_ends_machine = session->policy_.policy().reset_ends_session;
     session->options_.changes.audio = session->policy_.sound() ? session->options_.audio : nullptr;
     if (session->policy_.network())
-        session->options_.changes.network =
+        session->network_access_ =
             NetworkAccess{appliance_format::networks_of(session->policy_.networks()),
                           appliance_format::forwards_of(session->policy_.policy().forward)};
     session->recipe_ = TRY(BundleMachine::create(*session->bundle_, session->options_.changes));
     session->storage_ = TRY(SessionStorage::open(session->options_.cache_home));
-    session->budget_ = std::make_shared<OverlayBudget>(
-        session->options_.overlay_limit,
-        [raw = session.get()](const std::string&) { raw->tell(raw->full_disk_advice()); });
-    session->serial_ = std::make_shared<SerialLog>();
     if (session->saved_)
         TRY(session->join_saved());
     TRY(session->choose_scene(session->options_.scene.value_or(session->first_scene())));
     session->identity_ = TRY(session->choose_identity());
     TRY(session->show_preview());
-    auto machine = TRY(session->build({}));
+    TRY(session->set_up(*machine, {}));
     {
         const std::lock_guard lock(session->mutex_);
         session->machine_ = std::move(machine);
@@ -96,14 +94,10 @@ void Session::log(std::string_view event, std::initializer_list<OperationsLog::F
 Session::~Session() {
     typist_.reset();
     serial_.reset();
-    // The machine uses the bundle and the storage until it is gone; writes that wait for room go with it.
-    if (budget_)
-        budget_->room().abandon();
-    if (machine_) {
-        machine_->stop();
-        machine_->wait(-1);
-        machine_.reset();
-    }
+    network_.reset(); // its thread speaks of failures to us
+    const uint64_t written = machine_ ? machine_->overlay_bytes() : 0;
+    machine_.reset();
+    cable_.reset();
     if (!running_)
         return;
     std::ignore = HighWaterClock::standard().remember(std::time(nullptr));
@@ -112,28 +106,54 @@ Session::~Session() {
                 {"reason", std::string(to_string(why))},
                 {"seconds", static_cast<int64_t>(age().count())},
                 {"reverts", static_cast<int64_t>(reverts_.load())},
-                {"written_bytes", static_cast<int64_t>(overlay_bytes())}});
+                {"written_bytes", static_cast<int64_t>(written)}});
 }
 
-base::Result<std::shared_ptr<vmm::Machine>> Session::build(std::optional<uint64_t> before) {
-    auto configured = TRY(recipe_->configure(
-        *storage_, budget_, [this](const std::string& text) { tell(text); },
-        [this](const base::Error& error) { finish(SessionEnd::Failed, error); }, moment(),
-        [this](std::string_view name) { return open_blob(name); }));
-    configured.config.platform.serial = serial_;
-    configured.config.platform.identity = identity_->machine();
-    network_ = configured.config.platform.network;
-    std::optional<vmm::SavedMachine> saved; // first: it reads ahead while the machine is put together
+base::Result<std::shared_ptr<machine::Client>> Session::start_machine() {
+    machine::Listeners listeners{serial_, options_.audio};
+    listeners.notice = [this](const std::string& text) { tell(text); };
+    listeners.damaged = [this](const base::Error& error) { finish(SessionEnd::Failed, error); };
+    listeners.stalled = [this](const std::string& why) {
+        if (!why.empty())
+            tell(full_disk_advice());
+    };
+    return machine::Client::start(std::move(listeners));
+}
+
+base::Result<void> Session::set_up(machine::Client& machine, std::optional<uint64_t> before) {
+    auto configured = TRY(recipe_->configure(*storage_, options_.overlay_limit, plug_network(), moment(),
+                                             [this](std::string_view name) { return open_blob(name); }));
+    configured.setup.identity.value = identity_->machine();
+    TRY(machine.set_up(std::move(configured.setup), configured.files));
     if (moment() != nullptr)
-        saved =
-            TRY(open_scene(*bundle_, *moment(), [this](std::string_view name) { return open_blob(name); }));
-    std::shared_ptr<vmm::Machine> machine = TRY(vmm::Machine::create(std::move(configured.config)));
-    if (saved) {
-        TRY(machine->open_at(std::move(*saved)));
-        machine->arrive(arrival(*machine, before));
+        machine.arrive(arrival(machine, before));
+    cable_ = std::move(configured.cable);
+    return {};
+}
+
+// One network for all of the session's machines: its ports are taken once. Null: the cable is out.
+std::shared_ptr<vmm::NetworkPort> Session::plug_network() {
+    if (!manifest().machine.network || !network_access_)
+        return nullptr;
+    auto network = network_;
+    if (!network) {
+        auto made = UserNetwork::create(
+            *network_access_, {[this](const std::string& text) { tell(text); },
+                               [this](const base::Error& error) { finish(SessionEnd::Failed, error); }});
+        if (!made) {
+            tell(made.error().message);
+            return nullptr;
+        }
+        network = std::move(*made);
+        const std::lock_guard lock(mutex_);
+        network_ = network;
     }
-    overlays_ = std::move(configured.overlays);
-    return machine;
+    return network->plug();
+}
+
+std::shared_ptr<const UserNetwork> Session::network() const {
+    const std::lock_guard lock(mutex_);
+    return network_;
 }
 
 void Session::tell(const std::string& text) const {
@@ -163,7 +183,6 @@ void Session::finish(SessionEnd why, base::Error failure) {
         return;
     end_ = why;
     failure_ = std::move(failure);
-    budget_->room().abandon();
     if (machine_)
         machine_->stop();
 }
@@ -197,7 +216,7 @@ base::Error Session::failure() const {
     return failure_;
 }
 
-std::shared_ptr<vmm::Machine> Session::machine() const {
+std::shared_ptr<machine::Client> Session::machine() const {
     const std::lock_guard lock(mutex_);
     return machine_;
 }
@@ -282,8 +301,8 @@ std::string Session::full_disk_advice() const {
 
 // The write that found no room waits where it was; the guest's time must not run on meanwhile.
 void Session::heed_full_disk() {
-    const bool full = !budget_->room().why().empty();
     const auto current = machine();
+    const bool full = !current->stalled().empty();
     if (full && !held_)
         current->pause();
     {
@@ -297,16 +316,17 @@ void Session::heed_full_disk() {
         tell("there is room on the disk again; the machine goes on");
 }
 
-void Session::let_run(vmm::Machine& machine) {
+void Session::let_run(machine::Client& machine) {
     if (running_ && !held_ && end_ == SessionEnd::None)
         machine.start();
 }
 
 std::string Session::paused_because() const {
-    const std::string why = budget_->room().why();
+    const auto current = machine();
+    const std::string why = current ? current->stalled() : std::string();
     return why.empty() ? why : fmt::format("disk full ({})", why);
 }
 
-void Session::resume() { budget_->room().retry(); }
+void Session::resume() { machine()->order_writes(machine::Writes::Order::Retry); }
 
 } // namespace player

@@ -4,6 +4,7 @@
 #pragma once
 #include "appliance-format/session_file.h"
 #include "player/bundle_machine.h"
+#include "player/network.h"
 #include "player/operations_log.h"
 #include "player/operator_settings.h"
 #include "player/scene_capture.h"
@@ -117,7 +118,7 @@ class Session {
     [[nodiscard]] base::Error failure() const;
 
     // The machine of the moment; a revert may replace it. Null only before the first, in before_machine.
-    [[nodiscard]] std::shared_ptr<vmm::Machine> machine() const;
+    [[nodiscard]] std::shared_ptr<machine::Client> machine() const;
     [[nodiscard]] SerialLog& serial() { return *serial_; }
     [[nodiscard]] Typist& typist() { return *typist_; }
     // Errors: this computer does not know the layout that the bundle names.
@@ -140,8 +141,10 @@ class Session {
     [[nodiscard]] std::string title() const; // "<appliance> — <publisher>", and whether it was saved
     // Whether the machine stems from a saved session, which no publisher signed; a revert ends that.
     [[nodiscard]] bool resumed() const { return resumed_; }
-    [[nodiscard]] uint64_t overlay_bytes() const { return budget_->used(); }
+    [[nodiscard]] uint64_t overlay_bytes() const { return machine()->overlay_bytes(); }
     [[nodiscard]] uint64_t revert_count() const { return reverts_; }
+    // Null: the guest has no network.
+    [[nodiscard]] std::shared_ptr<const UserNetwork> network() const;
     // The same by options.author; an empty name stands for the next free "scene-N". The answer is the name.
     base::Result<std::string> capture_as_author(std::string name);
     [[nodiscard]] bool may_capture() const { return options_.author != nullptr; }
@@ -157,8 +160,10 @@ class Session {
   private:
     Session() = default;
     // `before`: what the clock chip said of the machine that goes, if one does.
-    base::Result<std::shared_ptr<vmm::Machine>> build(std::optional<uint64_t> before);
-    [[nodiscard]] vmm::Arrival arrival(vmm::Machine& machine, std::optional<uint64_t> before) const;
+    [[nodiscard]] base::Result<std::shared_ptr<machine::Client>> start_machine();
+    base::Result<void> set_up(machine::Client& machine, std::optional<uint64_t> before);
+    std::shared_ptr<vmm::NetworkPort> plug_network();
+    [[nodiscard]] vmm::Arrival arrival(machine::Client& machine, std::optional<uint64_t> before) const;
     [[nodiscard]] std::string first_scene() const;
     base::Result<void> choose_scene(const std::string& name);
     base::Result<void> open_saved();
@@ -172,11 +177,10 @@ class Session {
     base::Result<void> show_preview();
     base::Result<void> replace_machine();
     base::Result<void> revert_in_place(std::string* receipt);
-    base::Result<std::string> compare_with_scene();
     void rest(const std::function<void()>& work); // pauses, works, goes on
     void heed_full_disk();
     [[nodiscard]] std::string full_disk_advice() const;
-    void let_run(vmm::Machine& machine); // unless something keeps it; mutex_ is held
+    void let_run(machine::Client& machine); // unless something keeps it; mutex_ is held
     void finish(SessionEnd why, base::Error failure = {});
     base::Result<void> check_policy();
     void check_time();
@@ -188,14 +192,13 @@ class Session {
     std::unique_ptr<appliance_format::Bundle> bundle_;
     signing::Publisher publisher_;
     std::unique_ptr<SessionStorage> storage_;
-    std::shared_ptr<OverlayBudget> budget_;
     std::unique_ptr<BundleMachine> recipe_;
     std::optional<SessionIdentity> identity_;              // guarded by turn_
     const appliance_format::Scene* scene_ = nullptr;       // of bundle_; null: power-on. Guarded by turn_
     std::unique_ptr<appliance_format::SessionFile> saved_; // until the first revert. Guarded by turn_
     std::chrono::seconds played_before_{0};                // by the sessions that were saved
-    std::vector<std::shared_ptr<OverlayPort>> overlays_;
-    std::shared_ptr<vmm::NetworkPort> network_; // the machine's; null: none, or not allowed
+    std::optional<NetworkAccess> network_access_;          // nothing: not allowed
+    std::unique_ptr<machine::FrameCarrier> cable_;         // from the network to the machine; null: none
     std::shared_ptr<SerialLog> serial_;
     std::chrono::steady_clock::time_point started_;
     std::chrono::minutes warned_at_ = std::chrono::minutes::max(); // the last warning's time left
@@ -207,7 +210,8 @@ class Session {
 
     mutable std::mutex turn_; // one revert, capture or poll at a time
     mutable std::mutex mutex_;
-    std::shared_ptr<vmm::Machine> machine_; // the mutex guards these
+    std::shared_ptr<machine::Client> machine_; // the mutex guards these
+    std::shared_ptr<UserNetwork> network_;     // the machines', one after the other; null: none
     std::shared_ptr<const std::vector<uint8_t>> preview_;
     SessionEnd end_ = SessionEnd::None;
     base::Error failure_;

@@ -26,7 +26,7 @@ base::Result<SessionIdentity> Session::choose_identity() const {
 }
 
 // What a machine, as it was saved, has to be told of the present.
-vmm::Arrival Session::arrival(vmm::Machine& machine, std::optional<uint64_t> before) const {
+vmm::Arrival Session::arrival(machine::Client& machine, std::optional<uint64_t> before) const {
     vmm::Arrival arrival{identity_->machine(), {}};
     switch (manifest().policy.clock) {
     case appliance_format::ClockPolicy::Host:
@@ -46,19 +46,20 @@ vmm::Arrival Session::arrival(vmm::Machine& machine, std::optional<uint64_t> bef
 base::Result<void> Session::replace_machine() {
     const auto old = machine();
     typist_->forget();
-    budget_->room().abandon();
+    auto fresh = TRY(start_machine());
     old->stop();
-    old->wait(-1);
-    if (network_) // others may hold the old machine for a while
+    old->wait_for_end();
+    const uint64_t time_of_day = old->time_of_day();
+    cable_.reset(); // others may hold the old machine for a while
+    if (network_)
         network_->disconnect();
     identity_->renew();
-    auto fresh = TRY(build(old->time_of_day()));
+    TRY(set_up(*fresh, time_of_day));
     const std::lock_guard lock(mutex_);
     if (end_ != SessionEnd::None)
         return base::fail("the session is over");
     machine_ = fresh;
     reverts_ += 1;
-    budget_->room().reopen();
     held_ = false;
     let_run(*machine_);
     return {};
@@ -68,18 +69,18 @@ base::Result<void> Session::replace_machine() {
 base::Result<void> Session::revert_in_place(std::string* receipt) {
     const auto current = machine();
     typist_->forget();
-    budget_->room().abandon(); // a write that waits for room would keep the devices busy
+    // A write that waits for room would keep the devices busy.
+    current->order_writes(machine::Writes::Order::Abandon);
     current->pause();
     const uint64_t time_of_day = current->time_of_day();
     const auto before = std::chrono::steady_clock::now();
     TRY(current->revert());
-    for (const auto& overlay : overlays_)
-        if (overlay)
-            overlay->drop();
     last_revert_ =
         std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - before);
-    if (receipt != nullptr)
-        *receipt = TRY(compare_with_scene());
+    if (receipt != nullptr) {
+        TRY(current->compare());
+        *receipt = signing::to_hex(manifest().find_blob(scene_->ram)->root.hash);
+    }
     // After the comparison: from here on the machine is no longer what the publisher signed to the last bit.
     identity_->renew();
     current->arrive(arrival(*current, time_of_day));
@@ -87,7 +88,7 @@ base::Result<void> Session::revert_in_place(std::string* receipt) {
     if (end_ != SessionEnd::None)
         return base::fail("the session is over");
     reverts_ += 1;
-    budget_->room().reopen();
+    current->order_writes(machine::Writes::Order::Reopen);
     held_ = false;
     let_run(*current);
     return {};
@@ -125,31 +126,6 @@ base::Result<void> Session::jump(const std::string& scene) {
     else
         log("jump", {{"scene", scene}});
     return done;
-}
-
-base::Result<std::string> Session::compare_with_scene() {
-    const auto reader = TRY(bundle_->open_blob(scene_->ram));
-    const auto current = machine();
-    vmm::GuestMemory& memory = current->memory();
-    // Pages never fetched hold nothing that could differ.
-    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page) {
-        if (memory.is_absent(page))
-            continue;
-        const std::span<const uint8_t> content{memory.data() + (size_t{page} << vmm::kPageShift),
-                                               vmm::kPageSize};
-        const auto ref = TRY(reader.chunk_ref(page));
-        const bool same = ref.is_zero() ? std::ranges::all_of(content, [](uint8_t b) { return b == 0; })
-                                        : appliance_format::object_hash(0, content) == ref.hash;
-        if (!same)
-            return base::fail(
-                fmt::format("not pristine: page {} of memory differs from scene {}", page, scene_->name));
-    }
-    if (const std::string differs = TRY(current->state_difference()); !differs.empty())
-        return base::fail(fmt::format("not pristine: {} differs from scene {}", differs, scene_->name));
-    for (size_t i = 0; i < overlays_.size(); ++i)
-        if (overlays_[i] && overlays_[i]->changed_chunks() != 0)
-            return base::fail(fmt::format("not pristine: disk {} differs from scene {}", i, scene_->name));
-    return signing::to_hex(manifest().find_blob(scene_->ram)->root.hash);
 }
 
 base::Result<std::string> Session::revert_with_receipt() {

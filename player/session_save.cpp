@@ -107,9 +107,8 @@ base::Result<std::unique_ptr<format::Bundle>> Session::bundle_as_it_is() const {
 base::Result<FrozenMachine> Session::freeze_for(const format::Bundle& bundle) {
     if (machine()->has_ended())
         return base::fail("the machine is off: there is nothing to keep");
-    return freeze(
-        bundle, {*machine(), moment(), overlays_, [this](std::string_view name) { return open_blob(name); }},
-        [this] { return storage_->create_file(); });
+    return freeze(bundle, {*machine(), moment(), [this](std::string_view name) { return open_blob(name); }},
+                  [this] { return storage_->create_file(); });
 }
 
 base::Result<void> Session::save(const std::string& file, AfterSave after) {

@@ -70,6 +70,7 @@ struct Machine::Impl final : SystemControl {
     void sleep(uint64_t seen_kicks);
     void set_halted_for_good(bool for_good);
     void end(ExitReason reason, base::Error why = {});
+    void tell_change();
     void settle();
     base::Result<std::vector<uint8_t>> save();
     base::Result<std::vector<uint8_t>> save_apart(); // without video memory
@@ -168,6 +169,10 @@ base::Result<void> Machine::Impl::build() {
             engine->leave_string(interrupted);
         });
         if (!made) {
+            {
+                const std::lock_guard lock(mutex);
+                thread_ended = true;
+            }
             started.set_value(tl::make_unexpected(made.error()));
             return;
         }
@@ -248,7 +253,13 @@ void Machine::Impl::end(ExitReason reason, base::Error why) {
         failure = std::move(why);
         want = Want::Stop;
     }
+    tell_change();
+}
+
+void Machine::Impl::tell_change() {
     changed.notify_all();
+    if (config.on_change)
+        config.on_change();
 }
 
 void Machine::Impl::set_halted_for_good(bool for_good) {
@@ -261,7 +272,7 @@ void Machine::Impl::set_halted_for_good(bool for_good) {
     if (for_good)
         base::log(base::LogLevel::Info, "halted with interrupts disabled at {:04x}:{:08x}",
                   state.segment(SegReg::Cs).selector, state.eip);
-    changed.notify_all();
+    tell_change();
 }
 
 // Until an interrupt may be pending: the next timer, or a kick.
@@ -381,6 +392,7 @@ void Machine::Impl::loop() {
         } else if (reset_requested) {
             reset_requested = false;
             resets.fetch_add(1);
+            tell_change();
             if (config.reset_ends_machine)
                 end(ExitReason::Stopped);
             else
@@ -392,7 +404,8 @@ void Machine::Impl::loop() {
     changed.wait(lock, [&] { return !visited; }); // whoever arms a timer sets ours
     timer.reset();
     thread_ended = true;
-    changed.notify_all();
+    lock.unlock();
+    tell_change();
 }
 
 template <class Answer> Answer Machine::Impl::ask(std::function<Answer()> work) {

@@ -98,14 +98,16 @@ base::Result<void> record_hot_pages(const Options& options,
     std::vector<uint32_t> pages;
     {
         auto session = TRY(Session::open(std::move(session_options)));
-        session->machine()->memory().set_fetch_listener([&](uint32_t page) { pages.push_back(page); });
+        session->machine()->record_fetches();
         session->start();
         const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(options.warm);
         while (std::chrono::steady_clock::now() < end && session->poll() == SessionEnd::None) {
             progress.update("learning what is needed first", 0, 1);
             std::this_thread::sleep_for(kTick);
         }
-    } // the machine is gone: the list is whole
+        session->machine()->pause();
+        pages = session->machine()->fetches().pages;
+    }
     auto bundle = TRY(open_bundle(options.bundle));
     return set_hot_pages(*bundle, options.name, pages, *signer);
 }

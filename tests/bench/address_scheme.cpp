@@ -622,6 +622,10 @@ int main() {
         std::fputs("this host's kernel does not let programs write GS.base (Linux 5.9 does)\n", stderr);
         return 1;
     }
+    if (!__builtin_cpu_supports("bmi2")) {
+        std::fputs("this host has no SHRX (BMI2), which one of the forms is made of\n", stderr);
+        return 1;
+    }
     const bool keys = have_keys();
     std::printf("protection keys: %s\n", keys ? "yes" : "no");
     sched_getaffinity(0, sizeof all_processors, &all_processors);

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
+#include <sys/mman.h>
 #include <zstd.h>
 
 namespace {
@@ -48,15 +49,29 @@ struct Changed {
 // RAM and video memory that differ from the scene's. The machine is at rest.
 base::Result<Changed> changed_pages(player::Session& session, const appliance_format::BlobReader& ram,
                                     const appliance_format::BlobReader& video) {
-    vmm::GuestMemory& memory = session.machine()->memory();
-    const auto at = [&](uint32_t page) { return memory.data() + (size_t{page} << vmm::kPageShift); };
+    machine::Client& machine = *session.machine();
     Changed changed;
-    for (uint32_t page = 0; page < memory.ram_bytes() >> vmm::kPageShift; ++page)
-        if (!memory.is_absent(page) && !memory.is_watched(page))
-            TRY(changed.compare(at(page), ram, uint64_t{page} << vmm::kPageShift));
-    const auto place = session.machine()->video_memory();
-    for (uint32_t page = 0; page < place.pages; ++page)
-        TRY(changed.compare(at(place.first_page + page), video, uint64_t{page} << vmm::kPageShift));
+    const auto compare = [&](const std::vector<uint32_t>& pages, int fd,
+                             const appliance_format::BlobReader& scene) -> base::Result<> {
+        std::array<uint8_t, vmm::kPageSize> now{};
+        for (const uint32_t page : pages) {
+            const uint64_t offset = uint64_t{page} << vmm::kPageShift;
+            if (::pread(fd, now.data(), now.size(), static_cast<off_t>(offset)) !=
+                static_cast<ssize_t>(now.size()))
+                return base::fail("what the machine holds cannot be read");
+            TRY(changed.compare(now.data(), scene, offset));
+        }
+        return {};
+    };
+    std::vector<base::UniqueFd> files;
+    std::vector<int> numbers;
+    for (size_t i = 0; i < 2 + session.manifest().media.size(); ++i) {
+        files.emplace_back(::memfd_create("frozen", MFD_CLOEXEC));
+        numbers.push_back(files.back().get());
+    }
+    const machine::Frozen frozen = TRY(machine.freeze(numbers));
+    TRY(compare(frozen.ram, numbers[0], ram));
+    TRY(compare(frozen.video, numbers[1], video));
     return changed;
 }
 

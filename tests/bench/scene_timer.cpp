@@ -6,7 +6,6 @@
 #include "player/session.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -14,7 +13,6 @@
 #include <filesystem>
 #include <fmt/format.h>
 #include <fstream>
-#include <malloc.h>
 #include <random>
 
 namespace {
@@ -31,21 +29,22 @@ double percentile(std::vector<double> values, double which) {
                            static_cast<size_t>(which * static_cast<double>(values.size())))];
 }
 
-uint64_t resident_kib() {
-    std::ifstream status("/proc/self/status");
+// `process`: a folder of /proc.
+uint64_t resident_kib(const std::string& process) {
+    std::ifstream status(process + "/status");
     for (std::string line; std::getline(status, line);)
         if (line.starts_with("VmRSS:"))
             return std::stoull(line.substr(6));
     return 0;
 }
 
-size_t entries(const char* directory) {
+size_t entries(const std::string& directory) {
     return static_cast<size_t>(
         std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
 }
 
-size_t count_mappings() {
-    std::ifstream maps("/proc/self/maps");
+size_t count_mappings(const std::string& process) {
+    std::ifstream maps(process + "/maps");
     size_t count = 0;
     for (std::string line; std::getline(maps, line);)
         ++count;
@@ -54,19 +53,28 @@ size_t count_mappings() {
 
 struct Peaks {
     int64_t kib = 0, mappings = 0, files = 0, threads = 0;
-    void take() {
-        kib = std::max(kib, static_cast<int64_t>(resident_kib()));
-        mappings = std::max(mappings, static_cast<int64_t>(count_mappings()));
-        files = std::max(files, static_cast<int64_t>(entries("/proc/self/fd")));
-        threads = std::max(threads, static_cast<int64_t>(entries("/proc/self/task")));
+    // The player's and the machine's process together.
+    void take(const std::string& machine) {
+        int64_t now_kib = 0, now_mappings = 0, now_files = 0, now_threads = 0;
+        for (const std::string& process : {std::string("/proc/self"), machine}) {
+            now_kib += static_cast<int64_t>(resident_kib(process));
+            now_mappings += static_cast<int64_t>(count_mappings(process));
+            now_files += static_cast<int64_t>(entries(process + "/fd"));
+            now_threads += static_cast<int64_t>(entries(process + "/task"));
+        }
+        kib = std::max(kib, now_kib);
+        mappings = std::max(mappings, now_mappings);
+        files = std::max(files, now_files);
+        threads = std::max(threads, now_threads);
     }
 };
 
-// Where resident memory is, in KiB, and what of it is known by counters.
-void print_growth(unsigned reverts, const vmm::Machine& machine) {
+// Where the machine's resident memory is, in KiB, and what of it is known by counters.
+void print_growth(unsigned reverts, machine::Client& machine) {
+    const std::string process = fmt::format("/proc/{}", machine.process());
     uint64_t guest = 0, code = 0, heap = 0, files = 0, anonymous = 0;
     uint64_t* which = &anonymous;
-    std::ifstream smaps("/proc/self/smaps");
+    std::ifstream smaps(process + "/smaps");
     for (std::string line; std::getline(smaps, line);) {
         const size_t name = line.find_first_of("/[");
         if (line.find('-') < line.find(' ') && line.find(':') > line.find(' ')) {
@@ -83,13 +91,10 @@ void print_growth(unsigned reverts, const vmm::Machine& machine) {
         }
     }
     const vmm::CodeUse use = machine.code_use();
-    const struct mallinfo2 heaps = ::mallinfo2();
-    fmt::print("after {}: rss {} KiB = guest {} + code {} + heap {} + anonymous {} + files {}; malloc {} "
-               "KiB; {} mappings; "
+    fmt::print("after {}: rss {} KiB = guest {} + code {} + heap {} + anonymous {} + files {}; {} mappings; "
                "code cache {} KiB, {} translated, {} revived, {} invalidated, {} flushes\n",
-               reverts, resident_kib(), guest, code, heap, anonymous, files,
-               (heaps.uordblks + heaps.hblkhd) >> 10, count_mappings(), use.bytes >> 10, use.translated,
-               use.revived, use.invalidated, use.flushes);
+               reverts, resident_kib(process), guest, code, heap, anonymous, files, count_mappings(process),
+               use.bytes >> 10, use.translated, use.revived, use.invalidated, use.flushes);
     std::fflush(stdout);
 }
 
@@ -105,13 +110,13 @@ double memcpy_ms(uint8_t* to, const uint8_t* from, std::vector<uint32_t> pages) 
 // `every`: prints where memory is after each so many reverts, and only then checks the digests.
 int time_reverts(player::Session& session, unsigned reverts, uint32_t pages, unsigned every) {
     const auto machine = session.machine();
-    vmm::GuestMemory& memory = machine->memory();
-    const auto all = static_cast<uint32_t>(memory.ram_bytes() >> vmm::kPageShift);
+    const uint64_t ram_bytes = session.manifest().machine.memory;
+    const auto all = static_cast<uint32_t>(ram_bytes >> vmm::kPageShift);
     std::mt19937 random(1);
     std::vector<uint32_t> dirty(pages);
     for (uint32_t& page : dirty)
         page = random() % all;
-    std::vector<uint8_t> copies(size_t{pages} << 12, 1), target(memory.ram_bytes(), 1);
+    std::vector<uint8_t> copies(size_t{pages} << 12, 1), target(ram_bytes, 1);
     std::vector<double> times, plain;
     std::string receipt;
     Peaks peaks[2]; // of the first half and of the second: mappings and resident pages come and go
@@ -119,7 +124,7 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages, uns
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
         machine->pause();
         for (const uint32_t page : dirty)
-            memory.write<uint32_t>(page << vmm::kPageShift, i);
+            machine->write<uint32_t>(page << vmm::kPageShift, i);
         // Hashes everything that was touched against the signed roots, after the time that is noted.
         const bool row = every != 0 && (i + 1) % every == 0;
         auto done = every == 0 || row ? session.revert_with_receipt() : base::Result<std::string>(receipt);
@@ -135,7 +140,7 @@ int time_reverts(player::Session& session, unsigned reverts, uint32_t pages, uns
             print_growth(i + 1, *machine);
         times.push_back(static_cast<double>(session.last_revert().count()) / 1e3);
         plain.push_back(memcpy_ms(target.data(), copies.data(), dirty));
-        peaks[i < reverts / 2 ? 0 : 1].take();
+        peaks[i < reverts / 2 ? 0 : 1].take(fmt::format("/proc/{}", machine->process()));
     }
     fmt::print("reverts {}\ndirty_pages {}\nmemcpy_median {:.2f}\nrevert_median {:.2f}\nrevert_p99 {:.2f}\n",
                reverts, pages, percentile(plain, .5), percentile(times, .5), percentile(times, .99));
@@ -179,12 +184,8 @@ int main(int argc, char** argv) {
     }
     player::Session& session = **opened;
     const double open_at = now_ms() - started;
-    std::atomic<double> running{0};
-    std::atomic<unsigned> fetched{0};
-    session.machine()->memory().set_fetch_listener([&](uint32_t) {
-        if (fetched.fetch_add(1) == 0)
-            running = now_ms() - started;
-    });
+    const auto machine = session.machine();
+    machine->record_fetches();
     session.start();
     double first_frame = 0;
     std::unique_ptr<player::Display> display;
@@ -196,23 +197,24 @@ int main(int argc, char** argv) {
         }
         display = std::move(*made);
         (void)display->frame();
-    } else if (session.machine()->picture().width == 0) {
+    } else if (machine->picture().width == 0) {
         std::fprintf(stderr, "no picture\n");
         return 1;
     }
     first_frame = now_ms() - started;
-    while (running == 0 && now_ms() - started < 10000)
-        std::this_thread::sleep_for(std::chrono::microseconds(100));
-    fmt::print("open {:.1f}\nfirst_frame {:.1f}\nguest_running {:.1f}\n", open_at, first_frame,
-               running.load());
+    double running = 0;
+    while (running == 0 && now_ms() - started < 10000) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        if (const uint64_t first = machine->fetches().first_ns; first != 0)
+            running = static_cast<double>(first) / 1e6 - started;
+    }
+    fmt::print("open {:.1f}\nfirst_frame {:.1f}\nguest_running {:.1f}\n", open_at, first_frame, running);
     std::this_thread::sleep_for(std::chrono::duration<double>(run_seconds));
-    fmt::print("pages_fetched {}\n", fetched.load());
+    fmt::print("pages_fetched {}\n", machine->fetches().pages.size());
     int status = 0;
     if (reverts != 0)
         status = time_reverts(session, reverts, pages, every);
     std::fflush(stdout);
-    session.machine()->pause();
-    session.machine()->memory().set_fetch_listener(nullptr);
     session.end();
     return status;
 }

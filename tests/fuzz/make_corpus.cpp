@@ -1,6 +1,8 @@
 // Writes the seed inputs of the fuzz targets: make_corpus FOLDER. Run by hand when the format grows; the
 // result is kept under tests/fuzz/corpus.
 #include "appliance-format/session_file.h"
+#include "player/machine/messages.h"
+#include "player/network_orders.h"
 #include "signing/keys.h"
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
@@ -50,6 +52,76 @@ void make_chunks(const std::string& out) {
 }
 
 // Forms of fuzz_session; its bundle is the one fuzz_session makes.
+// As machine_packets.h has them.
+class Packets {
+  public:
+    template <class T> Packets& say(T message, uint32_t number = 0) {
+        return add(T::kKind, number, machine::encode(std::move(message)));
+    }
+    template <class T> Packets& answer(uint32_t number, T value) {
+        return add(machine::Kind::Answer, number, machine::encode_answer(base::Result<T>(std::move(value))));
+    }
+    Packets& add(machine::Kind kind, uint32_t number, const Bytes& body) {
+        const size_t size = 8 + body.size();
+        bytes.insert(bytes.end(), {static_cast<uint8_t>(size), static_cast<uint8_t>(size >> 8),
+                                   static_cast<uint8_t>(kind), 0, 0, 0});
+        for (unsigned shift = 0; shift < 32; shift += 8)
+            bytes.push_back(static_cast<uint8_t>(number >> shift));
+        bytes.insert(bytes.end(), body.begin(), body.end());
+        return *this;
+    }
+    Bytes bytes;
+};
+
+void make_machine(const std::string& out) {
+    using namespace machine;
+    put(out + "/machine_client/events", Packets()
+                                            .say(State{vmm::ExitReason::GuestHang, false, false, {}, 1})
+                                            .say(Serial{{'h', 'i'}})
+                                            .say(Sound{48000, Bytes(64)})
+                                            .say(Silence{})
+                                            .say(Notice{"notice"})
+                                            .say(Stalled{"no room"})
+                                            .say(Damaged{{4, "chunk 7"}})
+                                            .bytes);
+    put(out + "/machine_client/answers",
+        Packets().answer(1, PictureSize{720, 400}).answer(2, Frozen{{1}, 2, 3, {4}, {5}, {{{6}}}}).bytes);
+    Setup setup;
+    setup.ram_bytes = 16u << 20;
+    const StoredBlob blob{0, 65536, 1 << 20, {}, "disk0", "x"};
+    setup.stores = {{{{"pack", 512, 4096, 0}}}};
+    setup.media = {{vmm::MediumKind::Disk, blob, {}, HostFile{1, ""}}};
+    setup.kernel = SetupKernel{blob, blob, "quiet"};
+    setup.scene = SetupScene{"start", blob, blob, blob, blob};
+    Bytes first{0};
+    const Bytes described = Packets().say(setup, 1).bytes;
+    first.insert(first.end(), described.begin(), described.end());
+    put(out + "/machine_host/setup", first);
+    Bytes later{1};
+    const Bytes used = Packets()
+                           .say(WriteMemory{0x7C00, Bytes(16, 0xF4)}, 2)
+                           .say(ReadMemory{0, 4096}, 3)
+                           .say(RecordFetches{}, 4)
+                           .say(Start{})
+                           .say(Key{{0x1E, true}})
+                           .say(Pointer{{true, 5, 5, 0, 1}})
+                           .say(SerialInput{{'x'}})
+                           .say(PreferSize{800, 600})
+                           .say(TakesKey{{0x1E, false}}, 5)
+                           .say(TakePicture{}, 6)
+                           .say(TextScreen{}, 7)
+                           .say(machine::Activity{}, 8)
+                           .say(Pause{}, 9)
+                           .say(Arrive{{}, 1}, 10)
+                           .say(Freeze{}, 11)
+                           .say(Revert{}, 12)
+                           .say(Writes{Writes::Order::Abandon})
+                           .say(Stop{})
+                           .bytes;
+    later.insert(later.end(), used.begin(), used.end());
+    put(out + "/machine_host/use", later);
+}
+
 void make_session(const std::string& out, const signing::Signer& signer, const std::string& certificate) {
     const std::string folder = out + "/work", path = folder + "/x.encore";
     std::filesystem::create_directories(folder);
@@ -153,6 +225,7 @@ int main(int argc, char** argv) {
     }
     put(out + "/index/node", node);
     make_chunks(out);
+    make_machine(out);
     make_session(out, signer, pair.certificate_pem);
     put(out + "/recipe/full",
         "[appliance]\nname = \"demo\"\ntitle = \"T\"\nversion = \"1\"\ndescription = '''a\nb'''\n[machine]\n"
@@ -204,6 +277,12 @@ int main(int argc, char** argv) {
               0,    0, 0,    0,    10,   0,    2,    2,    42,   0,  0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2, 0,
               0,    0, 0,    1,    0x08, 0,    0x45, 0,    0,    28, 0,    0,    0x40, 0,    64,   17,   0, 0,
               10,   0, 2,    15,   10,   0,    2,    3,    0x10, 0,  0,    53,   0,    8,    0,    0});
+    const player::Surroundings around{true, {0xC0A80114, 0xC0A801FF}, {{0xC0A80100, 24}}, 0x08080808};
+    put(out + "/network_orders/first",
+        to_message(player::NetworkOrders{{0x0A000200, 24}, {{0xC0A80000, 16}}, {{8080, 80}}, around}));
+    put(out + "/network_orders/later", to_message(around));
+    put(out + "/network_orders/report",
+        to_message(player::NetworkReport{player::NetworkReport::Kind::PortTaken, {}, {8080, 80}, 98}));
     put(out + "/safe_path/plain", "blobs/chunks.0");
     put(out + "/safe_path/escape", "a/../../b");
 }

@@ -148,6 +148,41 @@ GUEST_TEST("restart: in a row of pops ESP is exact at each", "[restart]") {
         faults_in_row(g, r_pops, row, false);
 }
 
+// With the verifier on, which knows how far ESP may go in one step.
+GUEST32(r_far_return, R"(
+    pop eax
+    pop ecx
+    ret 0xfff8
+    .org 0x100
+    hlt)");
+GUEST32(r_far_steps, R"(
+    push eax
+    push ecx
+    sub esp, 0x10008
+    mov [esp], eax
+    push ecx
+    add esp, 0x1000c
+    pop edx
+    pop ebx
+    hlt)");
+
+GUEST_TEST("restart: after a row of pops and pushes ESP goes as far as RET and ADD take it", "[restart]") {
+    g.load(r_far_return);
+    g.esp() = 0x43000;
+    g.put32(0x43008, kCode + 0x100);
+    CHECK(g.run() == "hlt");
+    CHECK(g.esp() == 0x4300C + 0xFFF8);
+    g.load(r_far_steps);
+    g.state.eip = kCode;
+    g.esp() = 0x63000;
+    g.eax() = 0xAAAAAAAA;
+    g.ecx() = 0xCCCCCCCC;
+    CHECK(g.run() == "hlt");
+    CHECK(g.esp() == 0x63000);
+    CHECK(g.edx() == 0xCCCCCCCC);
+    CHECK(g.ebx() == 0xAAAAAAAA);
+}
+
 GUEST_TEST("restart: PUSH and CALL across a missing page", "[restart]") {
     for (const Snippet& code : {r_push, r_call, r_pusha, r_enter}) {
         g.state.eip = kCode;

@@ -19,7 +19,7 @@ bool missing() {
 std::vector<std::string> in_cage(const KioskDesk& desk) {
     ::setenv("WLR_BACKENDS", "x11", 1);
     ::setenv("WLR_RENDERER", "pixman", 1);
-    for (const char* binary : {ENCORE_BINARY, KIOSK_BINARY}) // where that user can read them
+    for (const char* binary : {ENCORE_BINARY, MACHINE_BINARY, KIOSK_BINARY}) // where that user can read them
         fs::copy(binary, desk.path);
     if (::getuid() != 0)
         return {"cage", "--", desk.path + "/encore-kiosk"};

@@ -75,6 +75,20 @@ void Desk::enter() const {
     ::setenv("XDG_STATE_HOME", (path + "/state").c_str(), 1);
 }
 
+pid_t Desk::machine_of(pid_t player) {
+    std::error_code gone;
+    for (const auto& thread : fs::directory_iterator(fmt::format("/proc/{}/task", player), gone)) {
+        std::ifstream children(thread.path() / "children");
+        for (pid_t child = 0; children >> child;) {
+            std::string name;
+            std::getline(std::ifstream(fmt::format("/proc/{}/comm", child)), name);
+            if (name == "encore-machine")
+                return child;
+        }
+    }
+    return 0;
+}
+
 int Desk::finish(pid_t child, int signal) {
     if (signal != 0)
         ::kill(child, signal);

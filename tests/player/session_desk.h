@@ -39,6 +39,8 @@ class Desk {
     pid_t start(std::vector<std::string> arguments, const std::string& display = {});
     // The same with any verb.
     pid_t spawn(std::vector<std::string> arguments, const std::string& display = {});
+    // The process in which a player's guest runs; 0: there is none.
+    static pid_t machine_of(pid_t player);
     // The exit status, or minus the signal that ended it.
     static int finish(pid_t child, int signal = 0);
     [[nodiscard]] bool says(const std::string& text, const std::string& file = "serial.txt") const {

@@ -104,6 +104,7 @@ TEST_CASE("limits: an inherited socket lifts them for encore-kiosk and for nobod
     Desk desk("[policy]\nmax_minutes = 5\n");
     fs::create_directory(desk.path + "/installed");
     fs::copy(ENCORE_BINARY, desk.path + "/installed/encore");
+    fs::copy(MACHINE_BINARY, desk.path + "/installed/encore-machine");
     const std::string python = fs::canonical("/usr/bin/python3");
     fs::copy(python, desk.path + "/installed/encore-kiosk");
     desk.write("shell.py", R"(

@@ -254,11 +254,11 @@ TEST_CASE("doctor: it says which walls stand around readers of images, and what 
         CHECK((finding.level == Level::Ok) == finding.advice.empty());
         CHECK(finding.says.find(text) != std::string::npos);
     };
-    says(check_import({true, true, true}), Level::Ok, "images: user namespaces, Landlock, seccomp");
-    says(check_import({true, false, true}), Level::Ok, "user namespaces, seccomp; not here: Landlock");
-    says(check_import({false, true, true}), Level::Ok, "Landlock, seccomp; not here: user namespaces");
-    says(check_import({false, false, true}), Level::Note, "VMDK images are not read");
-    says(check_import({false, false, false}), Level::Note, "images that are not raw are not read");
+    says(check_walls({true, true, true}), Level::Ok, "images: user namespaces, Landlock, seccomp");
+    says(check_walls({true, false, true}), Level::Ok, "user namespaces, seccomp; not here: Landlock");
+    says(check_walls({false, true, true}), Level::Ok, "Landlock, seccomp; not here: user namespaces");
+    says(check_walls({false, false, true}), Level::Note, "VMDK images are not read");
+    says(check_walls({false, false, false}), Level::Note, "images that are not raw are not read");
 }
 
 TEST_CASE("doctor: missing firmware and folders that cannot be written are problems", "[doctor]") {

@@ -27,15 +27,25 @@ struct SavedDesk : SceneDesk {
 
 // All of RAM, of a machine at rest.
 std::vector<uint8_t> ram_of(Session& session) {
-    vmm::GuestMemory& memory = session.machine()->memory();
-    std::vector<uint8_t> bytes(memory.ram_bytes());
-    memory.read(0, bytes.data(), bytes.size());
+    std::vector<uint8_t> bytes;
+    for (uint64_t at = 0; at < session.manifest().machine.memory; at += machine::kMostMemory) {
+        const auto part = session.machine()->read_memory(at, machine::kMostMemory);
+        bytes.insert(bytes.end(), part.begin(), part.end());
+    }
+    REQUIRE(bytes.size() == session.manifest().machine.memory);
     return bytes;
 }
 
+// Of the player and of the machine's process: both write.
 void limit_files(const Running& run, rlim_t bytes) {
-    const rlimit limit{bytes, RLIM_INFINITY};
-    REQUIRE(::prlimit(run.child, RLIMIT_FSIZE, &limit, nullptr) == 0);
+    const pid_t machine = Desk::machine_of(run.child);
+    REQUIRE(machine != 0);
+    for (const pid_t process : {run.child, machine}) {
+        rlimit limit{};
+        REQUIRE(::prlimit(process, RLIMIT_FSIZE, nullptr, &limit) == 0);
+        limit.rlim_cur = std::min(bytes, limit.rlim_max);
+        REQUIRE(::prlimit(process, RLIMIT_FSIZE, &limit, nullptr) == 0);
+    }
 }
 
 } // namespace
@@ -97,7 +107,7 @@ TEST_CASE("saved session: memory, devices and the timer's count are those of the
         REQUIRE(session->save(desk.path + "/kept.session", Session::AfterSave::End));
         CHECK(session->poll() == SessionEnd::Asked);
         before = ram_of(*session);
-        ticks = session->machine()->memory().read<uint32_t>(0x46C);
+        ticks = session->machine()->read<uint32_t>(0x46C);
     }
     // What is in the file is what differs from the bundle.
     CHECK(fs::file_size(desk.path + "/kept.session") < fs::file_size(desk.path + "/x.encore"));
@@ -105,13 +115,13 @@ TEST_CASE("saved session: memory, devices and the timer's count are those of the
     CHECK(session->resumed());
     CHECK(session->title() == "Session guest — Acme Ltd — saved session");
     CHECK(ram_of(*session) == before);
-    CHECK(session->machine()->memory().read<uint32_t>(0x46C) == ticks);
+    CHECK(session->machine()->read<uint32_t>(0x46C) == ticks);
     CHECK(session->machine()->text_screen().find("session guest") != std::string::npos);
     session->start();
     CHECK(eventually([&] {
         session->poll();
         session->machine()->pause();
-        const auto now = session->machine()->memory().read<uint32_t>(0x46C);
+        const auto now = session->machine()->read<uint32_t>(0x46C);
         session->machine()->start();
         return now > ticks + 3;
     }));

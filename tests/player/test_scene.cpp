@@ -13,26 +13,31 @@ namespace {
 uint32_t ticks(Session& session) { // the BIOS's count of timer interrupts
     const auto machine = session.machine();
     machine->pause();
-    const auto count = machine->memory().read<uint32_t>(0x46C);
+    const auto count = machine->read<uint32_t>(0x46C);
     machine->start();
     return count;
 }
 
+// Of a process; 0 where this user may not look.
 struct Footprint {
-    size_t mappings = 0, files = 0, threads = 0, resident_kib = 0;
-    static Footprint now() {
+    size_t mappings = 0, files = 0, threads = 0, data_kib = 0, resident_kib = 0;
+    static Footprint of(pid_t process) {
+        const std::string folder = fmt::format("/proc/{}/", process);
         Footprint print;
-        std::ifstream maps("/proc/self/maps");
+        std::ifstream maps(folder + "maps");
         for (std::string line; std::getline(maps, line);)
             ++print.mappings;
-        for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/fd"))
+        std::error_code denied;
+        for ([[maybe_unused]] const auto& entry : fs::directory_iterator(folder + "fd", denied))
             ++print.files;
-        for ([[maybe_unused]] const auto& entry : fs::directory_iterator("/proc/self/task"))
-            ++print.threads;
-        std::ifstream status("/proc/self/status");
+        std::ifstream status(folder + "status");
         for (std::string line; std::getline(status, line);)
-            if (line.starts_with("VmRSS:"))
+            if (line.starts_with("VmData:"))
+                print.data_kib = std::stoul(line.substr(7));
+            else if (line.starts_with("VmRSS:"))
                 print.resident_kib = std::stoul(line.substr(6));
+            else if (line.starts_with("Threads:"))
+                print.threads = std::stoul(line.substr(8));
         return print;
     }
 };
@@ -72,7 +77,10 @@ TEST_CASE("scene: 200 reverts in place each leave what the publisher signed", "[
     auto session = desk.open();
     session->start();
     uint64_t heard = 0;
-    Footprint early;
+    const auto prints = [&] {
+        return std::array{Footprint::of(::getpid()), Footprint::of(session->machine()->process())};
+    };
+    std::array<Footprint, 2> early;
     for (unsigned i = 0; i < 200; ++i) {
         if (i % 10 == 0) { // use it: keyboard, disk
             REQUIRE(session->typist().type("aw"));
@@ -87,15 +95,19 @@ TEST_CASE("scene: 200 reverts in place each leave what the publisher signed", "[
         CHECK(session->machine() == machine);
         CHECK(session->overlay_bytes() == 0);
         if (i == 50)
-            early = Footprint::now();
+            early = prints();
     }
-    const Footprint late = Footprint::now();
-    CHECK(late.mappings <= early.mappings + 4);
-    CHECK(late.files == early.files);
-    CHECK(late.threads == early.threads);
+    const auto late = prints();
+    for (size_t i = 0; i < late.size(); ++i) {
+        INFO((i == 0 ? "the player" : "the machine's process"));
+        CHECK(late[i].threads != 0);
+        CHECK(late[i].mappings <= early[i].mappings + 4);
+        CHECK(late[i].files == early[i].files);
+        CHECK(late[i].threads == early[i].threads);
 #ifndef __SANITIZE_ADDRESS__ // which keeps what was freed for a while
-    CHECK(late.resident_kib <= early.resident_kib + 2048);
+        CHECK(late[i].resident_kib <= early[i].resident_kib + 2048);
 #endif
+    }
     // Timer, keyboard and disk after the last one; the picture too.
     const uint32_t before = ticks(*session);
     CHECK(eventually([&] { return ticks(*session) > before + 3; }));
@@ -119,7 +131,7 @@ TEST_CASE("scene: reverts do not translate anew the code that they put back", "[
         REQUIRE(session->typist().type("a"));
         REQUIRE(hears(*session, heard, "key 1e")); // the boot sector's code has run
         machine->pause();
-        machine->memory().write<uint64_t>(0x7C00 + i % 64 * 8, ~uint64_t{i}); // and is overwritten
+        machine->write<uint64_t>(0x7C00 + i % 64 * 8, ~uint64_t{i}); // and is overwritten
         REQUIRE(session->revert());
         if (i == kWarm)
             early = machine->code_use();
@@ -140,29 +152,30 @@ TEST_CASE("scene: 4,000 reverts in a row hold no more memory than the 1,000 befo
     session->start();
     const auto machine = session->machine();
     std::mt19937 random(1);
-    const auto pages = static_cast<uint32_t>(machine->memory().ram_bytes() >> vmm::kPageShift);
+    const auto pages = static_cast<uint32_t>(session->manifest().machine.memory >> vmm::kPageShift);
     std::vector<uint32_t> dirty(200);
     for (uint32_t& page : dirty)
         page = random() % pages;
     dirty[0] = 0x7C00 >> vmm::kPageShift; // the guest's code
     constexpr unsigned kWarm = 1000, kReverts = 4000;
     struct mallinfo2 early {};
-    Footprint warm;
+    Footprint warm, warm_machine;
     vmm::CodeUse code;
     for (unsigned i = 0; i < kWarm + kReverts; ++i) {
         if (i == kWarm) {
             early = ::mallinfo2();
-            warm = Footprint::now();
+            warm = Footprint::of(::getpid());
+            warm_machine = Footprint::of(machine->process());
             code = machine->code_use();
         }
         machine->key({0x1E, true}); // it answers, or is reverted in the middle of that
         std::this_thread::sleep_for(std::chrono::milliseconds(i % 8));
         machine->pause();
         for (const uint32_t page : dirty)
-            machine->memory().write<uint32_t>(page << vmm::kPageShift, i);
+            machine->write<uint32_t>(page << vmm::kPageShift, i);
         REQUIRE(session->revert());
     }
-    const Footprint late = Footprint::now();
+    const Footprint late = Footprint::of(::getpid()), late_machine = Footprint::of(machine->process());
     const struct mallinfo2 now = ::mallinfo2();
     REQUIRE(session->revert_with_receipt());
     // No block of the heap a revert, however small, beyond the text that the session keeps; a sanitizer's
@@ -175,6 +188,11 @@ TEST_CASE("scene: 4,000 reverts in a row hold no more memory than the 1,000 befo
     CHECK(late.files == warm.files);
     CHECK(late.threads == warm.threads);
     CHECK(late.mappings <= warm.mappings + kReverts / 50); // they come and go by a few
+    CHECK(late_machine.threads != 0);
+    CHECK(late_machine.files == warm_machine.files);
+    CHECK(late_machine.threads == warm_machine.threads);
+    CHECK(late_machine.mappings <= warm_machine.mappings + kReverts / 50);
+    CHECK(late_machine.data_kib <= warm_machine.data_kib + 256); // an arena of the heap's
     // Nor of the code cache: an interrupt may begin a block anywhere, but there are only so many places.
     CHECK(machine->code_use().translated - code.translated < kReverts / 10);
     CHECK(machine->code_use().flushes == code.flushes);

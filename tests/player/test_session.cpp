@@ -61,6 +61,40 @@ TEST_CASE("session: kill -9 at any moment leaves nothing behind", "[session]") {
     check_pristine(desk);
 }
 
+TEST_CASE("session: with a network it says which walls stand, and the end of that process is its own",
+          "[session]") {
+    Desk desk;
+    desk.write("n.toml", "[appliance]\nname = \"guest\"\n[machine]\nmemory = \"16M\"\nnetwork = true\n"
+                         "[[disk]]\nimage = \"disk.img\"\n[policy]\nnetwork = true\n");
+    REQUIRE(desk.run("pack n.toml -o n.encore --key k.key --cert k.crt") == 0);
+    desk.bundle = "n.encore";
+    Running run(desk, {"--type", "w"});
+    REQUIRE(run.says("written"));
+    json status;
+    REQUIRE(eventually([&] {
+        status = run.client->ask(R"({"do":"status"})");
+        return !status.at("walls").at("network").is_null();
+    }));
+    CHECK(status.at("walls").at("network").at("filter") == true);
+    CHECK(status.at("connections") == 0);
+    const std::string children = fmt::format("/proc/{0}/task", run.child);
+    pid_t network = 0;
+    for (const auto& thread : fs::directory_iterator(children)) {
+        std::ifstream in(thread.path() / "children");
+        for (pid_t child = 0; in >> child;)
+            network = child;
+    }
+    REQUIRE(network > 0);
+    REQUIRE(::kill(network, SIGKILL) == 0);
+    CHECK(run.finish() == 1);
+    CHECK(desk.says(
+        "encore: the part of Encore that carries the guest's network was ended by signal 9 (Killed); the "
+        "session has ended, open it again\n",
+        "out.txt"));
+    CHECK(desk.leftovers() == 0);
+    check_pristine(desk);
+}
+
 TEST_CASE("session: an expectation that does not come true is status 124 and says what was awaited",
           "[session]") {
     Desk desk;

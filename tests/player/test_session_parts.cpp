@@ -1,6 +1,6 @@
 // The parts of a session one by one.
 #include "player/key_names.h"
-#include "player/overlay_port.h"
+#include "player/machine/overlay_port.h"
 #include "player/png_writer.h"
 #include "player/run_script.h"
 #include "player/scan_codes.h"
@@ -21,6 +21,7 @@
 #include <thread>
 #include <zlib.h>
 
+using namespace machine;
 using namespace player;
 namespace fs = std::filesystem;
 
@@ -127,7 +128,8 @@ TEST_CASE("overlay: a write that finds no room on the host waits, and is done wh
     REQUIRE(storage);
     auto base = std::make_shared<MemoryPort>(noise(2 * kOverlayChunk));
     std::atomic<int> stalls = 0;
-    auto budget = std::make_shared<OverlayBudget>(1ull << 30, [&](const std::string&) { ++stalls; });
+    auto budget = std::make_shared<OverlayBudget>(
+        1ull << 30, [&](const std::string& why) { stalls += why.empty() ? 0 : 1; });
     OverlayPort port(base, std::move(*(*storage)->create_file()), budget, {});
     const std::vector<uint8_t> ones(512, 1);
     ::signal(SIGXFSZ, SIG_IGN);

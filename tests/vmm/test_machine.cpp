@@ -12,6 +12,7 @@
 #include <fstream>
 #include <future>
 #include <string>
+#include <sys/resource.h>
 #include <thread>
 #include <unistd.h>
 
@@ -221,6 +222,19 @@ TEST_CASE("machine: a disk request that ends while it is taken apart finds an en
     third->go_on.set_value();
     undoing.join();
     CHECK(gone);
+}
+
+TEST_CASE("machine: without a timer for its processor it says so and goes away", "[machine]") {
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_SIGPENDING, &before) == 0);
+    const rlimit none{0, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+    MachineConfig config;
+    config.platform.ram_bytes = 16u << 20;
+    const auto machine = Machine::create(config);
+    REQUIRE(::setrlimit(RLIMIT_SIGPENDING, &before) == 0);
+    REQUIRE_FALSE(machine);
+    CHECK(machine.error().message.starts_with("cannot make a timer for the virtual processor"));
 }
 
 TEST_CASE("machine: an x87 error is IRQ 13 while CR0.NE is clear, and the BIOS passes it on", "[machine]") {

@@ -106,4 +106,14 @@ struct CpuState {
     [[nodiscard]] unsigned iopl() const { return (eflags >> 12) & 3; }
 };
 
+// SDM Vol. 3A 12.12.2: UC, WC, WT, WP, WB and UC- are the memory types there are.
+[[nodiscard]] constexpr bool valid_pat(uint64_t value) {
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        const unsigned type = (value >> shift) & 0xFF;
+        if (type > 7 || type == 2 || type == 3)
+            return false;
+    }
+    return true;
+}
+
 } // namespace vmm

@@ -41,15 +41,6 @@ void normalise(Segment& s) {
     s.attributes &= kAttributesDefined;
 }
 
-bool valid_pat(uint64_t value) {
-    for (unsigned shift = 0; shift < 64; shift += 8) {
-        const unsigned type = (value >> shift) & 0xFF;
-        if (type > 7 || type == 2 || type == 3)
-            return false;
-    }
-    return true;
-}
-
 void check(CpuState& state, base::StateArchive& archive) {
     for (Segment& s : state.seg)
         normalise(s);

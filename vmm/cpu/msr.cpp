@@ -31,16 +31,6 @@ constexpr uint64_t kMiscWritable = (1ull << 0) | (1ull << 22) | (1ull << 34);
 constexpr uint64_t kMiscXdDisable = 1ull << 34;
 constexpr uint64_t kMiscFixed = (1ull << 11) | (1ull << 12);
 
-// SDM Vol. 3A 12.12.2: UC, WC, WT, WP, WB and UC- are the memory types there are.
-bool valid_pat(uint64_t value) {
-    for (unsigned shift = 0; shift < 64; shift += 8) {
-        const unsigned type = (value >> shift) & 0xFF;
-        if (type > 7 || type == 2 || type == 3)
-            return false;
-    }
-    return true;
-}
-
 tl::unexpected<Fault> refused() { return guest_fault(Vector::GeneralProtection, 0); }
 
 } // namespace

@@ -14,6 +14,12 @@ base::Result<std::shared_ptr<FileBlockPort>> FileBlockPort::open(const std::stri
     base::UniqueFd fd(::open(path.c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK));
     if (!fd.valid())
         return base::fail(fmt::format("cannot open disk image '{}': {}", path, std::strerror(errno)));
+    return adopt(std::move(fd), path, access);
+}
+
+base::Result<std::shared_ptr<FileBlockPort>>
+FileBlockPort::adopt(base::UniqueFd fd, const std::string& path, FileAccess access) {
+    const bool writable = access == FileAccess::ReadWrite;
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0)
         return base::fail(fmt::format("cannot examine disk image '{}': {}", path, std::strerror(errno)));

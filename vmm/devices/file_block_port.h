@@ -14,6 +14,9 @@ class FileBlockPort final : public BlockPort {
     // Opens `path`: a regular file or a block device. Read-write takes an exclusive advisory lock, so that
     // two machines cannot write one image.
     static base::Result<std::shared_ptr<FileBlockPort>> open(const std::string& path, FileAccess access);
+    // The same of an open file; `path` is for messages.
+    static base::Result<std::shared_ptr<FileBlockPort>> adopt(base::UniqueFd fd, const std::string& path,
+                                                              FileAccess access);
 
     [[nodiscard]] uint64_t size_bytes() const override { return size_; }
     [[nodiscard]] bool read_only() const override { return access_ == FileAccess::ReadOnly; }

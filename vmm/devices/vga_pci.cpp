@@ -64,7 +64,7 @@ Vga::Vga(Platform& platform)
     set_bar_size(kBarFrameBuffer, vram_bytes_, false);
     config_[kConfigBar0] |= kBarPrefetchable;
     set_bar_size(kBarRegisters, kRegisterBarBytes, false);
-    load_rom(platform.config.vga_bios_path);
+    load_rom(platform.config);
 
     platform.video = {vram_page_, vram_bytes_ >> kPageShift};
     platform.pci.attach(kPciDevice, 0, this);
@@ -83,11 +83,15 @@ Vga::Vga(Platform& platform)
     reset();
 }
 
-void Vga::load_rom(const std::string& path) {
+void Vga::load_rom(const PlatformConfig& config) {
+    const std::string& path = config.vga_bios_path;
     if (path.empty())
         return;
-    std::ifstream file(path, std::ios::binary);
-    const std::vector<char> image(std::istreambuf_iterator<char>(file), {});
+    std::vector<uint8_t> image = config.vga_bios;
+    if (image.empty()) {
+        std::ifstream file(path, std::ios::binary);
+        image.assign(std::istreambuf_iterator<char>(file), {});
+    }
     if (image.empty() || image.size() > kMaxRomBytes) {
         base::log(base::LogLevel::Warn,
                   "cannot use display BIOS {}: the machine starts without a display; install package seabios",

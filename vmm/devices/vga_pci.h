@@ -60,7 +60,7 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
     void write_vga_port(uint16_t port, uint8_t value);
     void write_dispi(uint16_t index, uint16_t value);
     void clear_dispi_mode();
-    void load_rom(const std::string& path);
+    void load_rom(const PlatformConfig& config);
     void serialize_vram(base::StateArchive& archive);
     [[nodiscard]] uint32_t rom_bar() const;
 

@@ -17,8 +17,11 @@ constexpr uint32_t kAliasFirst = 0xE0000 >> kPageShift, kAliasPages = (128u << 1
 
 base::Result<void> load_bios(Platform& platform) {
     const std::string& path = platform.config.bios_path;
-    const std::vector<uint8_t> image = TRY(read_firmware_file(path, kBiosLimit, "BIOS image", "seabios"));
-    if (image.size() < kBiosMinimum || image.size() % kBiosGranule != 0)
+    std::vector<uint8_t> read;
+    if (platform.config.bios.empty())
+        read = TRY(read_firmware_file(path, kBiosLimit, "BIOS image", "seabios"));
+    const std::vector<uint8_t>& image = platform.config.bios.empty() ? read : platform.config.bios;
+    if (image.size() < kBiosMinimum || image.size() > kBiosLimit || image.size() % kBiosGranule != 0)
         return base::fail(fmt::format("{} is not a BIOS image ({} bytes); use bios-256k.bin from the package "
                                       "'seabios'",
                                       path, image.size()));

@@ -136,6 +136,7 @@ class BlockTranslator {
     // -- lower_identity.cpp -------------------------------------------------------------------------
     [[nodiscard]] static bool is_bit_string(const GuestInstruction& i);
     [[nodiscard]] static bool is_stack_adjustment(const GuestInstruction& i); // ADD or SUB ESP, imm
+    [[nodiscard]] static int32_t stack_adjustment(const GuestInstruction& i); // by how much
     void lower_identity();
     [[nodiscard]] bool stack_used_soon() const;
     void lower_stack_adjustment();
@@ -159,9 +160,9 @@ class BlockTranslator {
     [[nodiscard]] HostMemory stack_top(int32_t displacement = 0) const {
         return {.base = host::kGuestEsp, .displacement = stack_pending_ + displacement};
     }
-    void move_stack(int32_t bytes); // later
-    void settle_stack(int32_t bytes = 0);
-    void prepare_stack();
+    void move_stack(int32_t bytes);       // ESP; r12 later
+    void settle_stack(int32_t bytes = 0); // both, with what is pending
+    void prepare_stack();                 // for the instruction that begins
     [[nodiscard]] bool carries_stack() const;
     void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
     void push_part(uint8_t host_reg, unsigned bytes, unsigned written);

@@ -98,7 +98,7 @@ void Engine::state_reverted() {
 CodeUse Engine::code_use() const {
     const CodeCache& cache = *impl_->core->cache;
     const auto& k = cache.statistics;
-    return {cache.used(), k.blocks, k.revived, k.invalidated, k.flushes};
+    return {cache.used(), k.blocks, k.copied, k.revived, k.invalidated, k.flushes};
 }
 
 SpecialForms Engine::special_forms() const {

@@ -33,7 +33,7 @@ struct EngineConfig {
 // What translated code takes; totals since the engine began, except `bytes`.
 struct CodeUse {
     uint64_t bytes = 0; // of the cache, up to where the next block goes
-    uint64_t translated = 0, revived = 0, invalidated = 0, flushes = 0;
+    uint64_t translated = 0, copied = 0, revived = 0, invalidated = 0, flushes = 0;
 };
 
 // Places in guest code made in another form than the plain one, now and in all, the accesses made by call-out

@@ -148,6 +148,8 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     case WindowFault::Outcome::Mapped:
         if (turns_cold(block, eip, address))
             retry_with_callout(uc, block, eip, Sites::Reason::Cold);
+        else
+            leave_string(uc); // page after page it may be, with no moment for a signal in between
         return;
     case WindowFault::Outcome::GuestFault:
         if (turns_cold(block, eip, address)) {

@@ -19,6 +19,13 @@ bool BlockTranslator::is_bit_string(const GuestInstruction& i) {
            (i.opcode == 0xA3 || i.opcode == 0xAB || i.opcode == 0xB3 || i.opcode == 0xBB);
 }
 
+int32_t BlockTranslator::stack_adjustment(const GuestInstruction& i) {
+    const uint32_t value = i.immediate_bytes == 1
+                               ? static_cast<uint32_t>(static_cast<int32_t>(static_cast<int8_t>(i.immediate)))
+                               : i.immediate;
+    return static_cast<int32_t>(i.reg == 0 ? value : 0u - value);
+}
+
 bool BlockTranslator::is_stack_adjustment(const GuestInstruction& i) {
     return i.map == 0 && (i.opcode == 0x81 || i.opcode == 0x83) && i.mod == 3 && i.rm == kEspNumber &&
            i.operand_bytes == 4 && (i.reg == 0 || i.reg == 5);
@@ -80,13 +87,10 @@ bool BlockTranslator::stack_used_soon() const {
 // ADD ESP, imm and SUB ESP, imm: every function's frame. The flags are computed beside the chain that carries
 // ESP.
 void BlockTranslator::lower_stack_adjustment() {
-    const auto value = insn_->immediate_bytes == 1
-                           ? static_cast<int32_t>(static_cast<int8_t>(insn_->immediate))
-                           : static_cast<int32_t>(insn_->immediate);
+    const int32_t delta = stack_adjustment(*insn_);
     const bool add = insn_->reg == 0;
     constexpr uint8_t kAdd = 0, kCmp = 7;
-    const auto delta =
-        static_cast<int32_t>(add ? static_cast<uint32_t>(value) : 0u - static_cast<uint32_t>(value));
+    const uint32_t value = add ? static_cast<uint32_t>(delta) : 0u - static_cast<uint32_t>(delta);
     if (delta >= -kFarthestStackStep && delta <= kFarthestStackStep && stack_used_soon()) {
         const uint8_t flags_from = add || stack_pending_ != 0 ? kScratch1 : kGuestEsp;
         if (stack_pending_ != 0)
@@ -94,14 +98,14 @@ void BlockTranslator::lower_stack_adjustment() {
         else if (add)
             e_->mov32(kScratch1, kGuestEsp);
         e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, flags_from);
-        e_->dword(static_cast<uint32_t>(value));
+        e_->dword(value);
         move_stack(delta);
         return;
     }
     settle_stack();
     e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = delta});
     e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, kGuestEsp);
-    e_->dword(static_cast<uint32_t>(value));
+    e_->dword(value);
     e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
 }
 

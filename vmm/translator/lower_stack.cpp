@@ -42,6 +42,8 @@ bool BlockTranslator::carries_stack() const {
     const GuestInstruction& i = *insn_;
     if (!flat_stack() || wraps_)
         return false;
+    // With what is pending a step must stay within kFarthestStackStep.
+    constexpr int32_t kFarthestCarried = kFarthestStackStep - SidePoint::kFarthestStack - 8;
     const auto is_esp = [](uint8_t gpr_class, uint8_t number) {
         return gpr_class >= 2 && number == static_cast<uint8_t>(Reg::Esp);
     };
@@ -67,8 +69,10 @@ bool BlockTranslator::carries_stack() const {
     case Lowering::Pop:
         return i.operand_bytes == 4 && (!i.has_modrm || i.mod == 3);
     case Lowering::CallRelative:
-    case Lowering::Return:
         return i.operand_bytes == 4 && !indirect_can_exceed();
+    case Lowering::Return:
+        return i.operand_bytes == 4 && !indirect_can_exceed() &&
+               (i.immediate_bytes == 0 || (i.immediate & 0xFFFF) <= kFarthestCarried);
     case Lowering::CallIndirect:
         return i.operand_bytes == 4 && !indirect_can_exceed() &&
                (i.mod != 3 || i.rm != static_cast<uint8_t>(Reg::Esp));
@@ -78,8 +82,9 @@ bool BlockTranslator::carries_stack() const {
     case Lowering::ExchangeAcc:
         return (i.opcode & 7) != static_cast<uint8_t>(Reg::Esp);
     case Lowering::Identity:
-        return is_stack_adjustment(i) ||
-               !(is_bit_string(i) || (i.has_modrm && is_esp(i.reg_gpr, i.reg)) ||
+        if (is_stack_adjustment(i))
+            return std::abs(int64_t{stack_adjustment(i)}) <= kFarthestCarried;
+        return !(is_bit_string(i) || (i.has_modrm && is_esp(i.reg_gpr, i.reg)) ||
                  (i.has_modrm && i.mod == 3 && is_esp(i.rm_gpr, i.rm)) ||
                  (!i.has_modrm && i.opcode_gpr >= 2 && (i.opcode & 7) == static_cast<uint8_t>(Reg::Esp)));
     case Lowering::SimdIdentity:

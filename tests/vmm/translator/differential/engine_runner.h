@@ -17,7 +17,7 @@ class EngineRunner {
     // The case's code where the processor does not know it, for what it does there to be forgotten: blocks
     // that run() finds are those, copied to its own addresses.
     void run_elsewhere(const Case& test);
-    [[nodiscard]] std::string statistics() const { return engine_->statistics(); }
+    [[nodiscard]] uint64_t copied_blocks() const { return engine_->code_use().copied; }
 
   private:
     EngineRunner() = default;

@@ -1,0 +1,62 @@
+// encore-machine: the process in which a guest runs. The player starts it, and talks to it on descriptor 3;
+// nobody else has a use for it.
+#include "player/machine/host.h"
+#include "signing/sha256.h"
+#include "vmm/jail/filters/filters.h"
+#include "vmm/jail/room.h"
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <fcntl.h>
+#include <sys/prctl.h>
+
+namespace {
+
+constexpr int kSocket = 3, kErrors = 4;
+
+// What libraries read of the system when they are first used.
+void wake_libraries() {
+    ::tzset();
+    (void)signing::sha256({});
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc > 2 || ::fcntl(kSocket, F_GETFD) < 0 || ::dup2(kErrors, STDERR_FILENO) < 0) {
+        std::fputs("encore-machine is started by encore run\n", stderr);
+        return 2;
+    }
+    if (argc == 2)
+        ::setenv("ENCORE_LOG", argv[1], 1);
+    ::prctl(PR_SET_NAME, "encore-machine", 0, 0, 0); // the kernel names it by the descriptor it was run by
+    ::signal(SIGXFSZ, SIG_IGN); // a file at its limit is an error code, as a full disk is
+    wake_libraries();
+    const auto walls = jail::enter({.descriptors = 1,
+                                    .calls = jail::kMachineCalls,
+                                    .files = 128,
+                                    .file_size = machine::kMostFile,
+                                    .threads = 48});
+    if (!walls || !walls->filter) {
+        std::fprintf(stderr, "%s\n",
+                     walls ? "this kernel has no seccomp filters" : walls.error().message.c_str());
+        return 1;
+    }
+    const auto later = jail::Filter::compile(jail::kRunningMachineCalls);
+    if (!later) {
+        std::fprintf(stderr, "%s\n", later.error().message.c_str());
+        return 1;
+    }
+    machine::Host host{base::UniqueFd(kSocket), *walls, [&later] {
+                           if (!later->install_for_all())
+                               ::_exit(1);
+                       }};
+    const auto done = host.serve();
+    if (!done)
+        std::fprintf(stderr, "%s\n", done.error().message.c_str());
+    // At once: what the guest wrote is of no further use, and a write that waits for room need not be waited
+    // for.
+    ::_exit(done ? 0 : 1);
+}
