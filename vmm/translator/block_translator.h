@@ -93,8 +93,11 @@ class BlockTranslator {
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
         return options_.call_out || key_.has(ModeKey::kWatched | ModeKey::kAlignCheck) ||
-               site_of(index) != 0 || pins_flags(index);
+               site_of(index) != 0 || pins_flags(index) || splits(instructions_[index]);
     }
+    // Is it a locked operation that runs over a cache line, or one of which nothing here can tell?
+    [[nodiscard]] bool splits(const GuestInstruction& i) const;
+    void check_split(const HostMemory& memory); // of a locked operation
     [[nodiscard]] bool pins_flags(unsigned index) const;
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);

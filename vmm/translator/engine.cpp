@@ -128,7 +128,8 @@ std::string Engine::statistics() const {
     const auto& w = core.windows->statistics();
     const Sites::Statistics& s = core.cache->sites.statistics;
     const Containment::Statistics& checked = core.containment->statistics;
-    static constexpr const char* kReasons[] = {"cold", "device", "code", "crossing", "wrap", "arrival"};
+    static constexpr const char* kReasons[] = {"cold",  "device", "code",   "crossing",
+                                               "split", "wrap",   "arrival"};
     static_assert(std::size(kReasons) == std::tuple_size_v<decltype(s.made)>);
     std::string marks;
     for (size_t i = 0; i < s.made.size(); ++i)

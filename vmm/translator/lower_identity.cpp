@@ -166,6 +166,8 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     if ((bit_string && !plain) || (high_reg && operand_needs_rex && m.access == (kAccessRead | kAccessWrite)))
         force_callouts_ = true;
     const HostMemory memory = memory_operand(bit_string);
+    if (!use_callout(m.segment, (m.access & kAccessWrite) != 0))
+        check_split(memory);
     pin_flags();
     if (bit_string && use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
         e_->load32(kScratch2, rt(ENCORE_RT(slot_bit)));

@@ -6,8 +6,9 @@ namespace vmm {
 // As part of an address that has 32 bits: whatever it is, only its low half counts, but host values shall not
 // be looked at by the guest's faults.
 bool Verifier::Impl::addressable(unsigned reg) const {
+    // The window's base is 0 in its low half.
     return reg == kNoHostRegister || is_guest(reg) || reg == kHostEsp ||
-           (is_scratch(reg) && is_data(state.of[reg]));
+           (is_scratch(reg) && (is_data(state.of[reg]) || state.of[reg] == Value::InWindow));
 }
 
 // Added to the window's base in 64 bits.
