@@ -385,6 +385,8 @@ void Machine::Impl::loop() {
         }
         if (memory->failed()) {
             end(ExitReason::HostError, memory->failure());
+        } else if (std::string refused = engine->failure(); !refused.empty()) {
+            end(ExitReason::HostError, {.message = std::move(refused)});
         } else if (power_off_requested) {
             end(ExitReason::PowerOff);
         } else if (reset_requested) {

@@ -25,7 +25,7 @@ enum class ExitReason : uint8_t {
 struct MachineConfig {
     PlatformConfig platform;
     BlockMode block_mode = BlockMode::Linked;
-    bool verify_containment = false; // decode and check every translated block
+    bool verify_containment = false; // check every translated block, and not a sample
     bool reset_ends_machine = false;
     // exit_reason(), has_ended(), reset_count() or what wait() waits for may have changed. Called by the vCPU
     // thread, or by whoever works on the machine at rest; it may ask for nothing of the machine's.

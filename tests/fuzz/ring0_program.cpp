@@ -153,10 +153,8 @@ void store_narrow(Code& code, Reader& in) {
     in.byte() % 2 != 0 ? code.put(0x88, 0x03) : code.put(0x66, 0x89, 0x03);
 }
 void load(Code& code, Reader& in) { code.put(0xA1).dword(in.address()); }
-// Within a cache line. Across two, hosts that watch for bus locks hold the instruction up, for seconds when
-// they are busy, and nothing of ours can end that yet.
 void locked(Code& code, Reader& in) {
-    code.load(kBx, in.address() & ~7u).load(kAx, in.value()).load(kDx, in.value());
+    code.load(kBx, in.address()).load(kAx, in.value()).load(kDx, in.value());
     switch (in.byte() % 4) {
     case 0:
         code.put(0xF0, 0x01, 0x03); // lock add [ebx], eax

@@ -236,7 +236,10 @@ std::string Guest::run() {
     last_fault_.clear();
     state.halted = 0;
     const Watchdog watchdog(*engine, watchdog_ms);
-    switch (engine->run()) {
+    const Engine::Stop stop = engine->run();
+    if (const std::string failure = engine->failure(); !failure.empty())
+        return failure;
+    switch (stop) {
     case Engine::Stop::Halted:
         return "hlt";
     case Engine::Stop::Intercepted:

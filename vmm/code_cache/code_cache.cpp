@@ -115,9 +115,23 @@ void CodeCache::enlist(Block& block) {
         originals_[origin(block)] = &block;
 }
 
-static void overwrite_with_jump(CodeMemory& memory, uint32_t at, uint32_t target) {
-    *memory.writable(at) = 0xE9;
-    patch_jump(memory, at + 1, target);
+// Of a block that is dead: its entry or a landing, where an EIP has arrived.
+void CodeCache::overwrite_with_jump(uint32_t at, uint32_t target) {
+    uint8_t* jump = memory_.writable(at);
+    *jump = 0xE9;
+    patch_jump(memory_, at + 1, target);
+    if (patch_check_ != nullptr)
+        patch_check_->branch_patched(jump, at, kJumpBytes, target);
+}
+
+void CodeCache::patch_link(const Link& link, uint32_t target) {
+    patch_jump(memory_, link.site, target);
+    if (patch_check_ == nullptr)
+        return;
+    // E8 or E9 before the distance, or 0F 8x.
+    const uint8_t opcode = *memory_.writable(link.site - 1);
+    const uint32_t first = link.site - (opcode == 0xE8 || opcode == 0xE9 ? 1 : 2);
+    patch_check_->branch_patched(memory_.writable(first), first, link.site + 4 - first, target);
 }
 
 void CodeCache::link(Link& link, Block& target) {
@@ -129,7 +143,7 @@ void CodeCache::link(Link& link, Block& target) {
     if (link.next_incoming != nullptr)
         link.next_incoming->incoming_at = &link.next_incoming;
     target.incoming = &link;
-    patch_jump(memory_, link.site, target.body);
+    patch_link(link, target.body);
     statistics.links += 1;
 }
 
@@ -142,18 +156,21 @@ bool CodeCache::unlink(Link& link) {
     link.to = nullptr;
     link.next_incoming = nullptr;
     link.incoming_at = nullptr;
-    patch_jump(memory_, link.site, link.stub);
+    patch_link(link, link.stub);
     return true;
 }
 
 void CodeCache::link_through_table(Link& link) {
-    // After `mov r8d, eip` (6 bytes): mov r9d, [r13 + disp32]; jmp r9.
-    uint8_t* at = memory_.writable(link.stub) + 6;
+    // After `mov r8d, eip`: mov r9d, [r13 + disp32]; jmp r9; nop.
+    constexpr uint32_t kMoveEip = 6, kStub = 17; // bytes
+    uint8_t* at = memory_.writable(link.stub) + kMoveEip;
     const uint32_t displacement = Contexts::index_of(link.target_eip) * 4;
-    constexpr uint8_t kLoad[] = {0x45, 0x8B, 0x8D}, kJump[] = {0x41, 0xFF, 0xE1};
+    constexpr uint8_t kLoad[] = {0x45, 0x8B, 0x8D}, kJump[] = {0x41, 0xFF, 0xE1, 0x90};
     std::memcpy(at, kLoad, 3);
     std::memcpy(at + 3, &displacement, 4);
-    std::memcpy(at + 7, kJump, 3);
+    std::memcpy(at + 7, kJump, sizeof kJump);
+    if (patch_check_ != nullptr)
+        patch_check_->stub_patched(memory_.writable(link.stub), link.stub, kStub);
 }
 
 void CodeCache::invalidate(Block& block) {
@@ -165,9 +182,9 @@ void CodeCache::invalidate(Block& block) {
         unlink(*block.incoming);
     for (uint32_t i = 0; i < block.link_count; ++i)
         unlink(links[block.link_first + i]);
-    overwrite_with_jump(memory_, block.entry, indirect_miss_);
+    overwrite_with_jump(block.entry, indirect_miss_);
     for (uint32_t i = 0; i < block.landing_count; ++i)
-        overwrite_with_jump(memory_, landings[block.landing_first + i], return_miss_);
+        overwrite_with_jump(landings[block.landing_first + i], return_miss_);
     for (Block** at = &buckets_[hash(block.backing, block.offset, block.eip, block.key.bits)]; *at != nullptr;
          at = &(*at)->hash_next)
         if (*at == &block) {

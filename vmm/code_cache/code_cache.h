@@ -112,6 +112,17 @@ struct CodePage {
     uint8_t patience = 0;
 };
 
+// Sees what patches have made of checked code, before it can run.
+class PatchCheck {
+  public:
+    virtual ~PatchCheck() = default;
+    // The branch at `address` leads to `target` from now on.
+    virtual void branch_patched(const uint8_t* bytes, uint32_t address, uint32_t size, uint32_t target) = 0;
+    // The stub of a link is another.
+    virtual void stub_patched(const uint8_t* bytes, uint32_t address, uint32_t size) = 0;
+    virtual void block_copied(const Block& original, const Block& copy) = 0;
+};
+
 class CodeCache {
   public:
     // `guest` is the content of memfd page 0; of the `backing_pages`, only those below `readable_pages` can
@@ -136,6 +147,8 @@ class CodeCache {
     }
     // The last one at or before that address.
     [[nodiscard]] SidePoint side_point(const Block& block, uint64_t host) const;
+
+    void set_patch_check(PatchCheck* check) { patch_check_ = check; } // null: none
 
     // Commits a finished block: code at [cursor, host_end), side tables appended by the caller first.
     Block* add(const Block& block);
@@ -223,6 +236,8 @@ class CodeCache {
     // Bounds on what is kept for blocks that may never come back: a guest can write code for ever.
     static constexpr size_t kMaxDormantOfPage = 256, kMaxDormant = 16384;
 
+    void patch_link(const Link& link, uint32_t target);
+    void overwrite_with_jump(uint32_t at, uint32_t target);
     void enlist(Block& block);
     void invalidate(Block& block); // for good
     void keep_dormant(Block& block);
@@ -244,6 +259,7 @@ class CodeCache {
     CodeMemory memory_;
     uint32_t stub_end_ = 0, cursor_ = 0;
     uint32_t indirect_miss_ = 0, return_miss_ = 0, leave_link_ = 0;
+    PatchCheck* patch_check_ = nullptr;
     const uint8_t* guest_ = nullptr;
     uint64_t readable_pages_ = 0;
     // Side points as steps from the one before: a byte of host code, a signed byte of guest code. A guest

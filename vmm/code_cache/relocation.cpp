@@ -95,7 +95,10 @@ Block* CodeCache::copy(uint32_t backing, uint16_t offset, uint32_t eip, const Mo
     for (uint32_t i = 0; i < original.landing_count; ++i)
         landings.push_back(landings[original.landing_first + i] + moved);
     ++statistics.copied;
-    return add(block);
+    Block* added = add(block);
+    if (patch_check_ != nullptr)
+        patch_check_->block_copied(original, *added);
+    return added;
 }
 
 } // namespace vmm

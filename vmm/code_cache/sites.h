@@ -33,6 +33,7 @@ class Sites {
         Device,   // not memory
         Code,     // stores to pages with translated code
         Crossing, // runs over 4 GiB
+        Split,    // locked, and runs over a cache line
         Wrap,     // an address that wraps there
         Arrival,  // the wrong EIP came too often
         Count

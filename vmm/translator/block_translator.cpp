@@ -32,6 +32,7 @@ Block* BlockTranslator::translate(uint32_t eip, const ModeKey& key, const CodeBy
     truncated_fetch_ = false;
     exits_.clear();
     landings_.clear();
+    loop_heads_.clear();
     points_.clear();
     fixups_.clear();
     branches_out_.clear();
@@ -130,8 +131,9 @@ void BlockTranslator::decode_block(const CodeBytes& code, CodeSource& source,
         }
         ++count_;
         at += insn.length;
-        if (second_backing_ != kNoPage || insn.ends_block())
-            return;
+        const bool calls = insn.lowering == Lowering::CallRelative || insn.lowering == Lowering::CallIndirect;
+        if (second_backing_ != kNoPage || insn.ends_block() || (calls && !options.link))
+            return; // without links no call comes back to its block
         branches += insn.target != 0 || insn.lowering == Lowering::CallIndirect ? 1 : 0;
         if (options.brief && branches == kBriefBranches)
             return;
@@ -175,6 +177,7 @@ void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
 
 void BlockTranslator::emit_body() {
     ended_ = polled_early_ = false;
+    after_callout_ = 0;
     unsigned loop_end = ~0u;         // last instruction of a loop that is being emitted several times
     std::vector<uint32_t> loop_left; // where its first turns leave
     for (index_ = 0; index_ < count_; ++index_) {
@@ -211,6 +214,9 @@ void BlockTranslator::emit_body() {
         settle_stack();
         side_point(insn_->next_eip());
         exit_direct(insn_->next_eip());
+    } else if (after_callout_ == e_->offset()) {
+        e_->jump(
+            stubs_.leave); // such a call-out never comes back; code does not run past its end if one does
     }
 }
 
@@ -300,6 +306,7 @@ void BlockTranslator::emit_exits() {
         const int inside = index_of(exit.target);
         if (options_.link && inside >= 0 && emitted_[static_cast<size_t>(inside)] &&
             (exit.site & 0x80000000u) == 0) {
+            loop_heads_.push_back(host_offset_[static_cast<size_t>(inside)]);
             e_->patch_rel32(exit.site,
                             e_->address() - e_->offset() + host_offset_[static_cast<size_t>(inside)]);
             continue;
@@ -403,6 +410,7 @@ void BlockTranslator::callout(Callout which) {
     store_eips();
     e_->mov32_imm(kScratch2, static_cast<uint32_t>(which));
     e_->call(stubs_.callout);
+    after_callout_ = e_->offset();
 }
 
 void BlockTranslator::store_eips() {
@@ -421,13 +429,6 @@ void BlockTranslator::callout(Callout which, uint32_t a, uint32_t b) {
 void BlockTranslator::callout_b(Callout which, uint32_t b) {
     e_->mov32_imm(kScratch1, b);
     callout(which);
-}
-
-void BlockTranslator::leave_to_dispatcher(uint32_t eip) {
-    e_->store32_imm(rt(kRtEip), eip);
-    note_eip();
-    e_->store32_imm(rt(ENCORE_RT(exit_reason)), static_cast<uint32_t>(ExitReason32::Retry));
-    e_->jump(stubs_.leave);
 }
 
 int BlockTranslator::index_of(uint32_t eip) const {
@@ -470,6 +471,7 @@ void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condit
         const int64_t delta =
             int64_t{host_offset_[static_cast<size_t>(inside)]} - (e_->offset() + kShortJump);
         if (delta >= INT8_MIN) {
+            loop_heads_.push_back(host_offset_[static_cast<size_t>(inside)]);
             e_->byte(static_cast<uint8_t>(condition ? 0x70 | *condition : 0xEB));
             e_->byte(static_cast<uint8_t>(delta));
             ended_ = ended_ || !condition;

@@ -59,6 +59,9 @@ class BlockTranslator {
     Block* translate(uint32_t eip, const ModeKey& key, const CodeBytes& code, CodeSource& source,
                      const TranslateOptions& options);
 
+    // Where jumps back within that block lead, from its start.
+    [[nodiscard]] const std::vector<uint32_t>& loop_heads() const { return loop_heads_; }
+
     static constexpr unsigned kMaxInstructions = 128;
     // Room the cache must have before translate() is called.
     static constexpr uint32_t kMaxBlockBytes = 48 * 1024;
@@ -90,8 +93,11 @@ class BlockTranslator {
     // Must that instruction's memory go through call-outs?
     [[nodiscard]] bool calls_out(unsigned index) const {
         return options_.call_out || key_.has(ModeKey::kWatched | ModeKey::kAlignCheck) ||
-               site_of(index) != 0 || pins_flags(index);
+               site_of(index) != 0 || pins_flags(index) || splits(instructions_[index]);
     }
+    // Is it a locked operation that runs over a cache line, or one of which nothing here can tell?
+    [[nodiscard]] bool splits(const GuestInstruction& i) const;
+    void check_split(const HostMemory& memory); // of a locked operation
     [[nodiscard]] bool pins_flags(unsigned index) const;
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);
@@ -100,7 +106,6 @@ class BlockTranslator {
     void callout(Callout which, uint32_t a, uint32_t b); // constants
     void callout_b(Callout which, uint32_t b);           // r8d already loaded
     void raise(Vector vector) { callout(Callout::Raise, static_cast<uint32_t>(vector), 0); }
-    void leave_to_dispatcher(uint32_t eip);
     enum class Transfer : uint8_t { Jump, Call };
     void exit_direct(uint32_t target, std::optional<uint8_t> condition = std::nullopt,
                      Transfer transfer = Transfer::Jump);
@@ -241,8 +246,9 @@ class BlockTranslator {
     int sti_poll_at_ = -1;            // index of the instruction after which to poll for a pending interrupt
     bool polled_early_ = false;       // the previous instruction polled for this one
     bool ended_ = false;              // control does not fall out of the last lowering
+    uint32_t after_callout_ = 0;      // offset behind the last one
     std::vector<PendingExit> exits_;
-    std::vector<uint32_t> landings_;
+    std::vector<uint32_t> landings_, loop_heads_;
     std::vector<SidePoint> points_;
     std::vector<Fixup> fixups_;
     std::vector<uint32_t> branches_out_;

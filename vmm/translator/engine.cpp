@@ -118,6 +118,8 @@ SpecialForms Engine::special_forms() const {
     return forms;
 }
 
+std::string Engine::failure() const { return impl_->core->containment->failure(); }
+
 std::string Engine::statistics() const {
     const EngineCore& core = *impl_->core;
     const auto& c = core.counters;
@@ -125,7 +127,9 @@ std::string Engine::statistics() const {
     const auto& p = core.page_links->statistics;
     const auto& w = core.windows->statistics();
     const Sites::Statistics& s = core.cache->sites.statistics;
-    static constexpr const char* kReasons[] = {"cold", "device", "code", "crossing", "wrap", "arrival"};
+    const Containment::Statistics& checked = core.containment->statistics;
+    static constexpr const char* kReasons[] = {"cold",  "device", "code",   "crossing",
+                                               "split", "wrap",   "arrival"};
     static_assert(std::size(kReasons) == std::tuple_size_v<decltype(s.made)>);
     std::string marks;
     for (size_t i = 0; i < s.made.size(); ++i)
@@ -140,14 +144,16 @@ std::string Engine::statistics() const {
         "needless {} maps {}\n"
         "links to other pages {} undone {} pages handed over {} shared {}\n"
         "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}\n"
-        "idle loops found {} refuted {}",
+        "idle loops found {} refuted {}\n"
+        "code checked: blocks {} copies {} patches {} bytes {}, left out {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
         c.guest_exceptions, c.interrupts, k.blocks, k.copied, k.links, k.flushes, k.invalidated,
         k.guest_bytes, k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
         k.mixed_pages, k.code_dropped, core.idle_loops.statistics().found,
-        core.idle_loops.statistics().refuted);
+        core.idle_loops.statistics().refuted, checked.blocks, checked.copies, checked.patches, checked.bytes,
+        checked.left_out);
 }
 
 } // namespace vmm

@@ -23,10 +23,10 @@ enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
 
 struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
-    bool verify_containment = false; // decode every emitted block and prove it stays inside the window
-    uint32_t code_cache_bytes = 0;   // 0: by the size of RAM
-    bool find_idle_loops = false;    // run() may end with Stop::Idle
-    HostMaker host_maker = vmm::host_maker();                // tests also try the lowerings for the other one
+    bool verify_containment = false;          // check every block, and not a sample (see Containment)
+    uint32_t code_cache_bytes = 0;            // 0: by the size of RAM
+    bool find_idle_loops = false;             // run() may end with Stop::Idle
+    HostMaker host_maker = vmm::host_maker(); // tests also try the lowerings for the other one
     bool host_rotates = __builtin_cpu_supports("bmi2") != 0; // RORX; tests also do without
 };
 
@@ -84,6 +84,8 @@ class Engine {
     // The same after GuestMemory::revert(): what was derived from memory that did not change stays.
     void state_reverted();
 
+    // Why nothing runs any more: code that was refused (see Containment). Empty: all is well.
+    [[nodiscard]] std::string failure() const;
     [[nodiscard]] std::string statistics() const;
     [[nodiscard]] CodeUse code_use() const;
     [[nodiscard]] SpecialForms special_forms() const;

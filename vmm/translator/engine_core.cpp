@@ -5,7 +5,6 @@
 #include "vmm/base/log.h"
 #include "vmm/base/verify.h"
 #include "vmm/translator/ring0_stubs.h"
-#include "vmm/translator/verifier.h"
 
 #include <algorithm>
 #include <cstring>
@@ -62,6 +61,13 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
                                                          core->runtime_memory->has_arrival_guard(),
                                                          config.host_maker, config.host_rotates);
+    core->containment = std::make_unique<Containment>(
+        *core->cache, containment_rules(code, core->stubs, *core->runtime_memory, core->segments),
+        config.verify_containment ? Containment::Blocks::All : Containment::Blocks::Sampled,
+        [self = core.get()] { self->stop_requested.store(true); });
+    if (!core->containment->check_stubs())
+        return base::fail(core->containment->failure());
+    core->cache->set_patch_check(core->containment.get());
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
     EngineCore* self = core.get();
@@ -463,14 +469,11 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     if (faulted)
         raise(fetch_fault);
     if (faulted || revived != nullptr)
-        return revived;
+        return checked(revived, BlockUse::Revived);
     const bool stop = stops_here(key);
     Block* copied = stop ? nullptr : cache->copy(backing, offset, rt->cpu.eip, key, global, whole);
-    if (copied != nullptr) {
-        if (config.verify_containment)
-            verify_block(*cache, *copied, *rt);
-        return copied;
-    }
+    if (copied != nullptr)
+        return unless_refused(copied);
     ++counters.translated;
     TranslateOptions options;
     options.brief = !whole;
@@ -485,9 +488,22 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)
         raise(fetch_fault);
-    else if (config.verify_containment)
-        verify_block(*cache, *block, *rt);
-    return block;
+    return checked(block, BlockUse::Fresh);
+}
+
+Block* EngineCore::checked(Block* block, BlockUse use) {
+    if (block != nullptr)
+        (void)containment->check_block(
+            *block, use, use == BlockUse::Fresh ? translator->loop_heads() : std::span<const uint32_t>());
+    return unless_refused(block);
+}
+
+// Null once something was refused: the dispatcher has been told to stop.
+Block* EngineCore::unless_refused(Block* block) {
+    if (block == nullptr || containment->failure().empty())
+        return block;
+    cache->replace(*block);
+    return nullptr;
 }
 
 // Code in MMIO or unmapped space: one instruction at a time, never kept.
@@ -508,7 +524,7 @@ Block* EngineCore::translate_uncached(uint32_t address, uint32_t physical, const
     Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)
         raise(fetch_fault);
-    return block;
+    return checked(block, BlockUse::Fresh);
 }
 
 Block* EngineCore::current_block(bool whole) {

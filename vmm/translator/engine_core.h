@@ -8,6 +8,7 @@
 #include "vmm/memory/windows.h"
 #include "vmm/translator/block_translator.h"
 #include "vmm/translator/breakpoints.h"
+#include "vmm/translator/containment.h"
 #include "vmm/translator/engine.h"
 #include "vmm/translator/idle_loops.h"
 #include "vmm/translator/runtime_memory.h"
@@ -36,6 +37,8 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global,
                           bool whole);
     Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
+    Block* checked(Block* block, BlockUse use);
+    Block* unless_refused(Block* block);
     void enter(uint32_t code);
     void make_busy_whole();
     void apply_pending(); // flushes asked for while translated code was on the stack
@@ -135,6 +138,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Stubs stubs;
     SegmentCache segments;
     std::unique_ptr<BlockTranslator> translator;
+    std::unique_ptr<Containment> containment;
 
     std::function<void()> boundary_hook;
     std::function<bool(const Fault&)> intercept;

@@ -94,6 +94,12 @@ struct HostString {
 
 } // namespace
 
+// The load before a locked operation; see BlockTranslator::check_split. Arrivals load in another way.
+static bool checks_split(uint64_t host) {
+    constexpr uint8_t kLoad[] = {0x47, 0x0F, 0xB6, 0x9C, 0xDF}; // movzx r11d, byte [r15 + r11*8 + disp32]
+    return std::memcmp(reinterpret_cast<const uint8_t*>(host), kLoad, sizeof kLoad) == 0;
+}
+
 // Intel's processors read ES:[EDI] first, all of it, and a fault there comes before one at the other operand.
 Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
     const HostString compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
@@ -243,7 +249,10 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         return;
     }
     if (place == RuntimeMemory::Place::Guard) {
-        wrong_arrival(uc, *block);
+        if (checks_split(host))
+            retry_with_callout(uc, *block, eip, Sites::Reason::Split);
+        else
+            wrong_arrival(uc, *block);
         return;
     }
     if (address - null_segment_page_ < kPageSize) {
@@ -311,8 +320,8 @@ bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
         break;
     case kTrapAlignment:
         // The guest's own alignment checks are made by call-outs: the host refuses a locked access across
-        // cache lines (split_lock_detect=fatal), which the slot never is.
-        retry_with_callout(uc, *block, cache->guest_eip(*block, host), Sites::Reason::Wrap);
+        // cache lines (split_lock_detect=fatal), if one has come past check_split(). The slot never is one.
+        retry_with_callout(uc, *block, cache->guest_eip(*block, host), Sites::Reason::Split);
         return true;
     default:
         return false; // SIGBUS on guest memory: the host is out of memory

@@ -109,9 +109,14 @@ void BlockTranslator::lower_stack_adjustment() {
     e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
 }
 
-// These may leave their destination alone, and with it the window in ESP's upper half.
+// These may leave their destination alone, and with it the window in ESP's upper half: CMPXCHG, BSF, BSR, and
+// shifts by nothing.
 static bool may_keep_destination(const GuestInstruction& i) {
-    return i.map == 1 && (i.opcode == 0xB1 || i.opcode == 0xBC || i.opcode == 0xBD); // CMPXCHG, BSF, BSR
+    const uint8_t o = i.opcode;
+    if (i.map == 0)
+        return o == 0xC1 || o == 0xD3;
+    return i.map == 1 &&
+           (o == 0xA4 || o == 0xA5 || o == 0xAC || o == 0xAD || o == 0xB1 || o == 0xBC || o == 0xBD);
 }
 
 void BlockTranslator::emit_identity(HostOpcode op) {
@@ -161,6 +166,8 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     if ((bit_string && !plain) || (high_reg && operand_needs_rex && m.access == (kAccessRead | kAccessWrite)))
         force_callouts_ = true;
     const HostMemory memory = memory_operand(bit_string);
+    if (!use_callout(m.segment, (m.access & kAccessWrite) != 0))
+        check_split(memory);
     pin_flags();
     if (bit_string && use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
         e_->load32(kScratch2, rt(ENCORE_RT(slot_bit)));

@@ -132,6 +132,66 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
     return windowed(m.segment, kScratch0, m.bytes, true);
 }
 
+// A locked operation that runs over a cache line takes the host's whole memory bus: where the kernel looks
+// for that it takes milliseconds, seconds beside load, or the process's life. So such an operation is a
+// call-out's, where its operand is the slot. XCHG with memory is locked without a prefix; bytes run over
+// nothing.
+static bool locks(const GuestInstruction& i) {
+    const bool exchange = i.map == 0 && i.opcode == 0x87;
+    return i.has_memory && (i.lock || exchange) &&
+           (i.memory.bytes == 0 ? i.operand_bytes : i.memory.bytes) > 1;
+}
+
+static constexpr unsigned kCacheLine = 64;
+
+bool BlockTranslator::splits(const GuestInstruction& i) const {
+    if (!locks(i))
+        return false;
+    const MemoryOperand& m = i.memory;
+    if (m.base != kNoRegister || m.index != kNoRegister || key_.segment(m.segment) != SegmentClass::Flat)
+        return !arrival_guard_;
+    const auto first = static_cast<uint32_t>(m.displacement);
+    const unsigned bytes = m.bytes == 0 ? i.operand_bytes : m.bytes;
+    return is_bit_string(i) ? first % 4 != 0 : first % kCacheLine + bytes > kCacheLine;
+}
+
+// Of an address the part within a cache line, as an index from the poll page: those from which on an operand
+// of `bytes` runs over the line lead into the guard behind. A bit's number moves its operand by whole dwords,
+// so there the part within a dword has to be 0. Leaves the flags alone; the fault handler knows the load.
+void BlockTranslator::check_split(const HostMemory& memory) {
+    if (!locks(*insn_))
+        return;
+    const unsigned bytes = insn_->memory.bytes == 0 ? insn_->operand_bytes : insn_->memory.bytes;
+    const bool bit_string = is_bit_string(*insn_);
+    const uint8_t base = memory.base == kWindow ? kNone : memory.base;
+    if (base == kNone && memory.index == kNone)
+        return; // splits() has seen to it
+    if (base == kNone ? memory.scale == 1 : memory.index == kNone) {
+        e_->lea32(kScratch3,
+                  {.index = base == kNone ? memory.index : base,
+                   .scale = 4,
+                   .displacement = static_cast<int32_t>(static_cast<uint32_t>(memory.displacement) * 4)});
+    } else {
+        e_->lea32(kScratch3, {.base = base,
+                              .index = memory.index,
+                              .scale = memory.scale,
+                              .displacement = memory.displacement});
+        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
+    }
+    constexpr unsigned kStep = 4 * 8; // an address's step in the loads
+    int32_t first = static_cast<int32_t>(kStep * (kCacheLine + 1 - bytes));
+    if (bit_string) {
+        constexpr unsigned kMore = 16; // 256 / kMore is a dword's part
+        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
+        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
+        first = static_cast<int32_t>(kStep * kMore);
+    }
+    constexpr HostOpcode kMovzx8{.opcode = 0xB6, .map = 1};
+    e_->op_reg(kMovzx8, kScratch3, kScratch3);
+    e_->op_mem(kMovzx8, kScratch3,
+               {.base = kRuntime, .index = kScratch3, .scale = 8, .displacement = -first});
+}
+
 void BlockTranslator::finish_memory() {
     if (!slot_write_pending_)
         return;

@@ -352,10 +352,12 @@ void BlockTranslator::lower_system_memory() {
     };
     const auto store_word = [&](SelectorOperation operation) {
         if (i.mod == 3) {
+            e_->mov32_imm(kScratch0, 0);
             selector_operation(operation, i.rm, i.operand_bytes);
             return;
         }
         slot_operand(2, SlotAccess::kWrite);
+        e_->mov32_imm(kScratch0, 0);
         selector_operation(operation, 0, 0); // width 0: into the slot
         finish_memory();
     };

@@ -25,7 +25,7 @@ class RuntimeMemory {
     RuntimeMemory(const RuntimeMemory&) = delete;
     RuntimeMemory& operator=(const RuntimeMemory&) = delete;
 
-    [[nodiscard]] Runtime& runtime() { return *runtime_; }
+    [[nodiscard]] Runtime& runtime() const { return *runtime_; }
     // False where the address space above is taken (a second engine in this process, AddressSanitizer's
     // shadow): arrivals then compare and branch.
     [[nodiscard]] bool has_arrival_guard() const { return guard_ != nullptr; }

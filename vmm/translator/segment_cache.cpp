@@ -9,8 +9,7 @@ namespace vmm {
 
 namespace {
 
-constexpr unsigned kTables = 8; // class, and whether the register is FS or GS
-constexpr uint32_t kBytes = kTables * SegmentCache::kEntries * sizeof(SegmentCacheEntry);
+constexpr uint32_t kBytes = SegmentCache::kTables * SegmentCache::kTableBytes;
 
 bool is_extra(unsigned reg) { return reg >= static_cast<unsigned>(SegReg::Fs); }
 

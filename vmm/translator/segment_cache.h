@@ -23,11 +23,16 @@ static_assert(sizeof(SegmentCacheEntry) == 64 && sizeof(Segment) == 16);
 class SegmentCache {
   public:
     static constexpr unsigned kEntries = 256; // by the selector's low byte
+    static constexpr unsigned kTables = 8;    // class, and whether the register is FS or GS
+    static constexpr uint32_t kTableBytes = kEntries * sizeof(SegmentCacheEntry);
 
     ~SegmentCache();
     base::Result<void> create(); // below 2 GiB: stubs name tables by 32-bit addresses
     // The table for a register and the class it has; FS and GS are never Flat.
     [[nodiscard]] uint32_t table(unsigned reg, SegmentClass segment_class) const;
+    [[nodiscard]] uint32_t first_table() const {
+        return static_cast<uint32_t>(reinterpret_cast<uintptr_t>(entries_));
+    }
     // `cpu` has just loaded `reg`; `bytes` is what the table holds at `linear` now.
     void remember(const CpuState& cpu, unsigned reg, uint32_t linear, uint64_t bytes,
                   uint64_t null_segment_page);

@@ -117,6 +117,9 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
     const uint32_t last = address + bytes - 1;
     if (last < address)
         return Sites::Need::Always;
+    constexpr uint32_t kCacheLine = 64;
+    if (cache->sites.reason(site) == Sites::Reason::Split && address % kCacheLine + bytes > kCacheLine)
+        return Sites::Need::Always;
     Sites::Need need = Sites::Need::None;
     const std::array ends{address, last};
     const bool crosses = address >> kPageShift != last >> kPageShift; // else one page, to be counted once

@@ -27,6 +27,9 @@ struct Stubs {
     uint32_t pop_flags = 0;                 // r10d: image; takes 4 bytes off a flat stack
 };
 
+// What Stubs::enter pushes on the host's stack.
+inline constexpr uint32_t kHostFrame = 7 * 8;
+
 Stubs emit_stubs(Emitter& e, bool host_rotates);
 // r9d <- the present context's entry for the EIP in r8d. `host_rotates`: the host has RORX.
 void load_table_entry(Emitter& e, bool host_rotates);

@@ -1,0 +1,80 @@
+// Code written for the verifier, beside real stubs and a real Runtime.
+#pragma once
+#include "vmm/translator/callouts.h"
+#include "vmm/translator/containment.h"
+#include "vmm/translator/emitter.h"
+#include "vmm/translator/ring0_stubs.h"
+#include "vmm/verifier/reasons.h"
+
+#include <catch2/catch.hpp>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace vmm::verifier_test {
+
+inline constexpr uint32_t kEip = 0x12345678;
+
+struct Bench {
+    std::unique_ptr<RuntimeMemory> runtime = RuntimeMemory::create().value();
+    std::unique_ptr<CodeCache> cache = CodeCache::create(1 << 20, 16, nullptr, 0).value();
+    SegmentCache segments;
+    Stubs stubs;
+    std::unique_ptr<Verifier> verifier;
+    std::vector<uint32_t> landings; // to be noted by what emits
+    VerifierRules rules;
+
+    explicit Bench(bool arrival_guard = true) {
+        CodeMemory& memory = cache->memory();
+        Emitter emitter(memory.writable(memory.executable()), 4096, memory.executable());
+        stubs = emit_stubs(emitter, true);
+        REQUIRE(segments.create());
+        emit_ring0_stubs(emitter, stubs);
+        cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
+        rules = containment_rules(memory, stubs, *runtime, segments);
+        rules.arrival_guard = arrival_guard; // nothing here runs
+        verifier = std::make_unique<Verifier>(rules);
+    }
+
+    static void arrive(Emitter& e, uint32_t eip) {
+        e.lea32(host::kScratch1, {.base = host::kScratch0, .displacement = static_cast<int32_t>(-eip)});
+        e.load32(host::kScratch0,
+                 {.base = host::kRuntime, .index = host::kScratch1, .displacement = kArrival});
+    }
+    void land(Emitter& e) {
+        landings.push_back(static_cast<uint32_t>(e.address()));
+        arrive(e, kEip + 5);
+    }
+    void leave(Emitter& e) const {
+        e.mov32_imm(host::kScratch0, kEip);
+        e.jump(stubs.indirect_miss);
+    }
+
+    using Emit = std::function<void(Bench&, Emitter&)>;
+    // What the verifier says of a block with an arrival, this code and, unless it is `open`, an exit.
+    std::string verdict(const Emit& emit, bool open = false, bool window = true) {
+        const uint32_t base = cache->cursor();
+        Emitter emitter(cache->memory().writable(base), 4096, base);
+        HostCode code;
+        code.address = base;
+        code.bytes = cache->memory().writable(base);
+        code.eip = kEip;
+        code.window = window;
+        arrive(emitter, kEip);
+        code.body = static_cast<uint32_t>(emitter.address());
+        landings.clear();
+        emit(*this, emitter);
+        if (!open)
+            leave(emitter);
+        code.size = emitter.offset();
+        code.landings = landings;
+        return say(code);
+    }
+    std::string say(const HostCode& code) {
+        const auto refusal = verifier->check(code);
+        return refusal ? refusal->reason : "";
+    }
+};
+
+} // namespace vmm::verifier_test
