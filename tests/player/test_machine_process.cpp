@@ -109,5 +109,6 @@ TEST_CASE("machine process: without its program there is a sentence", "[machine]
                                          "a/b/installed/encore run x.encore --headless --timeout 5 2>err.txt",
                                          desk.path);
     CHECK(WEXITSTATUS(std::system(line.c_str())) == 1);
-    CHECK(desk.says("encore: the machine's program, encore-machine, is missing; install Encore again", "err.txt"));
+    CHECK(desk.says("encore: the machine's program, encore-machine, is missing; install Encore again",
+                    "err.txt"));
 }
