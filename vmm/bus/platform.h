@@ -46,7 +46,7 @@ struct PlatformConfig {
     std::string bios_path = "/usr/share/seabios/bios-256k.bin";
     std::string vga_bios_path = "/usr/share/seabios/vgabios-stdvga.bin";
     std::vector<uint8_t> bios, vga_bios; // what is in them, for a machine that may open nothing; empty: read
-    std::vector<Medium> media; // order within a kind is the drive order; at most 4 IDE, 2 floppy
+    std::vector<Medium> media;           // order within a kind is the drive order; at most 4 IDE, 2 floppy
     std::vector<BootDevice> boot_order{BootDevice::Disk, BootDevice::Cdrom, BootDevice::Floppy};
     std::shared_ptr<KernelBoot> kernel;
     std::shared_ptr<CharPort> serial;     // COM1; may be null

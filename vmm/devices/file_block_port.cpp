@@ -17,8 +17,8 @@ base::Result<std::shared_ptr<FileBlockPort>> FileBlockPort::open(const std::stri
     return adopt(std::move(fd), path, access);
 }
 
-base::Result<std::shared_ptr<FileBlockPort>>
-FileBlockPort::adopt(base::UniqueFd fd, const std::string& path, FileAccess access) {
+base::Result<std::shared_ptr<FileBlockPort>> FileBlockPort::adopt(base::UniqueFd fd, const std::string& path,
+                                                                  FileAccess access) {
     const bool writable = access == FileAccess::ReadWrite;
     struct stat status {};
     if (::fstat(fd.get(), &status) != 0)
