@@ -19,7 +19,7 @@ bool is_known(std::string_view feature) {
 }
 
 constexpr uint64_t kMiB = 1 << 20;
-constexpr uint64_t kMinMemory = 16 * kMiB, kMaxMemory = 3072 * kMiB;
+constexpr uint64_t kMinMemory = 16 * kMiB, kMaxMemory = 64 * 1024 * kMiB;
 constexpr size_t kMaxTitle = 200, kMaxVersion = 64, kMaxDescription = 4000, kMaxCmdline = 2048;
 
 tl::unexpected<base::Error> bad(std::string text) { return base::fail(std::move(text), kDamaged); }
@@ -44,7 +44,7 @@ base::Result<> check_appliance(const Manifest& m) {
     if (!is_plain_text(m.appliance.description, kMaxDescription, Lines::Many))
         return bad("the appliance's description is too long or has control characters");
     if (m.machine.memory < kMinMemory || m.machine.memory > kMaxMemory || m.machine.memory % kMiB)
-        return bad("the machine's memory is not a whole number of MiB from 16M to 3G");
+        return bad("the machine's memory is not a whole number of MiB from 16M to 64G");
     if (!m.machine.keyboard.empty() && !is_keyboard_name(m.machine.keyboard))
         return bad("the machine's keyboard is no layout's name");
     if (!is_plain_text(m.appliance.tagline, kMaxTagline, Lines::One) ||

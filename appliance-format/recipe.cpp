@@ -83,7 +83,7 @@ class RecipeReader : TomlReader {
         std::string size = TRY(text(*table, "memory", Need::Required));
         const auto bytes = parse_size(size);
         if (!bytes || *bytes < kLeastMemory || *bytes > kMostMemory || *bytes % kMiB != 0)
-            return bad(line(*table, "memory"), "\"memory\" takes \"16M\" to \"3G\"");
+            return bad(line(*table, "memory"), "\"memory\" takes \"16M\" to \"64G\"");
         recipe_.machine.memory = *bytes;
         if (table->get("keyboard")) {
             recipe_.machine.keyboard = TRY(text(*table, "keyboard", Need::Required));

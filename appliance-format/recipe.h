@@ -37,7 +37,7 @@ struct Recipe {
 // "64M", "3G": a number and K, M, G or T.
 [[nodiscard]] std::optional<uint64_t> parse_size(std::string_view text);
 // The least and the most that a machine can have, in bytes.
-inline constexpr uint64_t kLeastMemory = 16u << 20, kMostMemory = 3072u << 20;
+inline constexpr uint64_t kLeastMemory = 16u << 20, kMostMemory = 64ull << 30;
 inline constexpr size_t kMostDisksAndCds = 4, kMostFloppies = 2;
 
 // `path` is for messages and to resolve relative paths. Errors: kBadRecipe, as "recipe.toml:12: what is

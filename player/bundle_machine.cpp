@@ -15,7 +15,7 @@ namespace {
 
 namespace format = appliance_format;
 
-constexpr uint64_t kMinMemory = 16ull << 20, kMaxMemory = 3ull << 30;
+constexpr uint64_t kMinMemory = 16ull << 20, kMaxMemory = 64ull << 30;
 constexpr size_t kMaxIde = 4, kMaxFloppies = 2;
 
 vmm::MediumKind medium_kind(format::MediaKind kind) {
@@ -103,7 +103,7 @@ base::Result<std::unique_ptr<BundleMachine>> BundleMachine::create(const format:
     machine->changed_ = machine->memory_bytes_ != manifest.machine.memory || !changes.cdrom.empty() ||
                         !changes.kernel_append.empty();
     if (machine->memory_bytes_ < kMinMemory || machine->memory_bytes_ > kMaxMemory)
-        return base::fail(fmt::format("{}: a machine can have 16M to 3G of memory, not {}M; give --memory",
+        return base::fail(fmt::format("{}: a machine can have 16M to 64G of memory, not {}M; give --memory",
                                       bundle.path(), machine->memory_bytes_ >> 20),
                           format::kUnsupported);
     const auto floppies = static_cast<size_t>(std::ranges::count(

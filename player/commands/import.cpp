@@ -79,7 +79,7 @@ base::Result<format::Recipe> make_recipe(const Options& options, format::Foreign
     if (!options.memory.empty()) {
         const auto memory = format::parse_size(options.memory);
         if (!memory || *memory < format::kLeastMemory || *memory > format::kMostMemory || *memory % kMiB != 0)
-            return base::fail("--memory takes 16M to 3G", kExitUsage);
+            return base::fail("--memory takes 16M to 64G", kExitUsage);
         recipe.machine.memory = *memory;
     } else {
         const uint64_t memory = found.memory == 0 ? kUsualMemory : found.memory;
@@ -201,7 +201,8 @@ Command import_command(cli::App& root) {
     app->add_flag("--unsigned", options->unsigned_bundle, "Leave it unsigned; see: encore sign");
     app->add_option("--name", options->name, "The appliance's name, of a-z, 0-9 and -")->type_name("NAME");
     app->add_option("--title", options->title, "What people see it called")->type_name("TEXT");
-    app->add_option("--memory", options->memory, "16M to 3G; not given: what the description says, else 512M")
+    app->add_option("--memory", options->memory,
+                    "16M to 64G; not given: what the description says, else 512M")
         ->type_name("SIZE");
     app->add_option("--format", options->format, "raw: take the file's bytes as a disk, whatever they are")
         ->check(cli::one_of({"raw"}))

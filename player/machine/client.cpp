@@ -357,7 +357,7 @@ std::vector<uint8_t> Client::read_memory(uint64_t offset, uint32_t length) {
     return ask(ReadMemory{offset, length}).value_or(Content{}).value;
 }
 
-void Client::write_memory(uint32_t physical, std::vector<uint8_t> bytes) {
+void Client::write_memory(uint64_t physical, std::vector<uint8_t> bytes) {
     std::ignore = ask(WriteMemory{physical, std::move(bytes)});
 }
 

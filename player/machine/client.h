@@ -89,8 +89,8 @@ class Client {
             std::memcpy(&value, bytes.data(), sizeof value);
         return value;
     }
-    void write_memory(uint32_t physical, std::vector<uint8_t> bytes);
-    template <class T> void write(uint32_t physical, T value) {
+    void write_memory(uint64_t physical, std::vector<uint8_t> bytes);
+    template <class T> void write(uint64_t physical, T value) {
         const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
         write_memory(physical, {bytes, bytes + sizeof value});
     }

@@ -77,7 +77,7 @@ inline constexpr size_t kKinds = std::size(kRules);
 
 inline constexpr size_t kMostText = 4096; // of what a person reads
 inline constexpr size_t kMostState = 64u << 20, kMostScreen = 1u << 20, kMostMemory = 32u << 10;
-inline constexpr size_t kMostChunks = 1u << 22, kMostPages = vmm::kPhysicalPages;
+inline constexpr size_t kMostChunks = 1u << 22, kMostPages = vmm::kMostRam >> vmm::kPageShift;
 inline constexpr uint64_t kMostFile = uint64_t{1}
                                       << 44; // that a machine's process may make; a disk as captured
 inline constexpr size_t kMostMedia = 16, kMostSound = 32u << 10, kMostSerial = 32u << 10;
@@ -268,7 +268,7 @@ struct ReadMemory {
 struct WriteMemory {
     static constexpr Kind kKind = Kind::WriteMemory;
     using Answer = Done;
-    uint32_t physical = 0;
+    uint64_t physical = 0;
     std::vector<uint8_t> bytes;
     void fields(auto& wire) {
         wire.number(physical);

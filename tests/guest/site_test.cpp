@@ -346,14 +346,14 @@ namespace {
 
 // MOV [EDI], AL; HLT wherever it is read from.
 struct CodeDevice final : MmioHandler {
-    uint32_t mmio_read(uint32_t address, unsigned size) override {
+    uint32_t mmio_read(Physical address, unsigned size) override {
         constexpr uint8_t kCodeBytes[4] = {0x88, 0x07, 0xF4, 0xF4};
         uint32_t value = 0;
         for (unsigned i = 0; i < size; ++i)
             value |= uint32_t{kCodeBytes[(address + i) % 4]} << (8 * i);
         return value;
     }
-    void mmio_write(uint32_t address, unsigned, uint32_t value) override {
+    void mmio_write(Physical address, unsigned, uint32_t value) override {
         written_at = address;
         written = value;
     }

@@ -167,11 +167,11 @@ TEST_CASE("import: an OVA's disk is read inside it, its name and memory are kept
           "[cli]") {
     Desk desk;
     REQUIRE(desk.shell("qemu-img convert -O vmdk -o subformat=streamOptimized disk.img 'my disk.vmdk'") == 0);
-    desk.write("m.ovf", ovf("8192", "Debian_64"));
+    desk.write("m.ovf", ovf("131072", "Debian_64"));
     REQUIRE(desk.shell("tar cf m.ova --format=ustar m.ovf 'my disk.vmdk'") == 0);
     REQUIRE(desk.run(std::string("import disk.img -o raw.encore") + kSigned) == 0);
     REQUIRE(desk.run(std::string("import m.ova -o x.encore") + kSigned) == 0);
-    CHECK(desk.output.find("has 8192 MB of memory there, 3072 here") != std::string::npos);
+    CHECK(desk.output.find("has 131072 MB of memory there, 65536 here") != std::string::npos);
     CHECK(desk.output.find("64-bit") != std::string::npos);
     CHECK(first_disk(desk, "x.encore") == first_disk(desk, "raw.encore"));
     REQUIRE(desk.run("inspect x.encore") == 0);

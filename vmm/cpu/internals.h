@@ -109,7 +109,7 @@ struct CpuInternals {
     // page of RAM.
     GuestResult<void> read_bytes(uint32_t linear, void* to, uint32_t length, Privilege privilege) const {
         if (__builtin_expect((linear & (kPageSize - 1)) + length <= kPageSize, 1)) {
-            const uint32_t physical = TRY(memory.translate(linear, AccessKind::Read, privilege));
+            const Physical physical = TRY(memory.translate(linear, AccessKind::Read, privilege));
             if (const uint8_t* bytes = memory.physical().ram_pointer(physical, length)) {
                 __builtin_memcpy(to, bytes, length);
                 return {};

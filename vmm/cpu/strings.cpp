@@ -85,9 +85,9 @@ uint32_t compare(uint32_t eflags_before, uint32_t left, uint32_t right, Width wi
 }
 
 // Plain memory, where a run may be moved at once; devices must see each element.
-bool is_ram(LinearMemory& memory, uint32_t physical) {
+bool is_ram(LinearMemory& memory, Physical physical) {
     GuestMemory& whole = memory.physical();
-    return whole.entry(whole.mask(physical) >> kPageShift).kind == PageKind::Ram;
+    return whole.entry(page_of(physical)).kind == PageKind::Ram;
 }
 
 // `count` elements of one value. Each step doubles what is there.
@@ -182,14 +182,14 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
                             run_length(index, Reg::Edi, state_.segment(SegReg::Es).base, bytes, wanted));
             if (done > 1 && runs_whole(source_segment, Reg::Esi, done, AccessKind::Read) &&
                 runs_whole(SegReg::Es, Reg::Edi, done, AccessKind::Write)) {
-                const uint32_t first =
+                const Physical first =
                     TRY(memory_.translate(TRY(source(bytes)), AccessKind::Read, privilege));
                 const uint32_t to = TRY(destination(bytes, AccessKind::Write));
-                const uint32_t second = TRY(memory_.translate(to, AccessKind::Write, privilege));
+                const Physical second = TRY(memory_.translate(to, AccessKind::Write, privilege));
                 // A destination just above its source repeats what was just written: move no more than the
                 // gap.
-                if (const uint32_t gap = second - first; gap != 0 && gap < done * bytes)
-                    done = std::max(1u, gap / bytes);
+                if (const Physical gap = second - first; gap != 0 && gap < done * bytes)
+                    done = std::max(1u, static_cast<uint32_t>(gap) / bytes);
                 if (done > 1 && is_ram(memory_, first) && is_ram(memory_, second)) {
                     memory_.physical().read(first, buffer.data(), size_t{done} * bytes);
                     memory_.physical().write(second, buffer.data(), size_t{done} * bytes);
@@ -207,7 +207,7 @@ GuestResult<bool> Cpu::string_instruction(StringOp op, Repeat repeat, Width widt
             done = run_length(index, Reg::Edi, state_.segment(SegReg::Es).base, bytes, wanted);
             if (done > 1 && runs_whole(SegReg::Es, Reg::Edi, done, AccessKind::Write)) {
                 const uint32_t linear = TRY(destination(bytes, AccessKind::Write));
-                const uint32_t first = TRY(memory_.translate(linear, AccessKind::Write, privilege));
+                const Physical first = TRY(memory_.translate(linear, AccessKind::Write, privilege));
                 if (is_ram(memory_, first)) {
                     fill(buffer.data(), state_.reg(Reg::Eax), bytes, done);
                     memory_.physical().write(first, buffer.data(), size_t{done} * bytes);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <map>
 #include <string_view>
+#include <utility>
 
 namespace vmm {
 
@@ -149,11 +150,9 @@ class FwCfg : public Device, public IoHandler {
     }
 
     void transfer() {
-        const uint64_t at = dma_address_;
-        dma_address_ = 0;
-        if (at > UINT32_MAX - 16)
+        const Physical command = std::exchange(dma_address_, 0);
+        if (command > kPhysicalAddressMask - 16)
             return; // beyond physical memory, and so is the place for the error bit
-        const auto command = static_cast<uint32_t>(at);
         GuestMemory& memory = platform_.memory;
         const auto control = __builtin_bswap32(memory.read<uint32_t>(command));
         const auto length = __builtin_bswap32(memory.read<uint32_t>(command + 4));
@@ -166,13 +165,13 @@ class FwCfg : public Device, public IoHandler {
 
     bool run(uint32_t control, uint32_t length, uint64_t target) {
         if ((control & kDmaRead) != 0) {
-            if (length > kMaxTransfer || target + length < target || target + length > uint64_t{1} << 32)
+            if (length > kMaxTransfer || target > kPhysicalAddressMask - length)
                 return false;
             std::array<uint8_t, kPageSize> buffer;
             while (length > 0) {
                 const uint32_t part = std::min<uint32_t>(length, buffer.size());
                 fetch({buffer.data(), part});
-                platform_.memory.write(static_cast<uint32_t>(target), buffer.data(), part);
+                platform_.memory.write(target, buffer.data(), part);
                 target += part;
                 length -= part;
             }

@@ -70,8 +70,8 @@ class PamSegment : public MmioHandler {
         attributes_ = attributes;
     }
 
-    uint32_t mmio_read(uint32_t address, unsigned size) override {
-        const PageEntry rom = bios_alias(address >> kPageShift);
+    uint32_t mmio_read(Physical address, unsigned size) override {
+        const PageEntry rom = bios_alias(page_of(address));
         if (rom.kind != PageKind::Rom)
             return kOpenBus;
         uint32_t value = 0;
@@ -80,8 +80,8 @@ class PamSegment : public MmioHandler {
         return value;
     }
 
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override {
-        const uint32_t page = address >> kPageShift;
+    void mmio_write(Physical address, unsigned size, uint32_t value) override {
+        const uint32_t page = page_of(address);
         if (page < first_ || page >= first_ + count_)
             return;
         if (!memory_->is_code(page)) { // RAM's memfd page number is its physical page number

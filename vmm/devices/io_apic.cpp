@@ -116,7 +116,7 @@ class IoApic final : public Device, public IrqLines, public MmioHandler, public 
     // -- registers -------------------------------------------------------------------------------------
     // The datasheet knows doublewords only; a narrower read gets its part, a narrower write of the window
     // does nothing.
-    uint32_t mmio_read(uint32_t address, unsigned size) override {
+    uint32_t mmio_read(Physical address, unsigned size) override {
         const uint32_t at = address & (kPageSize - 1), byte = at & 3;
         uint32_t value = 0;
         if ((at & ~3u) == kSelectAddress)
@@ -126,7 +126,7 @@ class IoApic final : public Device, public IrqLines, public MmioHandler, public 
         value >>= 8 * byte;
         return size == 4 ? value : value & ((1u << (8 * size)) - 1);
     }
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override {
+    void mmio_write(Physical address, unsigned size, uint32_t value) override {
         const uint32_t at = address & (kPageSize - 1);
         if (at == kSelectAddress)
             select_ = static_cast<uint8_t>(value);

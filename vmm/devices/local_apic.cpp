@@ -22,7 +22,7 @@ namespace {
 
 constexpr uint32_t kBaseMsr = 0x1B; // IA32_APIC_BASE
 constexpr uint64_t kBaseBsp = 1u << 8, kBaseEnable = 1u << 11, kBaseReset = acpi_hardware::kLocalApicAddress;
-constexpr uint64_t kBaseAddress = 0xFFFFF000; // 32 physical address bits
+constexpr uint64_t kBaseAddress = kPhysicalAddressMask & ~uint64_t{kPageSize - 1};
 
 // Registers, by bits 11:4 of their address (SDM Vol. 3A table 11-1).
 enum Register : uint8_t {
@@ -160,8 +160,8 @@ class LocalApic final : public Device,
     void set_intr(bool level) override;
 
     // -- the registers -----------------------------------------------------------------------------------
-    uint32_t mmio_read(uint32_t address, unsigned size) override;
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override;
+    uint32_t mmio_read(Physical address, unsigned size) override;
+    void mmio_write(Physical address, unsigned size, uint32_t value) override;
 
   private:
     void reset_registers();
@@ -231,7 +231,7 @@ void LocalApic::reset_registers() {
 // DEVIATION: where RAM, ROM or a device already answers, the registers do not: pages that guests choose take
 // nothing away (see BarPages).
 void LocalApic::place() {
-    const uint32_t page = enabled() ? static_cast<uint32_t>(base_ & kBaseAddress) >> kPageShift : kNoPage;
+    const uint32_t page = enabled() ? page_of(base_ & kBaseAddress) : kNoPage;
     if (page == placed_)
         return;
     platform_.memory.unmap_mmio(this);
@@ -414,7 +414,7 @@ void LocalApic::look_at_lint0(bool rose) {
 
 // SDM Vol. 3A 11.4.1: only aligned doublewords are sure to work. Parts of a register can be read; what lies
 // between registers is zero, and narrower writes do nothing.
-uint32_t LocalApic::mmio_read(uint32_t address, unsigned size) {
+uint32_t LocalApic::mmio_read(Physical address, unsigned size) {
     const unsigned byte = address & 0xF;
     if (byte >= 4)
         return 0;
@@ -422,7 +422,7 @@ uint32_t LocalApic::mmio_read(uint32_t address, unsigned size) {
     return size == 4 ? value : value & ((1u << (8 * size)) - 1);
 }
 
-void LocalApic::mmio_write(uint32_t address, unsigned size, uint32_t value) {
+void LocalApic::mmio_write(Physical address, unsigned size, uint32_t value) {
     if (size != 4 || (address & 0xF) != 0)
         return;
     write_register(static_cast<uint8_t>(address >> 4), value);

@@ -321,11 +321,12 @@ class RtcMc146818 final : public Device, public IoHandler {
     void fill_configuration() {
         const PlatformConfig& config = platform_.config;
         constexpr uint64_t k1M = 1u << 20, k16M = 16u << 20;
+        const uint64_t ram = GuestMemory::low_ram(config.ram_bytes);
         set_word(kBaseMemoryLow, 640); // KiB
-        const uint64_t extended = std::min<uint64_t>((std::max(config.ram_bytes, k1M) - k1M) >> 10, 0xFFFF);
+        const uint64_t extended = std::min<uint64_t>((std::max(ram, k1M) - k1M) >> 10, 0xFFFF);
         set_word(kExtendedMemoryLow, extended);
         set_word(kExtendedMemoryLow2, extended);
-        const uint64_t above = (std::max(config.ram_bytes, k16M) - k16M) >> 16; // 64 KiB units
+        const uint64_t above = (std::max(ram, k16M) - k16M) >> 16; // 64 KiB units
         set_word(kMemoryAbove16MLow, std::min<uint64_t>(above, 0xFFFF));
 
         constexpr uint8_t k1440K = 4;

@@ -151,10 +151,10 @@ class Rtl8139 final : public PciDevice, public IoHandler, public MmioHandler {
     void io_write(uint16_t port, unsigned size, uint32_t value) override {
         write(port - ports_, size, value);
     }
-    uint32_t mmio_read(uint32_t address, unsigned size) override {
+    uint32_t mmio_read(Physical address, unsigned size) override {
         return read((address & (kPageSize - 1)) - page_offset_, size);
     }
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override {
+    void mmio_write(Physical address, unsigned size, uint32_t value) override {
         write((address & (kPageSize - 1)) - page_offset_, size, value);
     }
 

@@ -7,7 +7,7 @@ constexpr uint32_t kFirstBarPage = 0x100000 >> kPageShift;
 }
 
 bool bar_page_free(const GuestMemory& memory, uint32_t page) {
-    return page >= kFirstBarPage && page < kPhysicalPages && memory.entry(page).kind == PageKind::None;
+    return page >= kFirstBarPage && page < kFirstHighPage && memory.entry(page).kind == PageKind::None;
 }
 
 void BarPages::move(bool decoded, uint32_t base) {

@@ -204,23 +204,25 @@ void Vga::clear_dispi_mode() {
 
 // --- memory --------------------------------------------------------------------------------------------
 
-uint32_t Vga::mmio_read(uint32_t address, unsigned size) {
+uint32_t Vga::mmio_read(Physical address, unsigned size) {
     if (dispi_.linear()) // outside the bank, which is mapped
         return 0xFFFFFFFF;
     const uint32_t first = dispi_.enabled() ? dispi_.bank_start() : 0;
     uint32_t value = 0;
     for (unsigned i = 0; i < size; ++i)
-        value |= static_cast<uint32_t>(planes_.read(registers_, window_.vram(), address + i, first))
+        value |= static_cast<uint32_t>(
+                     planes_.read(registers_, window_.vram(), static_cast<uint32_t>(address) + i, first))
                  << (8 * i);
     return value;
 }
 
-void Vga::mmio_write(uint32_t address, unsigned size, uint32_t value) {
+void Vga::mmio_write(Physical address, unsigned size, uint32_t value) {
     if (dispi_.linear())
         return;
     const uint32_t first = dispi_.enabled() ? dispi_.bank_start() : 0;
     for (unsigned i = 0; i < size; ++i)
-        planes_.write(registers_, window_.vram(), address + i, static_cast<uint8_t>(value >> (8 * i)), first);
+        planes_.write(registers_, window_.vram(), static_cast<uint32_t>(address) + i,
+                      static_cast<uint8_t>(value >> (8 * i)), first);
     changed_ = true;
 }
 
@@ -238,10 +240,10 @@ void Vga::RegisterBar::move(bool decoded, uint32_t base) {
         memory.map_mmio(page, 1, this);
 }
 
-uint32_t Vga::RegisterBar::mmio_read(uint32_t address, unsigned size) {
+uint32_t Vga::RegisterBar::mmio_read(Physical address, unsigned size) {
     uint32_t value = 0;
     for (unsigned i = 0; i < size; ++i) {
-        const uint32_t at = (address + i) & (kPageSize - 1);
+        const auto at = static_cast<uint32_t>(address + i) & (kPageSize - 1);
         uint32_t byte = 0;
         if (vga_.monitor_ && at < vga_.monitor_->size())
             byte = (*vga_.monitor_)[at];
@@ -255,7 +257,7 @@ uint32_t Vga::RegisterBar::mmio_read(uint32_t address, unsigned size) {
     return value;
 }
 
-void Vga::RegisterBar::mmio_write(uint32_t address, unsigned size, uint32_t value) {
+void Vga::RegisterBar::mmio_write(Physical address, unsigned size, uint32_t value) {
     const uint32_t at = address & (kPageSize - 1);
     if (at - kApertureVgaPorts < kPortVgaCount) {
         for (unsigned i = 0; i < size; ++i)

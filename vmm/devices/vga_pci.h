@@ -37,8 +37,8 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
     void io_write(uint16_t port, unsigned size, uint32_t value) override;
 
     // A0000h-BFFFFh where it is not mapped as memory.
-    uint32_t mmio_read(uint32_t address, unsigned size) override;
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override;
+    uint32_t mmio_read(Physical address, unsigned size) override;
+    void mmio_write(Physical address, unsigned size, uint32_t value) override;
 
   private:
     // BAR2, laid out as the Bochs display interface publishes it: VGA ports 3C0h-3DFh at 400h, DISPI
@@ -47,8 +47,8 @@ class Vga final : public PciDevice, public IoHandler, public MmioHandler {
       public:
         explicit RegisterBar(Vga& vga) : vga_(vga) {}
         void move(bool decoded, uint32_t base);
-        uint32_t mmio_read(uint32_t address, unsigned size) override;
-        void mmio_write(uint32_t address, unsigned size, uint32_t value) override;
+        uint32_t mmio_read(Physical address, unsigned size) override;
+        void mmio_write(Physical address, unsigned size, uint32_t value) override;
 
       private:
         Vga& vga_;

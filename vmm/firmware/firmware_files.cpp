@@ -23,12 +23,15 @@ constexpr uint32_t kE820Ram = 1, kE820Reserved = 2;
 // reservations; what is not named below 4 GiB is the PCI hole.
 std::vector<uint8_t> memory_map(uint64_t ram_bytes) {
     std::vector<uint8_t> out;
-    put(out, 0, 8);
-    put(out, ram_bytes, 8);
-    put(out, kE820Ram, 4);
-    put(out, acpi_hardware::kGenerationIdAddress, 8);
-    put(out, kPageSize, 8);
-    put(out, kE820Reserved, 4);
+    const auto add = [&](uint64_t base, uint64_t bytes, uint32_t type) {
+        put(out, base, 8);
+        put(out, bytes, 8);
+        put(out, type, 4);
+    };
+    add(0, GuestMemory::low_ram(ram_bytes), kE820Ram);
+    if (const uint64_t high = GuestMemory::high_ram(ram_bytes); high != 0)
+        add(Physical{kFirstHighPage} << kPageShift, high, kE820Ram);
+    add(acpi_hardware::kGenerationIdAddress, kPageSize, kE820Reserved);
     return out;
 }
 

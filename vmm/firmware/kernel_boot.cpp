@@ -115,12 +115,13 @@ base::Result<KernelLayout> plan_kernel_boot(const KernelBoot& boot, uint64_t ram
     }
     const uint64_t initrd_bytes = boot.initrd.size();
     const uint64_t needed = busy_end + initrd_bytes + kFirmwareReserve + kPageSize;
-    if (needed > ram_bytes)
+    const uint64_t low_ram = GuestMemory::low_ram(ram_bytes);
+    if (needed > low_ram)
         return base::fail(fmt::format("kernel and initial RAM disk need {} MiB of memory; the machine has {}",
-                                      mebibytes(needed), mebibytes(ram_bytes)));
+                                      mebibytes(needed), mebibytes(low_ram)));
     if (initrd_bytes > 0) {
         const uint32_t limit = version >= 0x0203 ? load<uint32_t>(kernel, kInitrdMax) : kOldInitrdMax;
-        const uint64_t top = std::min<uint64_t>(ram_bytes - kFirmwareReserve, uint64_t{limit} + 1);
+        const uint64_t top = std::min<uint64_t>(low_ram - kFirmwareReserve, uint64_t{limit} + 1);
         if (top < busy_end + initrd_bytes + kPageSize)
             return base::fail("the initial RAM disk does not fit below the kernel's address limit for it");
         layout.initrd_address = static_cast<uint32_t>((top - initrd_bytes) & ~uint64_t{kPageSize - 1});

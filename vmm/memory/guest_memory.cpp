@@ -13,15 +13,16 @@
 namespace vmm {
 namespace {
 
-constexpr uint64_t kMinRam = 16ull << 20, kMaxRam = 3ull << 30;
-constexpr uint32_t kA20Bit = 1u << 20;
+constexpr uint64_t kLeastRam = 16ull << 20;
+constexpr Physical kA20Bit = 1u << 20;
 
 } // namespace
 
 base::Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_bytes) {
-    if (ram_bytes < kMinRam || ram_bytes > kMaxRam || ram_bytes % kPageSize != 0)
-        return base::fail(fmt::format(
-            "memory size of {} bytes is not possible: use 16 MiB to 3 GiB in steps of 4 KiB", ram_bytes));
+    if (ram_bytes < kLeastRam || ram_bytes > kMostRam || ram_bytes % kPageSize != 0)
+        return base::fail(
+            fmt::format("memory size of {} bytes is not possible: use 16 MiB to {} GiB in steps of 4 KiB",
+                        ram_bytes, kMostRam >> 30));
     std::unique_ptr<GuestMemory> memory(new GuestMemory);
     memory->fd_ = base::UniqueFd(::memfd_create("encore-guest", MFD_CLOEXEC));
     if (!memory->fd_.valid())
@@ -39,9 +40,12 @@ base::Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_byte
             fmt::format("cannot map {} MiB of guest memory: {}", ram_bytes >> 20, std::strerror(errno)));
     memory->data_ = static_cast<uint8_t*>(view);
     memory->ram_bytes_ = memory->backing_bytes_ = ram_bytes;
-    memory->map_.resize(kPhysicalPages);
+    memory->map_.resize(kFirstHighPage);
     memory->code_bits_.resize((memory->capacity_bytes_ >> kPageShift) / 64 + 1);
-    memory->map(0, static_cast<uint32_t>(ram_bytes >> kPageShift), PageKind::Ram, 0);
+    const auto low = static_cast<uint32_t>(low_ram(ram_bytes) >> kPageShift);
+    memory->map(0, low, PageKind::Ram, 0);
+    if (const auto high = static_cast<uint32_t>(high_ram(ram_bytes) >> kPageShift); high != 0)
+        memory->map(kFirstHighPage, high, PageKind::Ram, low);
     return memory;
 }
 
@@ -67,11 +71,48 @@ void GuestMemory::set_page(uint32_t physical_page, Packed packed) {
 }
 
 void GuestMemory::map(uint32_t first, uint32_t count, PageKind kind, uint32_t backing) {
-    VERIFY(first <= kPhysicalPages && count <= kPhysicalPages - first);
+    constexpr uint32_t kPages = 1u << (kPhysicalAddressBits - kPageShift);
+    VERIFY(first <= kPages && count <= kPages - first);
     const bool memory = kind == PageKind::Ram || kind == PageKind::Rom;
     VERIFY(!memory || uint64_t{backing} + count <= backing_bytes_ >> kPageShift);
-    for (uint32_t i = 0; i < count; ++i)
-        set_page(first + i, Packed{static_cast<uint32_t>(kind) << 30 | (memory ? backing + i : 0)});
+    const auto packed = [&](uint32_t i) {
+        return Packed{static_cast<uint32_t>(kind) << 30 | (memory ? backing + i : 0)};
+    };
+    uint32_t i = 0;
+    for (; i < count && first + i < kFirstHighPage; ++i)
+        set_page(first + i, packed(i));
+    if (i < count)
+        set_extent(first + i, count - i, packed(i));
+}
+
+// Whatever was there gives way to it; the parts beside it stay.
+void GuestMemory::set_extent(uint32_t first, uint32_t count, Packed packed) {
+    if (observer_ != nullptr)
+        for (uint32_t page = first; page < first + count; ++page)
+            if (at(page).bits != (packed.readable() ? packed.bits + (page - first) : packed.bits))
+                observer_->page_remapped(page);
+    std::vector<Extent> kept;
+    const auto keep_part = [&](const Extent& whole, uint32_t from, uint32_t to) {
+        if (from >= to)
+            return;
+        const uint32_t skipped = whole.packed.readable() ? from - whole.first : 0;
+        kept.push_back({from, to - from, Packed{whole.packed.bits + skipped}});
+    };
+    for (const Extent& extent : extents_) {
+        keep_part(extent, extent.first, std::min(extent.first + extent.count, first));
+        keep_part(extent, std::max(extent.first, first + count), extent.first + extent.count);
+    }
+    if (packed.kind() != PageKind::None)
+        kept.push_back({first, count, packed});
+    extents_ = std::move(kept);
+}
+
+GuestMemory::Packed GuestMemory::at_high(uint64_t physical_page) const {
+    for (const Extent& extent : extents_)
+        if (physical_page - extent.first < extent.count)
+            return {extent.packed.bits +
+                    (extent.packed.readable() ? static_cast<uint32_t>(physical_page) - extent.first : 0)};
+    return {};
 }
 
 void GuestMemory::map_mmio(uint32_t first, uint32_t count, MmioHandler* handler) {
@@ -89,12 +130,12 @@ void GuestMemory::unmap_mmio(MmioHandler* handler) {
     });
     for (const MmioRange& range : gone)
         for (uint32_t page = range.first; page < range.first + range.count; ++page)
-            if (map_[page].kind() == PageKind::Mmio && mmio_at(page) == nullptr)
-                set_page(page, Packed{});
+            if (at(page).kind() == PageKind::Mmio && mmio_at(page) == nullptr)
+                map(page, 1, PageKind::None);
 }
 
 PageEntry GuestMemory::entry(uint32_t physical_page) const {
-    const Packed packed = map_[(physical_page & (a20_mask_ >> kPageShift)) & (kPhysicalPages - 1)];
+    const Packed packed = at(physical_page & (a20_mask_ >> kPageShift));
     return {packed.kind(), packed.readable() ? packed.backing() : kNoPage};
 }
 
@@ -104,7 +145,7 @@ void GuestMemory::set_a20(bool enabled) {
     if (observer_ != nullptr)
         observer_->all_remapped();
     a20_ = enabled;
-    a20_mask_ = enabled ? 0xFFFFFFFF : ~kA20Bit;
+    a20_mask_ = enabled ? ~Physical{0} : ~kA20Bit;
 }
 
 MmioHandler* GuestMemory::mmio_at(uint32_t physical_page) const {
@@ -117,7 +158,7 @@ MmioHandler* GuestMemory::mmio_at(uint32_t physical_page) const {
 namespace {
 
 // The largest naturally aligned piece of 1, 2 or 4 bytes at the start of [address, address+length).
-unsigned piece(uint32_t address, uint32_t length) {
+unsigned piece(Physical address, uint32_t length) {
     if ((address & 3) == 0 && length >= 4)
         return 4;
     return (address & 1) == 0 && length >= 2 ? 2 : 1;
@@ -125,8 +166,8 @@ unsigned piece(uint32_t address, uint32_t length) {
 
 } // namespace
 
-void GuestMemory::read_mmio(uint32_t physical, uint8_t* to, uint32_t length) {
-    MmioHandler* handler = mmio_at(physical >> kPageShift);
+void GuestMemory::read_mmio(Physical physical, uint8_t* to, uint32_t length) {
+    MmioHandler* handler = mmio_at(page_of(physical));
     while (length != 0) {
         const unsigned size = piece(physical, length);
         const base::Operation operation;
@@ -136,8 +177,8 @@ void GuestMemory::read_mmio(uint32_t physical, uint8_t* to, uint32_t length) {
     }
 }
 
-void GuestMemory::write_mmio(uint32_t physical, const uint8_t* from, uint32_t length) {
-    MmioHandler* handler = mmio_at(physical >> kPageShift);
+void GuestMemory::write_mmio(Physical physical, const uint8_t* from, uint32_t length) {
+    MmioHandler* handler = mmio_at(page_of(physical));
     while (length != 0 && handler != nullptr) {
         const unsigned size = piece(physical, length);
         uint32_t value = 0;
@@ -148,14 +189,13 @@ void GuestMemory::write_mmio(uint32_t physical, const uint8_t* from, uint32_t le
     }
 }
 
-void GuestMemory::read(uint32_t physical, void* to, size_t length) {
+void GuestMemory::read(Physical physical, void* to, size_t length) {
     auto* out = static_cast<uint8_t*>(to);
-    uint64_t at = physical;
     while (length != 0) {
-        const uint32_t offset = at & (kPageSize - 1);
+        const auto offset = static_cast<uint32_t>(physical & (kPageSize - 1));
         const auto part = static_cast<uint32_t>(std::min<size_t>(length, kPageSize - offset));
-        const uint32_t address = static_cast<uint32_t>(at) & a20_mask_;
-        const Packed packed = at >> 32 != 0 ? Packed{} : map_[address >> kPageShift];
+        const Physical address = mask(physical);
+        const Packed packed = at(address >> kPageShift);
         switch (packed.kind()) {
         case PageKind::Ram:
         case PageKind::Rom:
@@ -169,18 +209,17 @@ void GuestMemory::read(uint32_t physical, void* to, size_t length) {
             std::memset(out, 0xFF, part);
             break;
         }
-        out += part, at += part, length -= part;
+        out += part, physical += part, length -= part;
     }
 }
 
-void GuestMemory::write(uint32_t physical, const void* from, size_t length) {
+void GuestMemory::write(Physical physical, const void* from, size_t length) {
     const auto* in = static_cast<const uint8_t*>(from);
-    uint64_t at = physical;
-    while (length != 0 && at >> 32 == 0) {
-        const uint32_t offset = at & (kPageSize - 1);
+    while (length != 0) {
+        const auto offset = static_cast<uint32_t>(physical & (kPageSize - 1));
         const auto part = static_cast<uint32_t>(std::min<size_t>(length, kPageSize - offset));
-        const uint32_t address = static_cast<uint32_t>(at) & a20_mask_;
-        const Packed packed = map_[address >> kPageShift];
+        const Physical address = mask(physical);
+        const Packed packed = at(address >> kPageShift);
         if (packed.kind() == PageKind::Ram) {
             make_present(packed.backing());
             before_write(packed.backing());
@@ -190,7 +229,7 @@ void GuestMemory::write(uint32_t physical, const void* from, size_t length) {
         } else if (packed.kind() == PageKind::Mmio) {
             write_mmio(address, in, part);
         }
-        in += part, at += part, length -= part;
+        in += part, physical += part, length -= part;
     }
 }
 

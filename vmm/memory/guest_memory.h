@@ -1,13 +1,14 @@
 // Guest-physical memory: one memfd holding RAM, ROM images and video RAM, and the page map that says
 // what answers at each guest-physical page. Devices' DMA and page walks use the bounds-checked
-// accessors here, never a window. Physical space is 32 bits (4 GiB); addresses above answer as
-// unmapped.
+// accessors here, never a window. RAM lies in two extents, below the 32-bit devices' addresses and from 4 GiB
+// up; both are one run of the memfd. What answers in the first 4 GiB is said page by page, above by extents.
 //
 // A machine opened at a saved moment starts with RAM *absent*: a page's content is fetched from a PageSource
 // at its first touch, whoever touches it. Until its first write a page is *watched*: no window maps it
 // writable, and what it held is kept in the undo log before it changes. Whoever goes around the accessors
 // (data(), the windows) calls make_present() and before_write() first.
 #pragma once
+#include "vmm/arch/physical.h"
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/base/zeroed_vector.h"
@@ -15,6 +16,7 @@
 #include "vmm/memory/page_undo.h"
 #include "vmm/memory/write_watch.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -26,7 +28,12 @@ namespace vmm {
 inline constexpr uint32_t kPageSize = 4096;
 inline constexpr uint32_t kPageShift = 12;
 inline constexpr uint32_t kNoPage = 0xFFFFFFFFu;
-inline constexpr uint32_t kPhysicalPages = 1u << 20;
+constexpr uint32_t page_of(Physical address) { return static_cast<uint32_t>(address >> kPageShift); }
+inline constexpr uint32_t kLinearPages = 1u << 20; // 4 GiB
+// RAM from physical 0 ends here at the latest; the rest of the first 4 GiB is the devices'.
+inline constexpr uint64_t kMostLowRam = 3ull << 30;
+inline constexpr uint32_t kFirstHighPage = 1u << 20; // 4 GiB: where the rest of RAM is
+inline constexpr uint64_t kMostRam = 64ull << 30;
 inline constexpr uint64_t kMaxAddedBackingBytes = 256ull << 20;
 
 // Whether a page holds nothing but zeros.
@@ -51,8 +58,8 @@ struct PageEntry {
 class MmioHandler {
   public:
     virtual ~MmioHandler() = default;
-    virtual uint32_t mmio_read(uint32_t address, unsigned size) = 0;
-    virtual void mmio_write(uint32_t address, unsigned size, uint32_t value) = 0;
+    virtual uint32_t mmio_read(Physical address, unsigned size) = 0;
+    virtual void mmio_write(Physical address, unsigned size, uint32_t value) = 0;
 };
 
 // Told before the answer at a physical page changes or its contents are changed behind the CPU's
@@ -71,16 +78,14 @@ class MemoryObserver {
     // A page's content could not be had: no further guest instruction may run.
     virtual void page_failed() {}
     // Any page may answer differently from now on (the A20 gate). Equivalent to page_remapped for every
-    // page, which is what this default does; override it with something quicker.
-    virtual void all_remapped() {
-        for (uint32_t page = 0; page < kPhysicalPages; ++page)
-            page_remapped(page);
-    }
+    // page.
+    virtual void all_remapped() = 0;
 };
 
 class GuestMemory {
   public:
-    // `ram_bytes`: 16 MiB to 3 GiB, a multiple of 4 KiB. RAM occupies physical [0, ram_bytes).
+    // `ram_bytes`: 16 MiB to kMostRam, a multiple of 4 KiB. What the first kMostLowRam bytes do not hold is
+    // at 4 GiB. Errors: a size out of these bounds; no memory file, or no room for its mapping.
     static base::Result<std::unique_ptr<GuestMemory>> create(uint64_t ram_bytes);
     ~GuestMemory();
     GuestMemory(const GuestMemory&) = delete;
@@ -88,6 +93,9 @@ class GuestMemory {
 
     [[nodiscard]] int fd() const { return fd_.get(); }
     [[nodiscard]] uint64_t ram_bytes() const { return ram_bytes_; }
+    // Bytes of RAM from physical 0, and from 4 GiB.
+    [[nodiscard]] static uint64_t low_ram(uint64_t ram_bytes) { return std::min(ram_bytes, kMostLowRam); }
+    [[nodiscard]] static uint64_t high_ram(uint64_t ram_bytes) { return ram_bytes - low_ram(ram_bytes); }
     // The VMM's own linear view of the memfd (read/write), `backing_bytes()` long.
     [[nodiscard]] uint8_t* data() { return data_; }
     [[nodiscard]] uint64_t backing_bytes() const { return backing_bytes_; }
@@ -111,13 +119,13 @@ class GuestMemory {
     // Address bit 20 is forced to zero while false (the A20 gate). Tells the observer (all_remapped).
     void set_a20(bool enabled);
     [[nodiscard]] bool a20() const { return a20_; }
-    [[nodiscard]] uint32_t mask(uint32_t physical) const { return physical & a20_mask_; }
+    [[nodiscard]] Physical mask(Physical physical) const { return physical & a20_mask_; }
 
     // Accessors, A20 applied, any alignment and length; parts that hit None read as FFh, Mmio goes to
     // the handler in naturally aligned pieces.
-    void read(uint32_t physical, void* to, size_t length);
-    void write(uint32_t physical, const void* from, size_t length);
-    template <class T> T read(uint32_t physical) {
+    void read(Physical physical, void* to, size_t length);
+    void write(Physical physical, const void* from, size_t length);
+    template <class T> T read(Physical physical) {
         T value;
         if (const uint8_t* fast = ram_pointer(physical, sizeof(T)))
             __builtin_memcpy(&value, fast, sizeof(T));
@@ -125,13 +133,13 @@ class GuestMemory {
             read(physical, &value, sizeof(T));
         return value;
     }
-    template <class T> void write(uint32_t physical, T value) { write(physical, &value, sizeof(T)); }
+    template <class T> void write(Physical physical, T value) { write(physical, &value, sizeof(T)); }
 
     // Host pointer to [physical, physical+length) when it lies within one readable Ram or Rom page,
     // else null. For reading, or for compare-and-swap of page-table entries in Ram.
-    [[nodiscard]] uint8_t* ram_pointer(uint32_t physical, size_t length) {
-        const uint32_t address = physical & a20_mask_;
-        const Packed packed = map_[address >> kPageShift];
+    [[nodiscard]] uint8_t* ram_pointer(Physical physical, size_t length) {
+        const Physical address = physical & a20_mask_;
+        const Packed packed = at(address >> kPageShift);
         if ((address & (kPageSize - 1)) + length > kPageSize || !packed.readable())
             return nullptr;
         if (__builtin_expect(absent_pages_ != 0, 0))
@@ -197,6 +205,10 @@ class GuestMemory {
         [[nodiscard]] uint32_t backing() const { return bits & 0x3FFFFFFF; }
         [[nodiscard]] bool readable() const { return kind() == PageKind::Ram || kind() == PageKind::Rom; }
     };
+    struct Extent { // of pages from kFirstHighPage on; Ram/Rom: page first + i has backing packed + i
+        uint32_t first, count;
+        Packed packed;
+    };
     struct MmioRange {
         uint32_t first, count;
         MmioHandler* handler;
@@ -205,20 +217,27 @@ class GuestMemory {
     GuestMemory() = default;
     [[nodiscard]] MmioHandler* mmio_at(uint32_t physical_page) const;
     void set_page(uint32_t physical_page, Packed packed);
+    void set_extent(uint32_t first, uint32_t count, Packed packed);
+    [[nodiscard]] Packed at(uint64_t physical_page) const {
+        return __builtin_expect(physical_page < kFirstHighPage, 1) ? map_[physical_page]
+                                                                   : at_high(physical_page);
+    }
+    [[nodiscard]] Packed at_high(uint64_t physical_page) const;
     [[nodiscard]] bool kept_for_revert(uint32_t backing) const {
         return undo_ != nullptr && ((watched_bits_[backing >> 6] >> (backing & 63)) & 1) != 0;
     }
     bool fetch(uint32_t backing);
     void keep(uint32_t backing);
-    void read_mmio(uint32_t physical, uint8_t* to, uint32_t length);
-    void write_mmio(uint32_t physical, const uint8_t* from, uint32_t length);
+    void read_mmio(Physical physical, uint8_t* to, uint32_t length);
+    void write_mmio(Physical physical, const uint8_t* from, uint32_t length);
 
     base::UniqueFd fd_;
     uint64_t ram_bytes_ = 0, backing_bytes_ = 0, capacity_bytes_ = 0;
     uint8_t* data_ = nullptr;
     bool a20_ = true;
-    uint32_t a20_mask_ = 0xFFFFFFFF;
-    base::ZeroedVector<Packed> map_; // 1 Mi entries, by physical page
+    Physical a20_mask_ = ~Physical{0};
+    base::ZeroedVector<Packed> map_; // by physical page, below kFirstHighPage
+    std::vector<Extent> extents_;    // above, apart from each other
     std::vector<MmioRange> mmio_;
     std::vector<uint64_t> code_bits_;
     MemoryObserver* observer_ = nullptr;

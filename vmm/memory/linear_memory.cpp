@@ -17,13 +17,13 @@ constexpr uint8_t bit_of(AccessKind access) {
 
 } // namespace
 
-GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access, Privilege privilege) {
+GuestResult<Physical> LinearMemory::translate(uint32_t linear, AccessKind access, Privilege privilege) {
     if (!cpu_.paging())
         return linear;
     const uint32_t page = linear >> kPageShift;
     Entry& entry = tlb_[static_cast<unsigned>(privilege)][page % kEntries];
     if (holds(entry, page) && (entry.allows & bit_of(access)) != 0)
-        return entry.physical_page << kPageShift | (linear & (kPageSize - 1));
+        return Physical{entry.physical_page} << kPageShift | (linear & (kPageSize - 1));
 
     auto walked = page_walk(cpu_, memory_, linear, access, privilege);
     if (!walked) {
@@ -33,7 +33,7 @@ GuestResult<uint32_t> LinearMemory::translate(uint32_t linear, AccessKind access
         return tl::make_unexpected(walked.error());
     }
     entry.tag = page;
-    entry.physical_page = walked->physical >> kPageShift;
+    entry.physical_page = page_of(walked->physical);
     entry.allows = bit_of(AccessKind::Read);
     if (walked->writable) // D is set: a write needs no walk
         entry.allows |= bit_of(AccessKind::Write);

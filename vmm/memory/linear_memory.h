@@ -36,7 +36,7 @@ class LinearMemory {
     // Guest-physical address of one byte; for code fetch use AccessKind::Execute. Execute always walks
     // the tables as they are now, so that Windows::note_executed right after it records the very
     // entries the fetch went through.
-    GuestResult<uint32_t> translate(uint32_t linear, AccessKind access, Privilege privilege);
+    GuestResult<Physical> translate(uint32_t linear, AccessKind access, Privilege privilege);
 
     void flush();                     // CR0/CR4 paging bits, A20, remap
     void flush_local();               // CR3 load: all but global pages (SDM Vol. 3A 4.10.4.1)
@@ -65,7 +65,8 @@ class LinearMemory {
 
     // Up to two pages of [linear, linear+length): where its bytes are in guest-physical memory.
     struct Span {
-        uint32_t first = 0, first_bytes = 0, second = 0, second_bytes = 0;
+        Physical first = 0, second = 0;
+        uint32_t first_bytes = 0, second_bytes = 0;
     };
     GuestResult<Span> translate_span(uint32_t linear, uint32_t length, AccessKind access,
                                      Privilege privilege);

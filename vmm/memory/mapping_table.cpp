@@ -5,7 +5,7 @@
 namespace vmm {
 
 uint32_t MappingTable::state(const Slot& slot, uint32_t page) const {
-    if (page >= kPhysicalPages || slot.leaves.empty()) // the guards; nothing yet
+    if (page >= kLinearPages || slot.leaves.empty()) // the guards; nothing yet
         return 0;
     const auto& leaf = slot.leaves[page >> kLeafShift];
     return leaf != nullptr ? (*leaf)[page & (kLeafPages - 1)].state : 0;
@@ -66,7 +66,7 @@ bool MappingTable::map(unsigned slot, uint32_t page, uint32_t count, uint32_t ba
     unlink_range(slot, page, count);
     const uint32_t flags = kMapped | (protection == Protection::ReadWrite ? kWritable : 0);
     if (in.leaves.empty())
-        in.leaves.resize(kPhysicalPages / kLeafPages);
+        in.leaves.resize(kLinearPages / kLeafPages);
     for (uint32_t i = 0; i < count; ++i) {
         auto& leaf = in.leaves[(page + i) >> kLeafShift];
         if (leaf == nullptr) {

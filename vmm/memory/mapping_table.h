@@ -66,7 +66,7 @@ class MappingTable {
     };
     using Leaf = std::array<Entry, kLeafPages>;
     struct Slot {
-        std::vector<std::unique_ptr<Leaf>> leaves; // kPhysicalPages / kLeafPages from the first mapping on
+        std::vector<std::unique_ptr<Leaf>> leaves; // kLinearPages / kLeafPages from the first mapping on
         std::vector<uint16_t> used;                // indices of leaves that exist
     };
 

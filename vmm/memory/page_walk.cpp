@@ -14,7 +14,7 @@ constexpr uint32_t kErrorPresent = 1, kErrorWrite = 2, kErrorUser = 4, kErrorRes
 struct Path {
     enum class End : uint8_t { Page, NotPresent, Reserved } end = End::NotPresent;
     bool large = false;
-    uint32_t directory_at = 0, table_at = 0; // guest-physical addresses of the entries
+    Physical directory_at = 0, table_at = 0; // guest-physical addresses of the entries
     uint64_t directory = 0, table = 0;
 
     [[nodiscard]] uint64_t leaf() const { return large ? directory : table; }
@@ -25,12 +25,12 @@ struct Path {
 
 Path follow(const CpuState& cpu, GuestMemory& memory, Mode mode, uint32_t linear) {
     Path path;
-    uint32_t base = cpu.cr3 & kFrame;
+    Physical base = cpu.cr3 & kFrame;
     if (mode.pae) {
         const uint64_t pointer = cpu.pdpte[linear >> 30];
         if ((pointer & kPresent) == 0)
             return path;
-        base = static_cast<uint32_t>(pointer) & kFrame;
+        base = pointer & kFrame;
     }
     const uint32_t page = linear >> kPageShift;
     const uint32_t index_mask = mode.entries() - 1;
@@ -43,8 +43,7 @@ Path follow(const CpuState& cpu, GuestMemory& memory, Mode mode, uint32_t linear
         return path;
     path.large = mode.is_large(path.directory);
     if (!path.large) {
-        path.table_at =
-            (static_cast<uint32_t>(path.directory) & kFrame) + (page & index_mask) * mode.entry_bytes();
+        path.table_at = (path.directory & kFrame) + (page & index_mask) * mode.entry_bytes();
         path.table = read_entry(memory, mode, path.table_at);
         if ((path.table & kPresent) == 0) {
             path.end = Path::End::NotPresent;
@@ -59,9 +58,9 @@ Path follow(const CpuState& cpu, GuestMemory& memory, Mode mode, uint32_t linear
 
 Translation describe(const CpuState& cpu, Mode mode, const Path& path, uint32_t linear, Privilege privilege) {
     Translation result;
-    const uint32_t frame = path.large ? mode.large_frame(path.directory, linear >> kPageShift)
-                                      : static_cast<uint32_t>(path.table) >> kPageShift;
-    result.physical = frame << kPageShift | (linear & (kPageSize - 1));
+    const uint32_t frame =
+        path.large ? mode.large_frame(path.directory, linear >> kPageShift) : frame_of(path.table);
+    result.physical = Physical{frame} << kPageShift | (linear & (kPageSize - 1));
     result.page_bytes = path.large ? mode.region_pages() << kPageShift : kPageSize;
     result.user = (path.granted() & kUser) != 0;
     // SDM Vol. 3A 4.6.1: supervisor writes ignore R/W while CR0.WP is clear.
@@ -80,10 +79,10 @@ Translation identity(uint32_t linear) {
 
 // Sets bits of an entry as the processor's locked read-modify-write would. An entry in a page that holds
 // translated code goes through the observed path, one in ROM cannot change.
-void set_bits(GuestMemory& memory, Mode mode, uint32_t at, uint64_t entry, uint64_t bits) {
+void set_bits(GuestMemory& memory, Mode mode, Physical at, uint64_t entry, uint64_t bits) {
     if ((entry & bits) == bits)
         return;
-    const PageEntry where = memory.entry(at >> kPageShift);
+    const PageEntry where = memory.entry(page_of(at));
     if (where.kind != PageKind::Ram)
         return;
     memory.before_write(where.backing); // present: the walk has just read it

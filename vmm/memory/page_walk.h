@@ -1,5 +1,6 @@
-// The guest page-table walk (SDM Vol. 3A ch. 4): 32-bit paging with PSE (4 MiB pages, PSE-36 bits
-// above 32 must be zero), and PAE with NX. Sets A and D bits as the processor would.
+// The guest page-table walk (SDM Vol. 3A ch. 4): 32-bit paging with PSE (4 MiB pages; without PSE-36, which
+// our CPUID does not promise, their address bits above 32 must be zero), and PAE with NX. Sets A and D bits
+// as the processor would.
 #pragma once
 #include "vmm/arch/fault.h"
 #include "vmm/arch/state.h"
@@ -9,14 +10,11 @@
 
 namespace vmm {
 
-// MAXPHYADDR (CPUID 80000008h must say the same): higher bits of PAE entries are reserved.
-inline constexpr unsigned kPhysicalAddressBits = 32;
-
 enum class AccessKind : uint8_t { Read, Write, Execute };
 enum class Privilege : uint8_t { Supervisor, User };
 
 struct Translation {
-    uint32_t physical = 0;      // of the byte asked for, before A20
+    Physical physical = 0;      // of the byte asked for, before A20
     uint32_t page_bytes = 4096; // 4 KiB, 2 MiB or 4 MiB: the size of the mapping found
     bool writable = false;      // by this privilege, with CR0.WP as it is, and D is already set
     bool may_write = false;     // as `writable`, but D may still be clear

@@ -13,7 +13,7 @@ using namespace paging;
 PagingCopy::PagingCopy(GuestMemory& memory, Mode mode, Listener& listener, uint64_t& live_tables)
     : memory_(memory), mode_(mode), listener_(listener), live_tables_(live_tables) {
     if (mode_.enabled)
-        regions_.resize(kPhysicalPages >> mode_.region_shift());
+        regions_.resize(kLinearPages >> mode_.region_shift());
 }
 
 PagingCopy::~PagingCopy() { live_tables_ -= with_table_.size(); }
@@ -126,7 +126,7 @@ void PagingCopy::set_directories(const CpuState& cpu) {
         directories_[i].reset();
         if ((pointer & kPresent) != 0) {
             directories_[i] = std::make_unique<Structure>();
-            directories_[i]->physical = static_cast<uint32_t>(pointer) & kFrame;
+            directories_[i]->physical = pointer & kFrame;
         }
     }
 }
@@ -185,11 +185,11 @@ PagingCopy::Entries PagingCopy::track(uint32_t page, uint32_t count) {
     auto& table = regions_[region]->table;
     if (table == nullptr) {
         table = std::make_unique<Structure>();
-        table->physical = static_cast<uint32_t>(entry) & kFrame;
+        table->physical = entry & kFrame;
         with_table_.push_back(static_cast<uint16_t>(region));
         ++live_tables_;
     }
-    VERIFY(table->physical == (static_cast<uint32_t>(entry) & kFrame)); // else the region was dropped
+    VERIFY(table->physical == (entry & kFrame)); // else the region was dropped
     lost = {};
     if (refresh(*table, page & mask, count, lost))
         report(region, lost);

@@ -72,7 +72,7 @@ class PagingCopy {
   private:
     static constexpr unsigned kLineBytes = 64;
     struct Structure { // a page directory or page table
-        uint32_t physical = 0;
+        Physical physical = 0;
         uint64_t lines = 0; // bit per line in use
         alignas(kLineBytes) std::array<uint8_t, kPageSize> bytes{};
     };

@@ -11,11 +11,15 @@ namespace vmm::paging {
 
 inline constexpr uint64_t kPresent = 1u << 0, kWrite = 1u << 1, kUser = 1u << 2, kAccessed = 1u << 5,
                           kDirty = 1u << 6, kLarge = 1u << 7, kGlobal = 1u << 8, kNoExecute = 1ull << 63;
-inline constexpr uint32_t kFrame = 0xFFFFF000;
+inline constexpr Physical kFrame =
+    kPhysicalAddressMask & ~Physical{kPageSize - 1}; // 32-bit entries end below
 inline constexpr uint64_t kEferNxe = 1u << 11;
 
 // Address bits from MAXPHYADDR up to and including bit 62: reserved in every PAE entry.
-inline constexpr uint64_t kPaeHighReserved = (kNoExecute - 1) & ~((1ull << kPhysicalAddressBits) - 1);
+inline constexpr uint64_t kPaeHighReserved = (kNoExecute - 1) & ~kPhysicalAddressMask;
+
+// The physical page that an entry names.
+constexpr uint32_t frame_of(uint64_t entry) { return static_cast<uint32_t>((entry & kFrame) >> kPageShift); }
 
 struct Mode {
     bool enabled = false, pae = false;
@@ -41,8 +45,8 @@ struct Mode {
         return (directory_entry & kLarge) != 0 && (pae || pse);
     }
     // Bits that must be zero in a present page-directory entry. 32-bit paging: bits 21:13 of a 4 MiB
-    // page hold address bits 39:32 (PSE-36) and one reserved bit, all zero with MAXPHYADDR 32
-    // (Table 4-4). PAE: Tables 4-9 and 4-10.
+    // page hold address bits 39:32 and one reserved bit, all zero without PSE-36 (Table 4-4). PAE: Tables 4-9
+    // and 4-10.
     [[nodiscard]] uint64_t reserved_in_directory(uint64_t entry) const {
         if (!pae)
             return is_large(entry) ? 0x003FE000 : 0;
@@ -54,14 +58,14 @@ struct Mode {
     // Physical page of `page` within the large page mapped by `entry`.
     [[nodiscard]] uint32_t large_frame(uint64_t entry, uint32_t page) const {
         const uint32_t within = region_pages() - 1;
-        return ((static_cast<uint32_t>(entry) >> kPageShift) & ~within) | (page & within);
+        return (frame_of(entry) & ~within) | (page & within);
     }
     friend bool operator==(const Mode&, const Mode&) = default;
 };
 
 // One entry. Paging structures outside RAM and ROM read as all ones: a walk has no side effects on
 // devices. `at` is aligned to the entry, so it never crosses a page.
-inline uint64_t read_entry(GuestMemory& memory, Mode mode, uint32_t at) {
+inline uint64_t read_entry(GuestMemory& memory, Mode mode, Physical at) {
     if (mode.pae) {
         const uint8_t* live = memory.ram_pointer(at, 8);
         return live != nullptr ? __atomic_load_n(reinterpret_cast<const uint64_t*>(live), __ATOMIC_RELAXED)

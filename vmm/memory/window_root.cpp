@@ -16,8 +16,8 @@ void WindowRoot::add_dropped(LinearRange range) {
         return;
     }
     if (dropped_.size() == kMaxDropped)
-        dropped_.assign(1, {0, kPhysicalPages});
-    else if (dropped_.empty() || dropped_.front().count != kPhysicalPages)
+        dropped_.assign(1, {0, kLinearPages});
+    else if (dropped_.empty() || dropped_.front().count != kLinearPages)
         dropped_.push_back(range);
 }
 

@@ -59,7 +59,7 @@ WindowSpace::~WindowSpace() {
 }
 
 void* WindowSpace::address(unsigned slot, uint32_t page, uint32_t count) const {
-    VERIFY(slot < slots_ && page <= kPhysicalPages && count <= kPhysicalPages - page);
+    VERIFY(slot < slots_ && page <= kLinearPages && count <= kLinearPages - page);
     return reinterpret_cast<void*>(base(slot) + (uint64_t{page} << kPageShift));
 }
 
@@ -83,7 +83,7 @@ bool WindowSpace::unmap(unsigned slot, uint32_t page, uint32_t count) {
 
 void WindowSpace::reset(unsigned slot) {
     // Merges into one mapping, so this never needs room; were it to fail, a hole would be left.
-    VERIFY(unmap(slot, 0, kPhysicalPages));
+    VERIFY(unmap(slot, 0, kLinearPages));
 }
 
 } // namespace vmm

@@ -109,7 +109,7 @@ uint64_t root_key(const CpuState& cpu, paging::Mode mode) {
     if (!mode.enabled)
         return 0;
     const uint32_t how = 1u | (mode.pae ? 2u : 0) | (mode.pse ? 4u : 0) | (mode.nxe ? 8u : 0);
-    return uint64_t{how} << 32 | (cpu.cr3 & (mode.pae ? ~31u : paging::kFrame));
+    return uint64_t{how} << 32 | (cpu.cr3 & (mode.pae ? ~31u : ~(kPageSize - 1)));
 }
 
 View view_of(const CpuState& cpu, paging::Mode mode) {
@@ -142,7 +142,7 @@ uint64_t Windows::Impl::switch_to(uint64_t selector) {
         if (current_root_ == nullptr) {
             roots_.push_back(std::make_unique<WindowRoot>(key, memory_, mode, mappings_, live_tables_));
             current_root_ = root_cache_[hash_of(key)] = roots_.back().get();
-            current_root_->add_dropped({0, kPhysicalPages});
+            current_root_->add_dropped({0, kLinearPages});
         }
     }
     WindowRoot& root = *current_root_;
@@ -261,7 +261,7 @@ Windows::Impl::Target Windows::Impl::target(const WindowRoot& root, View view,
             return {};
         writable = ((granted & kWrite) != 0 || view == View::SupervisorNoWp) &&
                    ((leaf & kDirty) != 0 || assume == Assume::Dirty);
-        frame = entries.large ? mode.large_frame(leaf, page) : static_cast<uint32_t>(leaf) >> kPageShift;
+        frame = entries.large ? mode.large_frame(leaf, page) : frame_of(leaf);
     }
     const PageEntry where = memory_.entry(frame);
     if (where.kind != PageKind::Ram && where.kind != PageKind::Rom)
@@ -343,7 +343,7 @@ WindowFault Windows::Impl::resolve(uint32_t linear, AccessKind access) {
         result.fault = walked.error();
         return result;
     }
-    const PageEntry where = memory_.entry(walked->physical >> kPageShift);
+    const PageEntry where = memory_.entry(page_of(walked->physical));
     result.physical = memory_.mask(walked->physical);
     result.backing = where.backing;
     root.drop_unless(page, where.backing); // a stale translation has no further use

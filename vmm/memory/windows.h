@@ -35,7 +35,7 @@ struct WindowFault {
     };
     Outcome outcome = Outcome::Mapped;
     Fault fault{};
-    uint32_t physical = 0;
+    Physical physical = 0;
     uint32_t backing = kNoPage;
 };
 

@@ -158,7 +158,7 @@ void EngineCore::cr3_loaded() {
 void EngineCore::drop_local_supervisor_code() {
     if (!supervisor_code.has_local())
         return;
-    supervisor_code.for_local(0, kPhysicalPages, [this](uint32_t first, uint32_t count) {
+    supervisor_code.for_local(0, kLinearPages, [this](uint32_t first, uint32_t count) {
         drop_code_pages(Contexts::kSharedRoot, first, count);
     });
     supervisor_code.clear_local();
@@ -380,11 +380,11 @@ void EngineCore::check_shadow_stack() const {
 bool EngineCore::drop_if_changed(uint32_t page, uint32_t physical_page) {
     const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
     const bool same = now.page_bytes != 0 && now.executable && now.global &&
-                      now.physical >> kPageShift == physical_page && rt->cpu.paging();
+                      page_of(now.physical) == physical_page && rt->cpu.paging();
     if (same)
         return false;
     drop_code_pages(Contexts::kSharedRoot, page, 1);
-    const PageEntry entry = memory->entry(memory->mask(physical_page << kPageShift) >> kPageShift);
+    const PageEntry entry = memory->entry(physical_page);
     if (entry.backing != kNoPage)
         cache->invalidate_page(entry.backing);
     code_changed = true;
@@ -393,7 +393,7 @@ bool EngineCore::drop_if_changed(uint32_t page, uint32_t physical_page) {
     return true;
 }
 
-GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) {
+GuestResult<Physical> EngineCore::fetch_address(uint32_t address, bool& global) {
     global = false;
     if (!rt->cpu.paging())
         return address;
@@ -404,13 +404,13 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
     const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 63;
     if (fetch.root == root && fetch.page == page) {
         global = fetch.global;
-        return fetch.physical_page << kPageShift | (address & (kPageSize - 1));
+        return Physical{fetch.physical_page} << kPageShift | (address & (kPageSize - 1));
     }
-    const uint32_t physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
+    const Physical physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
     if (shared) {
         const Translation found = page_probe(rt->cpu, *memory, address, Privilege::Supervisor);
         global = found.global;
-        const uint32_t frame = physical >> kPageShift;
+        const uint32_t frame = page_of(physical);
         if (!global) {
             supervisor_code.add_local(page);
         } else {
@@ -424,7 +424,7 @@ GuestResult<uint32_t> EngineCore::fetch_address(uint32_t address, bool& global) 
     }
     if (!global)
         windows->note_executed(address);
-    fetch = {root, page, physical >> kPageShift, global};
+    fetch = {root, page, page_of(physical), global};
     return physical;
 }
 
@@ -435,8 +435,8 @@ const uint8_t* EngineCore::next_page(uint32_t& backing) {
         fetch_fault = physical.error();
         return nullptr;
     }
-    const uint32_t masked = memory->mask(*physical);
-    const PageEntry entry = memory->entry(masked >> kPageShift);
+    const Physical masked = memory->mask(*physical);
+    const PageEntry entry = memory->entry(page_of(masked));
     backing = entry.kind == PageKind::Ram || entry.kind == PageKind::Rom ? entry.backing : kNoPage;
     memory->read(masked, fetch_bytes.data(), 16);
     if (entry.kind == PageKind::Ram) {
@@ -507,10 +507,10 @@ Block* EngineCore::unless_refused(Block* block) {
 }
 
 // Code in MMIO or unmapped space: one instruction at a time, never kept.
-Block* EngineCore::translate_uncached(uint32_t address, uint32_t physical, const ModeKey& key) {
+Block* EngineCore::translate_uncached(uint32_t address, Physical physical, const ModeKey& key) {
     cache->invalidate_page(uncached_backing_);
     uncached_page.assign(kPageSize + 16, 0xFF);
-    const uint32_t offset = physical & (kPageSize - 1);
+    const auto offset = static_cast<uint32_t>(physical & (kPageSize - 1));
     memory->read(physical, uncached_page.data() + offset, std::min<uint32_t>(16, kPageSize - offset));
     CodeBytes code;
     code.backing = uncached_backing_;
@@ -541,8 +541,8 @@ Block* EngineCore::current_block(bool whole) {
         raise(translated.error());
         return nullptr;
     }
-    const uint32_t physical = memory->mask(*translated);
-    const PageEntry entry = memory->entry(physical >> kPageShift);
+    const Physical physical = memory->mask(*translated);
+    const PageEntry entry = memory->entry(page_of(physical));
     if (entry.kind != PageKind::Ram && entry.kind != PageKind::Rom)
         return translate_uncached(address, physical, key);
     const auto offset = static_cast<uint16_t>(physical & (kPageSize - 1));

@@ -36,7 +36,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Block* current_block(bool whole);
     Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global,
                           bool whole);
-    Block* translate_uncached(uint32_t linear, uint32_t physical, const ModeKey& key);
+    Block* translate_uncached(uint32_t linear, Physical physical, const ModeKey& key);
     Block* checked(Block* block, BlockUse use);
     Block* unless_refused(Block* block);
     void enter(uint32_t code);
@@ -45,7 +45,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     [[nodiscard]] uint64_t root_identity() const { return Windows::root_of(rt->cpu); }
     void select_context(const ModeKey& key);
     // Guest-physical address to fetch from, keeping the page under comparison; `global` as below.
-    GuestResult<uint32_t> fetch_address(uint32_t linear, bool& global);
+    GuestResult<Physical> fetch_address(uint32_t linear, bool& global);
     void drop_code_pages(uint64_t root, uint32_t first, uint32_t count);
     // May its code jump to other pages directly, as PageLinks has it?
     [[nodiscard]] bool crosses_pages(const ModeKey& key) const;

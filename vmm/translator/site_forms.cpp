@@ -129,7 +129,7 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
         const auto physical = linear->translate(at, kind, privilege());
         if (!physical)
             return Sites::Need::Always;
-        const PageEntry page = memory->entry(*physical >> kPageShift);
+        const PageEntry page = memory->entry(page_of(*physical));
         const bool write = kind == AccessKind::Write;
         const bool plain = page.kind == PageKind::Ram ? !write || !memory->is_code(page.backing)
                                                       : page.kind == PageKind::Rom && !write;

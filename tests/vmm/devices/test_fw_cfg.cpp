@@ -116,7 +116,7 @@ TEST_CASE("fw_cfg: DMA selects, reads and skips", "[devices]") {
 TEST_CASE("fw_cfg: hostile DMA requests end with the error bit and change nothing", "[devices]") {
     FwCfgPc pc;
     CHECK(pc.dma(0x0000000A, 0xFFFFFFFF, 0) == 1);
-    CHECK(pc.dma(0x0000000A, 0x1000, 0xFFFFF800) == 1);
+    CHECK(pc.dma(0x0000000A, 0x1000, 0xFF'FFFF'F800) == 1); // across the end of physical memory
     CHECK(pc.dma(0x0000000A, 0x1000, 0xFFFFFFFFFFFFF800) == 1);
     CHECK(pc.dma(0x00000018, 4, 0x9000) == 1); // write
     CHECK(pc.dma(0x00000004, 0xFFFFFFFF, 0) == 0);

@@ -23,6 +23,7 @@ struct HostBridge : ChipsetFixture {
 };
 
 struct CodeObserver : MemoryObserver {
+    void all_remapped() override {}
     unsigned code_writes = 0;
     void page_remapped(uint32_t) override {}
     void code_written(uint32_t, uint32_t, uint32_t) override { ++code_writes; }

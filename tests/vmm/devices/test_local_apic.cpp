@@ -158,7 +158,7 @@ TEST_CASE("local apic: the 8259 pair is heard through LINT0, or past an APIC tha
 TEST_CASE("local apic: IA32_APIC_BASE moves and disables it, and reserved bits are refused", "[apic]") {
     ApicFixture pc;
     ApicMsrs& msrs = *pc.platform.apic;
-    for (const uint64_t wrong : {0xFEE00901ull, 0xFEE00D00ull, 0xFEE00A00ull, 0x1FEE00900ull})
+    for (const uint64_t wrong : {0xFEE00901ull, 0xFEE00D00ull, 0xFEE00A00ull, 0x100'FEE0'0900ull})
         CHECK_FALSE(msrs.write_msr(0x1B, wrong));
     CHECK_FALSE(msrs.write_msr(0x800, 0));
     CHECK_FALSE(msrs.read_msr(0x802));

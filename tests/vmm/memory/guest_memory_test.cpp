@@ -10,11 +10,11 @@ namespace {
 
 struct Recorder : MmioHandler {
     std::string log;
-    uint32_t mmio_read(uint32_t address, unsigned size) override {
+    uint32_t mmio_read(Physical address, unsigned size) override {
         log += fmt::format("r{}@{} ", size, address & 0xFFF);
         return 0x44332211u >> (8 * (address & 3));
     }
-    void mmio_write(uint32_t address, unsigned size, uint32_t value) override {
+    void mmio_write(Physical address, unsigned size, uint32_t value) override {
         log += fmt::format("w{}@{}={} ", size, address & 0xFFF, value);
     }
 };
@@ -42,11 +42,62 @@ std::unique_ptr<GuestMemory> make() {
 } // namespace
 
 TEST_CASE("guest_memory: sizes that a PC cannot have are refused with advice", "[memory]") {
-    for (uint64_t bytes : {uint64_t{0}, uint64_t{15} << 20, (uint64_t{16} << 20) + 1, uint64_t{4} << 30}) {
+    for (uint64_t bytes :
+         {uint64_t{0}, uint64_t{15} << 20, (uint64_t{16} << 20) + 1, (uint64_t{64} << 30) + 4096}) {
         auto refused = GuestMemory::create(bytes);
         REQUIRE_FALSE(refused);
-        CHECK(refused.error().message.find("16 MiB to 3 GiB") != std::string::npos);
+        CHECK(refused.error().message.find("16 MiB to 64 GiB") != std::string::npos);
     }
+}
+
+TEST_CASE("guest_memory: what 3 GiB do not hold is at 4 GiB, one run of the memory file", "[memory]") {
+    constexpr uint64_t kGiB = 1ull << 30;
+    auto created = GuestMemory::create(5 * kGiB + 0x2000);
+    REQUIRE(created);
+    GuestMemory& memory = **created;
+    memory.write<uint32_t>(3 * kGiB - 2, 0xAABBCCDD); // the low part ends
+    CHECK(memory.read<uint32_t>(3 * kGiB - 2) == 0xFFFFCCDD);
+    memory.write<uint64_t>(4 * kGiB, 0x1122334455667788);
+    CHECK(memory.data()[3 * kGiB] == 0x88);
+    CHECK(memory.read<uint32_t>(4 * kGiB - 4) == 0xFFFFFFFF);
+    CHECK(memory.read<uint64_t>(4 * kGiB - 4) == 0x55667788FFFFFFFF); // no address wraps to 0
+    memory.write<uint16_t>(6 * kGiB + 0x1FFF, 0x7766);                // its last byte
+    CHECK(memory.data()[5 * kGiB + 0x1FFF] == 0x66);
+    CHECK(memory.read<uint16_t>(6 * kGiB + 0x1FFF) == 0xFF66);
+    CHECK(memory.ram_pointer(4 * kGiB, 4) == memory.data() + 3 * kGiB);
+    CHECK(memory.ram_pointer(6 * kGiB + 0x2000, 1) == nullptr);
+    CHECK(memory.entry(1u << 28).kind == PageKind::None); // beyond MAXPHYADDR
+
+    memory.set_a20(false); // bit 20 is 0 there too
+    CHECK(memory.read<uint8_t>(4 * kGiB + (1u << 20)) == 0x88);
+}
+
+TEST_CASE("guest_memory: above 4 GiB a device's pages part an extent, and what they leave stays as it was",
+          "[memory]") {
+    constexpr uint64_t k4GiB = 4ull << 30;
+    auto created = GuestMemory::create((3ull << 30) + (64u << 12));
+    REQUIRE(created);
+    GuestMemory& memory = **created;
+    Observer observer;
+    memory.set_observer(&observer);
+    for (uint64_t page = 0; page < 64; ++page)
+        memory.write<uint64_t>(k4GiB + (page << 12), page);
+    Recorder device;
+    memory.map_mmio(kFirstHighPage + 8, 4, &device);
+    CHECK(observer.remapped.size() == 4);
+    for (uint64_t page = 0; page < 64; ++page) {
+        INFO(page);
+        const bool taken = page >= 8 && page < 12;
+        CHECK(memory.entry(kFirstHighPage + static_cast<uint32_t>(page)).kind ==
+              (taken ? PageKind::Mmio : PageKind::Ram));
+        if (!taken)
+            CHECK(memory.read<uint64_t>(k4GiB + (page << 12)) == page);
+    }
+    CHECK(memory.read<uint32_t>(k4GiB + 0x8010) == 0x44332211);
+    memory.unmap_mmio(&device);
+    CHECK(memory.entry(kFirstHighPage + 9).kind == PageKind::None);
+    CHECK(memory.read<uint64_t>(k4GiB + (12u << 12)) == 12);
+    memory.set_observer(nullptr);
 }
 
 TEST_CASE("guest_memory: RAM reads back, beyond it is FFh and writes vanish", "[memory]") {

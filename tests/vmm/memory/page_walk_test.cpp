@@ -149,7 +149,7 @@ TEST_CASE("page_walk: PAE grants and faults with the exact error code", "[memory
         {"NX page is readable", kP | kU | kNx, kP | kU | kNx, R, U, -1},
         {"write to NX page", kP | kU | kW | kNx, kP | kU | kW, W, U, -1},
         {"fetch from supervisor page", kP | kU, kP, X, U, 0x15},
-        {"reserved address bit in the table", kP | kU, kP | kU | 1ull << 32, R, U, 0xD},
+        {"reserved address bit in the table", kP | kU, kP | kU | 1ull << 40, R, U, 0xD},
         {"reserved bit 62 in the directory", kP | kU | 1ull << 62, kP | kU, W, S, 0xB},
         {"reserved beats rights", kP, kP | 1ull << 51, X, U, 0x1D},
         {"reserved bits of an absent entry do not count", kP | kU, 1ull << 51, R, S, 0},
@@ -197,6 +197,35 @@ TEST_CASE("page_walk: PAE 2 MiB pages, with or without CR4.PSE", "[memory]") {
     }
 }
 
+TEST_CASE("page_walk: PAE structures and pages above 4 GiB, from the PDPTE to the page", "[memory]") {
+    Paged pc;
+    auto created = GuestMemory::create((3ull << 30) + (8u << 20));
+    REQUIRE(created);
+    pc.memory = std::move(*created);
+    pc.enable_pae();
+    constexpr Physical kHigh = 4ull << 30;
+    constexpr Physical kHighDirectory = kHigh + 0x100000, kHighTable = kHigh + 0x101000,
+                       kHighPage = kHigh + 0x1F2000;
+    pc.memory->write<uint64_t>(Paged::kPointers + 8 * (kLinear >> 30), kHighDirectory | kP);
+    REQUIRE(load_pdptes(pc.cpu, *pc.memory));
+    pc.memory->write<uint64_t>(kHighDirectory + ((kLinear >> 21) & 511) * 8, kHighTable | kP | kW | kU);
+    pc.memory->write<uint64_t>(kHighTable + ((kLinear >> 12) & 511) * 8, kHighPage | kP | kW | kU);
+    const auto walked = page_walk(pc.cpu, *pc.memory, kLinear, W, U);
+    REQUIRE(walked);
+    CHECK(walked->physical == (kHighPage | (kLinear & 0xFFF)));
+    CHECK((pc.memory->read<uint64_t>(kHighTable + ((kLinear >> 12) & 511) * 8) & (kA | kD)) == (kA | kD));
+
+    pc.memory->write<uint64_t>(kHighDirectory + ((kLinear >> 21) & 511) * 8, (kHigh + 0x200000) | kP | kPs);
+    const auto large = page_walk(pc.cpu, *pc.memory, kLinear, R, S);
+    REQUIRE(large);
+    CHECK(large->physical == kHigh + 0x200000 + (kLinear & 0x1FFFFF));
+    // An address that no RAM answers is no fault of the walk's.
+    pc.memory->write<uint64_t>(kHighDirectory + ((kLinear >> 21) & 511) * 8, (1ull << 39) | kP | kPs);
+    const auto nowhere = page_walk(pc.cpu, *pc.memory, kLinear, R, S);
+    REQUIRE(nowhere);
+    CHECK(pc.memory->entry(page_of(nowhere->physical)).kind == PageKind::None);
+}
+
 TEST_CASE("page_walk: PDPTEs are registers: memory counts when they are loaded", "[memory]") {
     Paged pc;
     pc.enable_pae();
@@ -209,7 +238,7 @@ TEST_CASE("page_walk: PDPTEs are registers: memory counts when they are loaded",
     REQUIRE_FALSE(walked);
     CHECK(walked.error().error_code == 4);
 
-    for (const uint64_t reserved : {2ull, 4ull, 0x20ull, 0x100ull, 1ull << 32, 1ull << 63}) {
+    for (const uint64_t reserved : {2ull, 4ull, 0x20ull, 0x100ull, 1ull << 40, 1ull << 63}) {
         pc.memory->write<uint64_t>(Paged::kPointers + 8, Paged::kDirectory | kP | reserved);
         const auto loaded = load_pdptes(pc.cpu, *pc.memory);
         REQUIRE_FALSE(loaded);
@@ -240,6 +269,7 @@ TEST_CASE("page_walk: page tables in ROM or nowhere neither change nor crash", "
 
 TEST_CASE("page_walk: entries in pages with translated code are written under observation", "[memory]") {
     struct Observer : MemoryObserver {
+        void all_remapped() override {}
         uint32_t backing = 0;
         void page_remapped(uint32_t) override {}
         void code_written(uint32_t page, uint32_t, uint32_t) override { backing = page; }

@@ -28,6 +28,7 @@ struct Numbers final : PageSource {
 };
 
 struct Watcher final : MemoryObserver {
+    void all_remapped() override {}
     std::vector<uint32_t> code, dropped, watched;
     uint32_t first = 0, length = 0;
     unsigned failures = 0;
@@ -199,6 +200,7 @@ TEST_CASE("saved pages: any writes by any way are gone after each of 50 reverts"
         }
         // What the engine does when a page is dropped or watched again.
         struct Follow final : MemoryObserver {
+            void all_remapped() override {}
             Windows& windows;
             explicit Follow(Windows& w) : windows(w) {}
             void page_remapped(uint32_t) override {}

@@ -125,11 +125,11 @@ TEST_CASE("windows: user and supervisor views differ, and CR0.WP decides for the
 
 TEST_CASE("windows: MMIO, holes and ROM writes ask for a call-out", "[memory][windows]") {
     struct Silent : MmioHandler {
-        uint32_t mmio_read(uint32_t, unsigned) override {
+        uint32_t mmio_read(Physical, unsigned) override {
             FAIL("no device is touched by a fault");
             return 0;
         }
-        void mmio_write(uint32_t, unsigned, uint32_t) override { FAIL("no device is touched by a fault"); }
+        void mmio_write(Physical, unsigned, uint32_t) override { FAIL("no device is touched by a fault"); }
     } device;
     Windowed pc;
     const uint32_t rom = pc.memory->add_backing(1);
