@@ -159,7 +159,9 @@ bool BlockTranslator::splits(const GuestInstruction& i) const {
 // of `bytes` runs over the line lead into the guard behind. A bit's number moves its operand by whole dwords,
 // so there the part within a dword has to be 0. Leaves the flags alone; the fault handler knows the load.
 void BlockTranslator::check_split(const HostMemory& memory) {
-    if (!locks(*insn_))
+    // What splits() decided by the address alone also comes here where 16-bit code has it in a scratch
+    // register.
+    if (!locks(*insn_) || !arrival_guard_)
         return;
     const unsigned bytes = insn_->memory.bytes == 0 ? insn_->operand_bytes : insn_->memory.bytes;
     const bool bit_string = is_bit_string(*insn_);
