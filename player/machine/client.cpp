@@ -2,9 +2,9 @@
 
 #include "player/machine/process.h"
 #include "vmm/base/log.h"
+#include "vmm/base/quiet_thread.h"
 
 #include <chrono>
-#include <csignal>
 #include <fmt/format.h>
 
 namespace machine {
@@ -30,12 +30,7 @@ struct Client::Waiting {
 Client::Client(base::UniqueFd socket, base::UniqueFd other, SharedMemory shared, Listeners listeners)
     : channel_(std::move(socket), End::Player), other_(std::move(other)), shared_(std::move(shared)),
       listeners_(std::move(listeners)) {
-    // Signals belong to the session's threads: the new one inherits a full mask.
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    thread_ = std::thread([this] { work(); });
-    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+    thread_ = base::quiet_thread([this] { work(); });
 }
 
 base::Result<std::shared_ptr<Client>> Client::start(Listeners listeners) {
@@ -282,9 +277,9 @@ uint64_t Client::reset_count() const {
     return state_.resets;
 }
 
-void Client::key(const vmm::KeyEvent& event) { channel_.send(Key{event}); }
+void Client::key(const vmm::KeyEvent& event) { channel_.send(Key{{event}}); }
 
-bool Client::takes_key(const vmm::KeyEvent& event) { return ask(TakesKey{event}).value_or(Flag{}).value; }
+bool Client::takes_key(const vmm::KeyEvent& event) { return ask(TakesKey{{event}}).value_or(Flag{}).value; }
 
 void Client::pointer(const vmm::PointerEvent& event) { channel_.send(Pointer{event}); }
 

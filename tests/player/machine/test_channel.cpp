@@ -35,7 +35,7 @@ TEST_CASE("channel: a long message arrives whole, with its descriptors", "[machi
     REQUIRE(::pwrite(file.get(), "here", 4, 0) == 4);
     std::thread sender([&] {
         CHECK(player.send(Kind::Setup, 7, body, std::array{file.get(), file.get()}));
-        CHECK(player.send(Key{{0x1E, true}}));
+        CHECK(player.send(Key{{{0x1E, true}}}));
     });
     auto message = machine.receive();
     REQUIRE((message && *message));

@@ -173,7 +173,7 @@ TEST_CASE("client: an answer that is none of its question ends the conversation"
 
 TEST_CASE("host: nothing goes before the setup, and nothing malformed is one", "[machine]") {
     CHECK(host_after({}).empty());
-    for (const Bytes& first : {packet(Kind::Start, 0), packet(Kind::Pause, 1), packet_of(Key{{0x1E, true}}),
+    for (const Bytes& first : {packet(Kind::Start, 0), packet(Kind::Pause, 1), packet_of(Key{{{0x1E, true}}}),
                                packet(Kind::TextScreen, 1)})
         CHECK(host_after({first}).find("out of order") != std::string::npos);
     CHECK(host_after({packet(Kind::Setup, 1)}).find("malformed") != std::string::npos);
