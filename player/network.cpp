@@ -172,7 +172,7 @@ void UserNetwork::Impl::lose_process(const std::string& why) {
         hearers.failed(base::Error{1, text + "; the session has ended, open it again"});
     else
         notice(fmt::format("no network: {}", text));
-    tell_ready(); // what waits for room waits no more
+    tell_ready(); // unblocks senders that wait for room
 }
 
 void UserNetwork::Impl::hear_report() {
@@ -227,7 +227,7 @@ void UserNetwork::Impl::work() {
         }
         if (start) {
             end_process(); // before its ports are taken again
-            tell_ready();  // who waited for room in another channel
+            tell_ready();  // for senders that waited for room in the old channel
         }
         if (std::exchange(start, false) && !stopped)
             if (auto started = start_process(); !started)
@@ -340,7 +340,7 @@ base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess acc
 }
 
 UserNetwork::~UserNetwork() {
-    std::ignore = plug(); // whoever holds one holds a loose end
+    std::ignore = plug(); // disconnects every plug still held
     {
         const std::lock_guard lock(impl_->mutex);
         impl_->ended = true;

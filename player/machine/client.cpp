@@ -94,7 +94,7 @@ void Client::work() {
         if (!good)
             break;
     }
-    channel_.shut(); // whoever sends does not wait
+    channel_.shut(); // unblocks senders
     const std::string how = process ? process->end() : std::string("has gone");
     bool closing = false;
     {
@@ -113,7 +113,7 @@ void Client::work() {
 
 base::Result<void> Client::take(Message message) {
     const auto malformed = [&] {
-        return base::fail(fmt::format("a message that cannot be: {}: malformed", rule(message.kind).name));
+        return base::fail(fmt::format("invalid message: {}: malformed", rule(message.kind).name));
     };
     switch (message.kind) {
     case Kind::Answer: {
@@ -121,7 +121,7 @@ base::Result<void> Client::take(Message message) {
             const std::lock_guard lock(mutex_);
             const auto found = waiting_.find(message.number);
             if (found == waiting_.end() || found->second->answer)
-                return base::fail("a message that cannot be: an answer that nobody waits for");
+                return base::fail("invalid message: an answer to no request");
             found->second->answer = std::move(message.body);
         }
         changed_.notify_all();
@@ -194,7 +194,7 @@ base::Result<void> Client::take(Message message) {
         return {};
     }
     default:
-        return base::fail("a message that cannot be: it is no event");
+        return base::fail("invalid message: not an event");
     }
 }
 

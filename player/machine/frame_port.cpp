@@ -33,7 +33,7 @@ Sent try_send(int socket, std::span<const uint8_t> packet) {
     }
 }
 
-// Its length; 0: nothing waits; -1: the other end is gone, or said what cannot be.
+// Its length; 0: nothing waits; -1: the other end is gone, or broke the protocol.
 ssize_t try_receive(int socket, std::span<uint8_t, kMostPacket> packet) {
     for (;;) {
         const ssize_t got = ::recv(socket, packet.data(), packet.size(), MSG_DONTWAIT | MSG_TRUNC);
@@ -110,7 +110,7 @@ bool FramePort::send(std::span<const uint8_t> frame) {
     const std::lock_guard lock(mutex_);
     if (!tell_disconnect_ &&
         try_send(socket_.get(), std::span(packet).first(frame.size() + 1)) != Sent::NoRoom)
-        return true; // whoever has gone takes everything
+        return true; // a closed socket takes everything
     wants_room_ = true;
     rouse();
     return false;

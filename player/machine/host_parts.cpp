@@ -21,7 +21,7 @@ constexpr size_t kCacheBytes = 16u << 20; // verified chunks and nodes kept for 
 constexpr size_t kMostIde = 4, kMostFloppies = 2;
 
 tl::unexpected<base::Error> impossible(const char* what) {
-    return base::fail(fmt::format("a machine that cannot be: {}", what));
+    return base::fail(fmt::format("invalid machine: {}", what));
 }
 
 // Hands out what a Setup refers to by number.
@@ -150,7 +150,7 @@ Host::Parts::build(const Setup& setup, std::vector<base::UniqueFd> files, Outbox
             port = TRY(vmm::FileBlockPort::adopt(TRY(supplies.file(*medium.image)), medium.image->name,
                                                  vmm::FileAccess::ReadOnly));
         else
-            return impossible("a medium of nothing");
+            return impossible("a medium without content");
         parts->overlays.emplace_back();
         if (medium.writes)
             port = parts->overlays.back() = std::make_shared<OverlayPort>(
