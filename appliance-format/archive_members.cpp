@@ -2,6 +2,7 @@
 
 #include "appliance-format/format.h"
 #include "appliance-format/output_file.h"
+#include "vmm/base/file_io.h"
 
 #include <algorithm>
 #include <archive.h>
@@ -75,13 +76,8 @@ class Spool {
 
   private:
     base::Result<> put(std::span<const uint8_t> block) {
-        for (size_t done = 0; done < block.size();) {
-            const ssize_t wrote = ::pwrite(fd_.get(), block.data() + done, block.size() - done,
-                                           static_cast<off_t>(size_ + done));
-            if (wrote < 0 && errno != EINTR)
-                return failed();
-            done += static_cast<size_t>(std::max<ssize_t>(wrote, 0));
-        }
+        if (!base::write_at(fd_.get(), block, size_))
+            return failed();
         return {};
     }
     static tl::unexpected<base::Error> failed() {

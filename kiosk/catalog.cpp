@@ -6,6 +6,7 @@
 #include "player/operator_settings.h"
 #include "player/user_folders.h"
 #include "signing/outcome.h"
+#include "vmm/base/bell.h"
 
 #include <algorithm>
 #include <chrono>
@@ -15,7 +16,6 @@
 #include <fmt/format.h>
 #include <glib.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -181,15 +181,13 @@ Appliance describe_bundle(const std::string& path) {
 
 Catalog::Catalog(Options options) : options_(std::move(options)) {
     inotify_ = base::UniqueFd(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
-    wake_ = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    wake_ = base::make_bell();
     thread_ = std::thread([this] { work(); });
 }
 
 Catalog::~Catalog() {
     stop_ = true;
-    const uint64_t one = 1;
-    if (::write(wake_.get(), &one, sizeof one) < 0)
-        stop_ = true; // the counter is full: it is awake already
+    base::ring(wake_.get());
     thread_.join();
 }
 

@@ -1,10 +1,11 @@
 #include "player/control_socket.h"
 
+#include "vmm/base/bell.h"
+
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -32,7 +33,7 @@ bool is_abandoned_socket(const sockaddr_un& address) {
 base::Result<std::unique_ptr<ControlSocket>> ControlSocket::open(Session& session, std::string path,
                                                                  ShellLink shell, DisplayState* display) {
     std::unique_ptr<ControlSocket> socket(new ControlSocket(session, display));
-    socket->wake_ = base::UniqueFd(::eventfd(0, EFD_CLOEXEC));
+    socket->wake_ = base::make_bell();
     if (!socket->wake_.valid())
         return base::fail(fmt::format("cannot make a socket: {}", std::strerror(errno)));
     if (!path.empty())
@@ -71,9 +72,7 @@ base::Result<void> ControlSocket::listen(const std::string& path) {
 
 ControlSocket::~ControlSocket() {
     if (thread_.joinable()) {
-        const uint64_t one = 1;
-        while (::write(wake_.get(), &one, sizeof one) < 0 && errno == EINTR)
-            ;
+        base::ring(wake_.get());
         thread_.join();
     }
     if (!path_.empty())

@@ -1,11 +1,12 @@
 #include "player/frame_channel.h"
 
+#include "vmm/base/bell.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -30,13 +31,11 @@ namespace {
 
 constexpr unsigned kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
-base::UniqueFd make_bell() { return base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)); }
-
 } // namespace
 
 base::Result<FrameChannel::Descriptors> FrameChannel::make() {
-    Descriptors made{base::UniqueFd(::memfd_create("frames", MFD_CLOEXEC | MFD_ALLOW_SEALING)), make_bell(),
-                     make_bell()};
+    Descriptors made{base::UniqueFd(::memfd_create("frames", MFD_CLOEXEC | MFD_ALLOW_SEALING)),
+                     base::make_bell(), base::make_bell()};
     if (!made.memory.valid() || !made.to_world.valid() || !made.to_guest.valid() ||
         ::ftruncate(made.memory.get(), sizeof(Memory)) != 0 ||
         ::fcntl(made.memory.get(), F_ADD_SEALS, kSeals) != 0)
@@ -138,16 +137,10 @@ int FrameChannel::bell() const {
     return end_ == End::Guest ? descriptors_.to_guest.get() : descriptors_.to_world.get();
 }
 
-void FrameChannel::hear() const {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t read = ::read(bell(), &count, sizeof count); // does not block
-}
+void FrameChannel::hear() const { base::hear(bell()); }
 
 void FrameChannel::ring() const {
-    const uint64_t one = 1;
-    // Fails only when the counter is full, and then it is readable.
-    [[maybe_unused]] const ssize_t written = ::write(
-        end_ == End::Guest ? descriptors_.to_world.get() : descriptors_.to_guest.get(), &one, sizeof one);
+    base::ring(end_ == End::Guest ? descriptors_.to_world.get() : descriptors_.to_guest.get());
 }
 
 void FrameChannel::show_sockets(uint32_t count) { own_->sockets.store(count, std::memory_order_relaxed); }

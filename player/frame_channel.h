@@ -2,8 +2,8 @@
 // both map, and two bells (eventfd) rung only for an end that sleeps. Made by the player, which hands either
 // end's descriptors to whom it likes; the card may be in another process than the player.
 //
-// Neither end trusts the other. What the other wrote is read once and checked: a count that cannot be, or a
-// frame of a length that cannot be, makes the channel broken, and whoever notices gives the other up. Frames
+// Neither end trusts the other. What the other wrote is read once and checked: an impossible count or frame
+// length marks the channel as broken, and the end that notices drops the other. Frames
 // are copied out before anybody looks at them. The memory cannot be made smaller (seals), which would fault.
 #pragma once
 #include "vmm/base/result.h"

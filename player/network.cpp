@@ -4,6 +4,8 @@
 #include "player/installed_files.h"
 #include "player/name_server.h"
 #include "player/network_process.h"
+#include "vmm/base/bell.h"
+#include "vmm/base/quiet_thread.h"
 #include "vmm/base/unique_fd.h"
 #include "vmm/jail/program.h"
 
@@ -11,12 +13,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
-#include <csignal>
 #include <cstring>
 #include <fmt/format.h>
 #include <mutex>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <thread>
 
@@ -37,7 +37,7 @@ struct UserNetwork::Impl {
     Hearers hearers;
     HostSource host;
     std::string program;
-    base::UniqueFd wake; // eventfd
+    base::UniqueFd wake; // a bell
 
     mutable std::mutex mutex; // guards what follows
     std::shared_ptr<FrameChannel>
@@ -60,11 +60,7 @@ struct UserNetwork::Impl {
     std::thread thread;
 
     void drop_connections(); // the mutex is held
-    void rouse() const {
-        const uint64_t one = 1;
-        // Fails only when the counter is full, and then it is readable.
-        [[maybe_unused]] const ssize_t written = ::write(wake.get(), &one, sizeof one);
-    }
+    void rouse() const { base::ring(wake.get()); }
     void tell_ready() {
         const std::lock_guard lock(ready_mutex);
         if (ready)
@@ -176,7 +172,7 @@ void UserNetwork::Impl::lose_process(const std::string& why) {
         hearers.failed(base::Error{1, text + "; the session has ended, open it again"});
     else
         notice(fmt::format("no network: {}", text));
-    tell_ready(); // what waits for room waits no more
+    tell_ready(); // unblocks senders that wait for room
 }
 
 void UserNetwork::Impl::hear_report() {
@@ -231,7 +227,7 @@ void UserNetwork::Impl::work() {
         }
         if (start) {
             end_process(); // before its ports are taken again
-            tell_ready();  // who waited for room in another channel
+            tell_ready();  // for senders that waited for room in the old channel
         }
         if (std::exchange(start, false) && !stopped)
             if (auto started = start_process(); !started)
@@ -261,8 +257,7 @@ void UserNetwork::Impl::work() {
         if (heard)
             polled[3].fd = heard->bell();
         ::poll(polled.data(), polled.size(), process ? static_cast<int>(kLook.count()) : -1);
-        uint64_t count = 0;
-        [[maybe_unused]] const ssize_t read = ::read(wake.get(), &count, sizeof count); // does not block
+        base::hear(wake.get());
         if (polled[3].revents != 0) {
             heard->hear();
             tell_ready();
@@ -333,24 +328,19 @@ base::Result<std::shared_ptr<UserNetwork>> UserNetwork::create(NetworkAccess acc
     impl->program = program.empty() ? find_program("encore-network") : std::move(program);
     if (impl->program.empty())
         return base::fail("no network: its program, encore-network, is missing; install Encore again");
-    impl->wake = base::UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    impl->wake = base::make_bell();
     if (!impl->wake.valid())
         return base::fail(fmt::format("no network: cannot make an event counter: {}", std::strerror(errno)));
     auto channel = open_channel();
     if (!channel)
         return base::fail("no network: " + channel.error().message);
     impl->channel = std::move(*channel);
-    // Signals belong to the vCPU and session threads: the new thread inherits a full mask.
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    impl->thread = std::thread([raw = impl.get()] { raw->work(); });
-    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+    impl->thread = base::quiet_thread([raw = impl.get()] { raw->work(); });
     return std::shared_ptr<UserNetwork>(new UserNetwork(std::move(impl)));
 }
 
 UserNetwork::~UserNetwork() {
-    std::ignore = plug(); // whoever holds one holds a loose end
+    std::ignore = plug(); // disconnects every plug still held
     {
         const std::lock_guard lock(impl_->mutex);
         impl_->ended = true;

@@ -242,7 +242,7 @@ std::optional<int> Translation::hear_orders() {
 }
 
 void Translation::deliver(std::span<const uint8_t> frame) {
-    // Over-long ones cannot be: the library keeps to the MTU.
+    // None is too long: the library keeps to the MTU.
     if (frame.size() > FrameChannel::kMaxFrame || !filter_.admits(frame))
         return;
     if (late_.empty() && channel_.put(frame))

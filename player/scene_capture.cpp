@@ -5,6 +5,7 @@
 #include "player/host_features.h"
 #include "player/machine/overlay_port.h"
 #include "player/png_writer.h"
+#include "vmm/base/file_io.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -61,16 +62,9 @@ bool FrozenImage::kept(const std::vector<uint32_t>& units) {
 base::Result<> FrozenImage::read(uint64_t offset, std::span<uint8_t> out) {
     if (!kept_.at(offset / unit_)) // a chunk below that has another size
         return origin_->read(offset, out);
-    while (!out.empty()) {
-        const ssize_t got = ::pread(file_.get(), out.data(), out.size(), static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return base::fail(
-                fmt::format("cannot read session data: {}", std::strerror(got == 0 ? EIO : errno)));
-        out = out.subspan(static_cast<size_t>(got));
-        offset += static_cast<uint64_t>(got);
-    }
+    const ssize_t got = base::read_at(file_.get(), out, offset);
+    if (got != static_cast<ssize_t>(out.size()))
+        return base::fail(fmt::format("cannot read session data: {}", std::strerror(got < 0 ? errno : EIO)));
     return {};
 }
 

@@ -26,7 +26,7 @@ bool may_say(End end, Manner manner) {
 }
 
 tl::unexpected<base::Error> broken(const char* why) {
-    return base::fail(fmt::format("a message that cannot be: {}", why));
+    return base::fail(fmt::format("invalid message: {}", why));
 }
 
 } // namespace
@@ -111,12 +111,12 @@ base::Result<std::optional<Message>> Channel::receive_packet(bool& more) {
     message.number = head.number;
     const Rule& allowed = rule(message.kind);
     if (!may_say(own_ == End::Player ? End::Machine : End::Player, allowed.manner))
-        return broken("it comes from the wrong end");
+        return broken("from the wrong end");
     const bool numbered = allowed.manner == Manner::Request || allowed.manner == Manner::Answer;
     if (numbered != (message.number != 0))
-        return broken("its number");
+        return broken("wrong number");
     if (message.files.size() > allowed.most_files)
-        return broken("descriptors that nobody asked for");
+        return broken("unexpected descriptors");
     more = head.more == 1;
     message.body.assign(buffer_.begin() + sizeof head, buffer_.begin() + got);
     if (message.body.size() > allowed.most_bytes || (more && message.body.empty()))
@@ -132,7 +132,7 @@ base::Result<std::optional<Message>> Channel::receive() {
         if (!next)
             return std::optional<Message>();
         if (next->kind != message->kind || next->number != message->number || !next->files.empty())
-            return broken("another one came in between");
+            return broken("interleaved with another");
         if (message->body.size() + next->body.size() > rule(message->kind).most_bytes)
             return broken("too long");
         message->body.insert(message->body.end(), next->body.begin(), next->body.end());

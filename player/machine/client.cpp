@@ -2,9 +2,9 @@
 
 #include "player/machine/process.h"
 #include "vmm/base/log.h"
+#include "vmm/base/quiet_thread.h"
 
 #include <chrono>
-#include <csignal>
 #include <fmt/format.h>
 
 namespace machine {
@@ -30,12 +30,7 @@ struct Client::Waiting {
 Client::Client(base::UniqueFd socket, base::UniqueFd other, SharedMemory shared, Listeners listeners)
     : channel_(std::move(socket), End::Player), other_(std::move(other)), shared_(std::move(shared)),
       listeners_(std::move(listeners)) {
-    // Signals belong to the session's threads: the new one inherits a full mask.
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    thread_ = std::thread([this] { work(); });
-    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+    thread_ = base::quiet_thread([this] { work(); });
 }
 
 base::Result<std::shared_ptr<Client>> Client::start(Listeners listeners) {
@@ -99,7 +94,7 @@ void Client::work() {
         if (!good)
             break;
     }
-    channel_.shut(); // whoever sends does not wait
+    channel_.shut(); // unblocks senders
     const std::string how = process ? process->end() : std::string("has gone");
     bool closing = false;
     {
@@ -118,7 +113,7 @@ void Client::work() {
 
 base::Result<void> Client::take(Message message) {
     const auto malformed = [&] {
-        return base::fail(fmt::format("a message that cannot be: {}: malformed", rule(message.kind).name));
+        return base::fail(fmt::format("invalid message: {}: malformed", rule(message.kind).name));
     };
     switch (message.kind) {
     case Kind::Answer: {
@@ -126,7 +121,7 @@ base::Result<void> Client::take(Message message) {
             const std::lock_guard lock(mutex_);
             const auto found = waiting_.find(message.number);
             if (found == waiting_.end() || found->second->answer)
-                return base::fail("a message that cannot be: an answer that nobody waits for");
+                return base::fail("invalid message: an answer to no request");
             found->second->answer = std::move(message.body);
         }
         changed_.notify_all();
@@ -199,7 +194,7 @@ base::Result<void> Client::take(Message message) {
         return {};
     }
     default:
-        return base::fail("a message that cannot be: it is no event");
+        return base::fail("invalid message: not an event");
     }
 }
 
@@ -282,9 +277,9 @@ uint64_t Client::reset_count() const {
     return state_.resets;
 }
 
-void Client::key(const vmm::KeyEvent& event) { channel_.send(Key{event}); }
+void Client::key(const vmm::KeyEvent& event) { channel_.send(Key{{event}}); }
 
-bool Client::takes_key(const vmm::KeyEvent& event) { return ask(TakesKey{event}).value_or(Flag{}).value; }
+bool Client::takes_key(const vmm::KeyEvent& event) { return ask(TakesKey{{event}}).value_or(Flag{}).value; }
 
 void Client::pointer(const vmm::PointerEvent& event) { channel_.send(Pointer{event}); }
 

@@ -1,12 +1,14 @@
 #include "player/machine/frame_port.h"
 
+#include "vmm/base/bell.h"
+#include "vmm/base/quiet_thread.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 namespace machine {
@@ -15,21 +17,10 @@ namespace {
 constexpr size_t kMostPacket = 1 + vmm::NetworkPort::kMaxFrame;
 
 base::Result<base::UniqueFd> make_wake() {
-    base::UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    base::UniqueFd wake = base::make_bell();
     if (!wake.valid())
         return base::fail(fmt::format("no network: cannot make an event counter: {}", std::strerror(errno)));
     return wake;
-}
-
-void add_one(int wake) {
-    const uint64_t one = 1;
-    // Fails only when the counter is full, and then it is readable.
-    [[maybe_unused]] const ssize_t written = ::write(wake, &one, sizeof one);
-}
-
-void clear(int wake) {
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t got = ::read(wake, &count, sizeof count);
 }
 
 enum class Sent : uint8_t { Yes, NoRoom, Gone };
@@ -42,7 +33,7 @@ Sent try_send(int socket, std::span<const uint8_t> packet) {
     }
 }
 
-// Its length; 0: nothing waits; -1: the other end is gone, or said what cannot be.
+// Its length; 0: nothing waits; -1: the other end is gone, or broke the protocol.
 ssize_t try_receive(int socket, std::span<uint8_t, kMostPacket> packet) {
     for (;;) {
         const ssize_t got = ::recv(socket, packet.data(), packet.size(), MSG_DONTWAIT | MSG_TRUNC);
@@ -78,7 +69,7 @@ FramePort::~FramePort() {
     thread_.join();
 }
 
-void FramePort::rouse() const { add_one(wake_.get()); }
+void FramePort::rouse() const { base::ring(wake_.get()); }
 
 void FramePort::work() {
     while (!ended_) {
@@ -90,7 +81,7 @@ void FramePort::work() {
         }
         if (::poll(waits, std::size(waits), -1) < 0 && errno != EINTR)
             return;
-        clear(wake_.get());
+        base::hear(wake_.get());
         if ((waits[1].revents & (POLLHUP | POLLERR)) != 0)
             return;
         bool tell = false;
@@ -119,7 +110,7 @@ bool FramePort::send(std::span<const uint8_t> frame) {
     const std::lock_guard lock(mutex_);
     if (!tell_disconnect_ &&
         try_send(socket_.get(), std::span(packet).first(frame.size() + 1)) != Sent::NoRoom)
-        return true; // whoever has gone takes everything
+        return true; // a closed socket takes everything
     wants_room_ = true;
     rouse();
     return false;
@@ -168,7 +159,7 @@ base::Result<std::unique_ptr<FrameCarrier>> FrameCarrier::create(base::UniqueFd 
     std::unique_ptr<FrameCarrier> carrier(
         new FrameCarrier(std::move(socket), TRY(make_wake()), std::move(port)));
     carrier->port_->set_ready([raw = carrier.get()] { raw->rouse(); });
-    carrier->thread_ = std::thread([raw = carrier.get()] { raw->work(); });
+    carrier->thread_ = base::quiet_thread([raw = carrier.get()] { raw->work(); });
     return carrier;
 }
 
@@ -179,7 +170,7 @@ FrameCarrier::~FrameCarrier() {
     thread_.join();
 }
 
-void FrameCarrier::rouse() const { add_one(wake_.get()); }
+void FrameCarrier::rouse() const { base::ring(wake_.get()); }
 
 bool FrameCarrier::carry_in() {
     std::array<uint8_t, kMostPacket> packet;
@@ -235,7 +226,7 @@ void FrameCarrier::work() {
         pollfd waits[] = {{wake_.get(), POLLIN, 0}, {socket_.get(), wanted, 0}};
         if (::poll(waits, std::size(waits), -1) < 0 && errno != EINTR)
             return;
-        clear(wake_.get());
+        base::hear(wake_.get());
     }
 }
 

@@ -1,8 +1,8 @@
-// The cable of the guest's network card, from the machine's process to whoever carries the frames: a socket
-// that keeps the borders of packets. A packet is one byte that says what it is, and a frame.
+// The cable of the guest's network card, between the machine's process and the player: a socket that keeps
+// packet boundaries. A packet is one byte that says what it is, and a frame.
 //
-// A disconnect is a question with an answer: what comes before the answer was sent for connections that are
-// no more, and is dropped.
+// A disconnect is answered: frames that arrive before the answer belong to closed connections and are
+// dropped.
 #pragma once
 #include "vmm/base/result.h"
 #include "vmm/base/unique_fd.h"
@@ -46,7 +46,7 @@ class FramePort final : public vmm::NetworkPort {
 };
 
 // The other end: carries frames between a socket and a port, on a thread of its own, until the socket's other
-// end is gone or says what cannot be.
+// end is gone or breaks the protocol.
 class FrameCarrier {
   public:
     static base::Result<std::unique_ptr<FrameCarrier>> create(base::UniqueFd socket,

@@ -11,7 +11,7 @@ namespace {
 constexpr size_t kMostWaiting = 64; // requests; the player has a few threads, and each waits for its answer
 
 tl::unexpected<base::Error> broken(Kind kind, const char* why) {
-    return base::fail(fmt::format("a message that cannot be: {}: {}", rule(kind).name, why));
+    return base::fail(fmt::format("invalid message: {}: {}", rule(kind).name, why));
 }
 
 } // namespace
@@ -26,7 +26,7 @@ Host::~Host() {
         ended_ = true;
     }
     changed_.notify_all();
-    channel_.shut(); // whoever sends does not wait
+    channel_.shut(); // unblocks senders
     worker_.join();
     outbox_.set_look({});
     parts_.reset();

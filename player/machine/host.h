@@ -21,7 +21,7 @@ class Host {
     explicit Host(base::UniqueFd socket, jail::Walls walls = {}, std::function<void()> complete = {});
     ~Host();
 
-    // Until the player is gone. Errors: it said what cannot be.
+    // Until the player is gone. Errors: it broke the protocol.
     base::Result<void> serve();
 
   private:

@@ -2,6 +2,7 @@
 
 #include "player/machine/blob_port.h"
 #include "player/machine/frame_port.h"
+#include "vmm/base/file_io.h"
 #include "vmm/devices/file_block_port.h"
 
 #include <bit>
@@ -20,7 +21,7 @@ constexpr size_t kCacheBytes = 16u << 20; // verified chunks and nodes kept for 
 constexpr size_t kMostIde = 4, kMostFloppies = 2;
 
 tl::unexpected<base::Error> impossible(const char* what) {
-    return base::fail(fmt::format("a machine that cannot be: {}", what));
+    return base::fail(fmt::format("invalid machine: {}", what));
 }
 
 // Hands out what a Setup refers to by number.
@@ -64,19 +65,10 @@ class Supplies {
     base::Result<std::vector<uint8_t>> content(const HostFile& of) {
         const base::UniqueFd fd = TRY(file(of));
         std::vector<uint8_t> bytes(kMaxFirmware);
-        size_t filled = 0;
-        while (filled < bytes.size()) {
-            const ssize_t got =
-                ::pread(fd.get(), bytes.data() + filled, bytes.size() - filled, static_cast<off_t>(filled));
-            if (got < 0 && errno == EINTR)
-                continue;
-            if (got < 0)
-                return base::fail(fmt::format("cannot read {}: {}", of.name, std::strerror(errno)));
-            if (got == 0)
-                break;
-            filled += static_cast<size_t>(got);
-        }
-        bytes.resize(filled);
+        const ssize_t got = base::read_at(fd.get(), bytes, 0);
+        if (got < 0)
+            return base::fail(fmt::format("cannot read {}: {}", of.name, std::strerror(errno)));
+        bytes.resize(static_cast<size_t>(got));
         return bytes;
     }
 
@@ -158,7 +150,7 @@ Host::Parts::build(const Setup& setup, std::vector<base::UniqueFd> files, Outbox
             port = TRY(vmm::FileBlockPort::adopt(TRY(supplies.file(*medium.image)), medium.image->name,
                                                  vmm::FileAccess::ReadOnly));
         else
-            return impossible("a medium of nothing");
+            return impossible("a medium without content");
         parts->overlays.emplace_back();
         if (medium.writes)
             port = parts->overlays.back() = std::make_shared<OverlayPort>(
@@ -205,19 +197,12 @@ base::Result<Frozen> Host::Parts::freeze(std::span<const base::UniqueFd> into) {
         return into[next++].get();
     };
     const auto put = [](int fd, uint64_t offset, std::span<const uint8_t> content) -> base::Result<void> {
-        while (!content.empty()) {
-            const ssize_t done = ::pwrite(fd, content.data(), content.size(), static_cast<off_t>(offset));
-            if (done < 0 && errno == EINTR)
-                continue;
-            if (done <= 0)
-                return base::fail(
-                    fmt::format("cannot keep what the machine holds ({}): free some space in the folder "
-                                "of session data and try again",
-                                std::strerror(done == 0 ? ENOSPC : errno)));
-            content = content.subspan(static_cast<size_t>(done));
-            offset += static_cast<uint64_t>(done);
-        }
-        return {};
+        if (base::write_at(fd, content, offset))
+            return {};
+        return base::fail(
+            fmt::format("cannot keep what the machine holds ({}): free some space in the folder "
+                        "of session data and try again",
+                        std::strerror(errno)));
     };
     Frozen frozen;
     // First: what this finishes may still move DMA.

@@ -1,5 +1,5 @@
-// encore-machine: the process in which a guest runs. The player starts it, and talks to it on descriptor 3;
-// nobody else has a use for it.
+// encore-machine: the process in which a guest runs. Only the player starts it, and talks to it on descriptor
+// 3.
 #include "player/machine/host.h"
 #include "signing/sha256.h"
 #include "vmm/jail/filters/filters.h"

@@ -4,10 +4,13 @@
 #pragma once
 #include "appliance-format/format.h"
 #include "appliance-format/merkle.h"
-#include "player/machine/wire.h"
+#include "player/wire.h"
 #include "vmm/machine.h"
 
 namespace machine {
+
+using wire::decode;
+using wire::encode;
 
 enum class Manner : uint8_t {
     Post,    // from the player, without an answer; carried out in order, at once
@@ -188,22 +191,19 @@ using Activity = PlainRequest<Kind::Activity, ActivityAnswer>;
 // The machine at rest, into files: RAM, video memory, then one for each medium that can be written.
 using Freeze = PlainRequest<Kind::Freeze, Frozen>;
 
-struct Key {
-    static constexpr Kind kKind = Kind::Key;
+struct KeyFields {
     vmm::KeyEvent event;
     void fields(auto& wire) {
         wire.number(event.scan_code);
         wire.flag(event.pressed);
     }
 };
-struct TakesKey {
+struct Key : KeyFields {
+    static constexpr Kind kKind = Kind::Key;
+};
+struct TakesKey : KeyFields {
     static constexpr Kind kKind = Kind::TakesKey;
     using Answer = Flag;
-    vmm::KeyEvent event;
-    void fields(auto& wire) {
-        wire.number(event.scan_code);
-        wire.flag(event.pressed);
-    }
 };
 struct Pointer {
     static constexpr Kind kKind = Kind::Pointer;
@@ -450,7 +450,7 @@ struct Stalled { // why writes wait; empty: none does any more
 // ------------------------------------------------------------------------------------------- results
 
 template <class T> [[nodiscard]] std::vector<uint8_t> encode_answer(base::Result<T> result) {
-    Writer writer;
+    wire::Writer writer;
     writer.flag(result.has_value());
     if (result)
         result->fields(writer);
@@ -462,7 +462,7 @@ template <class T> [[nodiscard]] std::vector<uint8_t> encode_answer(base::Result
 // Nothing: malformed.
 template <class T>
 [[nodiscard]] std::optional<base::Result<T>> decode_answer(std::span<const uint8_t> bytes) {
-    Reader reader(bytes);
+    wire::Reader reader(bytes);
     bool good = false;
     reader.flag(good);
     T value;

@@ -1,5 +1,5 @@
-// What the machine has to say to the player unasked. Whoever has something to say, the vCPU's thread above
-// all, leaves it here and goes on; a thread of its own sends it. Queues are bounded: a player that takes
+// What the machine has to say to the player unasked. Other threads, above all the vCPU's, leave it here and
+// go on; a thread of its own sends it. Queues are bounded: a player that takes
 // nothing loses sound first.
 #pragma once
 #include "player/machine/channel.h"

@@ -1,5 +1,7 @@
 #include "player/machine/overlay_port.h"
 
+#include "vmm/base/file_io.h"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -8,41 +10,6 @@
 #include <utility>
 
 namespace machine {
-namespace {
-
-// Moves all of it; errno tells why not.
-bool read_fully(int fd, std::span<uint8_t> to, uint64_t offset) {
-    while (!to.empty()) {
-        const ssize_t got = ::pread(fd, to.data(), to.size(), static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0) {
-            errno = got == 0 ? EIO : errno; // shorter than what was written to it
-            return false;
-        }
-        to = to.subspan(static_cast<size_t>(got));
-        offset += static_cast<uint64_t>(got);
-    }
-    return true;
-}
-
-bool write_fully(int fd, std::span<const uint8_t> from, uint64_t offset) {
-    while (!from.empty()) {
-        const ssize_t put = ::pwrite(fd, from.data(), from.size(), static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0) {
-            errno = put == 0 ? ENOSPC : errno;
-            return false;
-        }
-        from = from.subspan(static_cast<size_t>(put));
-        offset += static_cast<uint64_t>(put);
-    }
-    return true;
-}
-
-} // namespace
-
 bool OverlayBudget::take(uint64_t bytes) {
     uint64_t used = used_;
     do {
@@ -103,8 +70,11 @@ base::Result<void> OverlayPort::read(uint64_t offset, std::span<uint8_t> to) {
         const uint64_t chunk = offset / kOverlayChunk, within = offset % kOverlayChunk;
         size_t length = std::min<uint64_t>(to.size(), kOverlayChunk - within);
         if (auto slot = slots_.find(chunk); slot != slots_.end()) {
-            if (!read_fully(file_.get(), to.first(length), slot->second * kOverlayChunk + within))
-                return base::fail(fmt::format("cannot read session data: {}", std::strerror(errno)));
+            const ssize_t got =
+                base::read_at(file_.get(), to.first(length), slot->second * kOverlayChunk + within);
+            if (got != static_cast<ssize_t>(length)) // the file may have become shorter than what was written
+                return base::fail(
+                    fmt::format("cannot read session data: {}", std::strerror(got < 0 ? errno : EIO)));
         } else {
             // Untouched chunks in a row are one request to the disk below.
             while (length < to.size() && !slots_.contains((offset + length) / kOverlayChunk))
@@ -120,7 +90,7 @@ base::Result<void> OverlayPort::read(uint64_t offset, std::span<uint8_t> to) {
 // Into the session's file, however long that takes.
 base::Result<void> OverlayPort::keep(std::span<const uint8_t> content, uint64_t at) {
     SpaceGate::Stay stay(budget_->room());
-    while (!write_fully(file_.get(), content, at)) {
+    while (!base::write_at(file_.get(), content, at)) {
         const int error = errno;
         if (SpaceGate::is_shortage(error) && stay.again(std::strerror(error)))
             continue;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kPixelsAt = 4096;
 constexpr size_t kSize = kPixelsAt + size_t{SharedMemory::kMostPixels} * sizeof(uint32_t);
-// Memory that another can cut off is a SIGBUS for whoever reads it.
+// If the other process could shrink it, reading it would raise SIGBUS.
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 } // namespace

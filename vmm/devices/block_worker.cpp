@@ -1,10 +1,10 @@
 #include "vmm/devices/block_worker.h"
 
 #include "vmm/base/log.h"
+#include "vmm/base/quiet_thread.h"
 #include "vmm/base/verify.h"
 
 #include <condition_variable>
-#include <csignal>
 #include <deque>
 #include <mutex>
 
@@ -41,12 +41,7 @@ BlockWorker::BlockWorker(std::shared_ptr<BlockPort> port, EventQueue& events, si
     shared_->events = &events;
     shared_->unit_bytes = unit_bytes;
     shared_->label = std::move(label);
-    // Signals belong to the vCPU and session threads: the new thread inherits a full mask.
-    sigset_t all, previous;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &previous);
-    thread_ = std::thread([shared = shared_] { run(shared); });
-    pthread_sigmask(SIG_SETMASK, &previous, nullptr);
+    thread_ = base::quiet_thread([shared = shared_] { run(shared); });
 }
 
 BlockWorker::~BlockWorker() {

@@ -1,5 +1,7 @@
 #include "vmm/devices/file_block_port.h"
 
+#include "vmm/base/file_io.h"
+
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -43,17 +45,11 @@ base::Result<void> FileBlockPort::check_range(uint64_t offset, size_t length) co
 
 base::Result<void> FileBlockPort::read(uint64_t offset, std::span<uint8_t> to) {
     TRY(check_range(offset, to.size()));
-    while (!to.empty()) {
-        const ssize_t got = ::pread(fd_.get(), to.data(), to.size(), static_cast<off_t>(offset));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return base::fail(fmt::format("cannot read disk image '{}': {}", path_, std::strerror(errno)));
-        if (got == 0)
-            return base::fail(fmt::format("disk image '{}' has become shorter while in use", path_));
-        to = to.subspan(static_cast<size_t>(got));
-        offset += static_cast<uint64_t>(got);
-    }
+    const ssize_t got = base::read_at(fd_.get(), to, offset);
+    if (got < 0)
+        return base::fail(fmt::format("cannot read disk image '{}': {}", path_, std::strerror(errno)));
+    if (static_cast<size_t>(got) != to.size())
+        return base::fail(fmt::format("disk image '{}' has become shorter while in use", path_));
     return {};
 }
 
@@ -61,16 +57,8 @@ base::Result<void> FileBlockPort::write(uint64_t offset, std::span<const uint8_t
     if (read_only())
         return base::fail(fmt::format("disk image '{}' is read-only", path_));
     TRY(check_range(offset, from.size()));
-    while (!from.empty()) {
-        const ssize_t put = ::pwrite(fd_.get(), from.data(), from.size(), static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put <= 0)
-            return base::fail(fmt::format("cannot write disk image '{}': {}", path_,
-                                          put < 0 ? std::strerror(errno) : "nothing written"));
-        from = from.subspan(static_cast<size_t>(put));
-        offset += static_cast<uint64_t>(put);
-    }
+    if (!base::write_at(fd_.get(), from, offset))
+        return base::fail(fmt::format("cannot write disk image '{}': {}", path_, std::strerror(errno)));
     return {};
 }
 

@@ -43,8 +43,8 @@ Setup setup() {
 } // namespace
 
 TEST_CASE("messages: each is read as it was written, and no part of it is", "[machine]") {
-    holds(Key{{0xE05B, true}});
-    holds(TakesKey{{0x1E, false}});
+    holds(Key{{{0xE05B, true}}});
+    holds(TakesKey{{{0x1E, false}}});
     holds(Pointer{{true, 65535, -1, -3, 7}});
     holds(SerialInput{{1, 2, 3}});
     holds(PreferSize{1024, 768});

@@ -1,6 +1,6 @@
-// How values lie in a message. A message's struct lists its fields once, in fields(wire); the same list
-// writes and reads them. Reading trusts nothing: what is longer than its bound, is no such number or goes on
-// after its end makes the whole message malformed.
+// How values lie in a message between the processes of a session. A message's struct lists its fields once,
+// in fields(wire); the same list writes and reads them. Reading trusts nothing: what is longer than its
+// bound, is no such number or goes on after its end makes the whole message malformed.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -12,14 +12,13 @@
 #include <type_traits>
 #include <vector>
 
-namespace machine {
+namespace wire {
 
 class Writer {
   public:
     template <class T> void number(const T& value) {
         static_assert(std::is_arithmetic_v<T>);
-        const auto* bytes = reinterpret_cast<const uint8_t*>(&value);
-        bytes_.insert(bytes_.end(), bytes, bytes + sizeof value);
+        append(&value, sizeof value);
     }
     void flag(const bool& value) { number(static_cast<uint8_t>(value)); }
     template <class Enum> void choice(const Enum& value, Enum /*last*/) {
@@ -33,12 +32,16 @@ class Writer {
         block(value.data(), value.size() * sizeof(uint32_t));
     }
     template <size_t N> void array(const std::array<uint8_t, N>& value) {
-        bytes_.insert(bytes_.end(), value.begin(), value.end());
+        append(value.data(), value.size());
     }
-    template <class T> void list(std::vector<T>& value, size_t /*most*/) {
+    template <class T> void list(std::vector<T>& value, size_t most) {
+        list(value, most, [](auto& wire, T& item) { item.fields(wire); });
+    }
+    // Of items that do not list their fields themselves.
+    template <class T, class Fields> void list(std::vector<T>& value, size_t /*most*/, Fields&& fields) {
         number(static_cast<uint32_t>(value.size()));
         for (T& item : value)
-            item.fields(*this);
+            fields(*this, item);
     }
     template <class T> void optional(std::optional<T>& value) {
         flag(value.has_value());
@@ -50,11 +53,17 @@ class Writer {
             value->fields(*this);
     }
 
+    void demand(bool /*holds*/) {} // the reader's affair
+
     [[nodiscard]] std::vector<uint8_t> take() { return std::move(bytes_); }
 
   private:
     void block(const void* data, size_t size) {
         number(static_cast<uint32_t>(size));
+        append(data, size);
+    }
+    // Not inline: GCC 12 warns of writes beyond the vector that it makes up when it is.
+    [[gnu::noinline]] void append(const void* data, size_t size) {
         const auto* bytes = static_cast<const uint8_t*>(data);
         bytes_.insert(bytes_.end(), bytes, bytes + size);
     }
@@ -103,12 +112,15 @@ class Reader {
             std::copy(from.begin(), from.end(), value.begin());
     }
     template <class T> void list(std::vector<T>& value, size_t most) {
+        list(value, most, [](auto& wire, T& item) { item.fields(wire); });
+    }
+    template <class T, class Fields> void list(std::vector<T>& value, size_t most, Fields&& fields) {
         uint32_t count = 0;
         number(count);
         good_ = good_ && count <= most;
         value.clear();
         for (uint32_t i = 0; good_ && i < count; ++i)
-            value.emplace_back().fields(*this);
+            fields(*this, value.emplace_back());
     }
     template <class T> void optional(std::optional<T>& value) {
         bool there = false;
@@ -122,6 +134,8 @@ class Reader {
             value.emplace().fields(*this);
     }
 
+    // Else the message is malformed.
+    void demand(bool holds) { good_ = good_ && holds; }
     // All of the message was what it should be, and nothing follows.
     [[nodiscard]] bool whole() const { return good_ && rest_.empty(); }
 
@@ -161,4 +175,4 @@ template <class T> [[nodiscard]] std::optional<T> decode(std::span<const uint8_t
     return message;
 }
 
-} // namespace machine
+} // namespace wire
