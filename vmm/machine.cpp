@@ -4,6 +4,7 @@
 #include "vmm/arch/tsc.h"
 #include "vmm/base/log.h"
 #include "vmm/base/operation.h"
+#include "vmm/base/thread_work.h"
 #include "vmm/base/verify.h"
 #include "vmm/devices/device_list.h"
 #include "vmm/firmware/bios.h"
@@ -177,6 +178,7 @@ base::Result<void> Machine::Impl::build() {
             return;
         }
         timer = std::move(*made);
+        base::begin_work("vcpu", memory->fd());
         started.set_value({});
         loop();
     });

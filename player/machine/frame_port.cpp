@@ -2,6 +2,7 @@
 
 #include "vmm/base/bell.h"
 #include "vmm/base/quiet_thread.h"
+#include "vmm/base/thread_work.h"
 
 #include <algorithm>
 #include <array>
@@ -72,6 +73,7 @@ FramePort::~FramePort() {
 void FramePort::rouse() const { base::ring(wake_.get()); }
 
 void FramePort::work() {
+    base::begin_work("cable");
     while (!ended_) {
         pollfd waits[] = {{wake_.get(), POLLIN, 0}, {socket_.get(), 0, 0}};
         {

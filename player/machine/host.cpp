@@ -1,6 +1,7 @@
 #include "player/machine/host.h"
 
 #include "player/machine/host_parts.h"
+#include "vmm/base/thread_work.h"
 
 #include <ctime>
 #include <fmt/format.h>
@@ -16,9 +17,8 @@ tl::unexpected<base::Error> broken(Kind kind, const char* why) {
 
 } // namespace
 
-Host::Host(base::UniqueFd socket, jail::Walls walls, std::function<void()> complete)
-    : channel_(std::move(socket), End::Machine), outbox_(channel_), walls_(walls),
-      complete_(std::move(complete)), worker_([this] { work(); }) {}
+Host::Host(base::UniqueFd socket, jail::Walls walls, Complete complete)
+    : channel_(std::move(socket), End::Machine), outbox_(channel_), walls_(walls), complete_(complete) {}
 
 Host::~Host() {
     {
@@ -27,7 +27,8 @@ Host::~Host() {
     }
     changed_.notify_all();
     channel_.shut(); // unblocks senders
-    worker_.join();
+    if (worker_.joinable())
+        worker_.join();
     outbox_.set_look({});
     parts_.reset();
 }
@@ -72,8 +73,9 @@ base::Result<void> Host::set_up(Message message) {
         done = tl::make_unexpected(parts.error());
     } else {
         parts_ = std::move(*parts);
-        if (complete_)
-            complete_();
+        worker_ = std::thread([this] { work(); });
+        if (complete_ != nullptr)
+            complete_(parts_->largest_file(), setup->ram_bytes);
     }
     outbox_.answer(message.number, encode_answer(std::move(done)));
     return {};
@@ -130,6 +132,7 @@ base::Result<void> Host::post(const Message& message) {
 // ------------------------------------------------------------------------------------------- requests
 
 void Host::work() {
+    base::begin_work("requests", parts_->machine->memory().fd());
     std::unique_lock lock(mutex_);
     for (;;) {
         changed_.wait(lock, [&] { return ended_ || !requests_.empty(); });

@@ -16,9 +16,11 @@ namespace machine {
 
 class Host {
   public:
-    // `walls`: those around this process. `complete` is called when the machine is put together, before it
-    // can run.
-    explicit Host(base::UniqueFd socket, jail::Walls walls = {}, std::function<void()> complete = {});
+    // When the machine is put together, before it can run: the largest file that will be written, and the
+    // guest's memory, in bytes.
+    using Complete = void (*)(uint64_t largest, uint64_t memory);
+    // `walls`: those around this process.
+    explicit Host(base::UniqueFd socket, jail::Walls walls = {}, Complete complete = nullptr);
     ~Host();
 
     // Until the player is gone. Errors: it broke the protocol.
@@ -56,7 +58,7 @@ class Host {
     Channel channel_;
     Outbox outbox_;
     jail::Walls walls_;
-    std::function<void()> complete_;
+    Complete complete_;
     std::unique_ptr<Parts> parts_; // null: not set up yet
     std::atomic<bool> runs_{false};
 
@@ -65,7 +67,7 @@ class Host {
     std::deque<Message> requests_;
     bool ended_ = false;
     std::optional<base::Error> broken_; // why the worker will not go on
-    std::thread worker_;                // last: starts when everything above exists
+    std::thread worker_;                // last: starts when everything above exists, and a machine
 };
 
 } // namespace machine

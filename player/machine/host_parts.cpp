@@ -247,6 +247,14 @@ base::Result<Frozen> Host::Parts::freeze(std::span<const base::UniqueFd> into) {
     return frozen;
 }
 
+uint64_t Host::Parts::largest_file() const {
+    uint64_t largest = machine->memory().backing_bytes();
+    for (const auto& overlay : overlays)
+        if (overlay)
+            largest = std::max(largest, (overlay->size_bytes() / kOverlayChunk + 1) * kOverlayChunk);
+    return largest;
+}
+
 base::Result<void> Host::Parts::compare() {
     if (!scene_ram)
         return base::fail("this machine does not stand at a scene");

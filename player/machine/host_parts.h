@@ -12,6 +12,9 @@ struct Host::Parts {
 
     // At rest. Into descriptors: RAM, video memory, each medium that can be written.
     base::Result<Frozen> freeze(std::span<const base::UniqueFd> files);
+    // That is written: an overlay, a disk or memory as it is captured.
+    [[nodiscard]] uint64_t largest_file() const;
+
     // At rest. Its error is what differs from the scene.
     base::Result<void> compare();
 

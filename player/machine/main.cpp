@@ -1,9 +1,8 @@
 // encore-machine: the process in which a guest runs. Only the player starts it, and talks to it on descriptor
 // 3.
 #include "player/machine/host.h"
+#include "player/machine/walls.h"
 #include "signing/sha256.h"
-#include "vmm/jail/filters/filters.h"
-#include "vmm/jail/room.h"
 
 #include <csignal>
 #include <cstdio>
@@ -34,25 +33,12 @@ int main(int argc, char** argv) {
     ::prctl(PR_SET_NAME, "encore-machine", 0, 0, 0); // the kernel names it by the descriptor it was run by
     ::signal(SIGXFSZ, SIG_IGN); // a file at its limit is an error code, as a full disk is
     wake_libraries();
-    const auto walls = jail::enter({.descriptors = 1,
-                                    .calls = jail::kMachineCalls,
-                                    .files = 128,
-                                    .file_size = machine::kMostFile,
-                                    .threads = 48});
-    if (!walls || !walls->filter) {
-        std::fprintf(stderr, "%s\n",
-                     walls ? "this kernel has no seccomp filters" : walls.error().message.c_str());
+    const auto walls = machine::wall_in(1);
+    if (!walls) {
+        std::fprintf(stderr, "%s\n", walls.error().message.c_str());
         return 1;
     }
-    const auto later = jail::Filter::compile(jail::kRunningMachineCalls);
-    if (!later) {
-        std::fprintf(stderr, "%s\n", later.error().message.c_str());
-        return 1;
-    }
-    machine::Host host{base::UniqueFd(kSocket), *walls, [&later] {
-                           if (!later->install_for_all())
-                               ::_exit(1);
-                       }};
+    machine::Host host{base::UniqueFd(kSocket), *walls, machine::close_walls};
     const auto done = host.serve();
     if (!done)
         std::fprintf(stderr, "%s\n", done.error().message.c_str());

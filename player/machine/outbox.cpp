@@ -1,5 +1,7 @@
 #include "player/machine/outbox.h"
 
+#include "vmm/base/thread_work.h"
+
 #include <algorithm>
 
 namespace machine {
@@ -122,6 +124,7 @@ void Outbox::answer(uint32_t number, std::span<const uint8_t> body) {
 }
 
 void Outbox::work() {
+    base::begin_work("events");
     std::unique_lock lock(mutex_);
     for (;;) {
         changed_.wait(

@@ -1,5 +1,6 @@
 #include "player/machine/scene_source.h"
 
+#include "vmm/base/thread_work.h"
 #include "vmm/memory/guest_memory.h"
 
 #include <algorithm>
@@ -45,7 +46,10 @@ base::Result<VideoPages> read_video(const format::BlobReader& video) {
 std::function<base::Result<void>(std::span<uint8_t>)> fetch_video(format::BlobReader video) {
     const auto size = video.size();
     std::shared_future<base::Result<VideoPages>> fetched =
-        std::async(std::launch::async, [video = std::move(video)] { return read_video(video); });
+        std::async(std::launch::async, [video = std::move(video)] {
+            base::begin_work("read-ahead");
+            return read_video(video);
+        });
     return [fetched, size](std::span<uint8_t> to) -> base::Result<void> {
         const base::Result<VideoPages>& pages = fetched.get();
         if (!pages)
@@ -74,6 +78,7 @@ ScenePages::~ScenePages() {
 }
 
 void ScenePages::prefetch() {
+    base::begin_work("read-ahead");
     size_t staged = 0;
     for (const uint32_t page : hot_pages_) {
         if (stop_ || staged >= kMaxStaged)

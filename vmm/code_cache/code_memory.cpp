@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <fcntl.h>
 #include <sys/mman.h>
 
 namespace vmm {
@@ -30,9 +31,10 @@ void* map_low(uint32_t bytes, int protection) {
 
 base::Result<CodeMemory> CodeMemory::create(uint32_t bytes) {
     CodeMemory memory;
-    memory.fd_ = base::UniqueFd(memfd_create("encore-code", MFD_CLOEXEC));
+    memory.fd_ = base::UniqueFd(memfd_create("encore-code", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!memory.fd_.valid() || ftruncate(memory.fd_.get(), bytes) != 0)
         return base::fail(std::string("cannot reserve memory for translated code: ") + std::strerror(errno));
+    (void)fcntl(memory.fd_.get(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
     void* writable = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.fd_.get(), 0);
     if (writable == MAP_FAILED)
         return base::fail(std::string("cannot map memory for translated code: ") + std::strerror(errno));

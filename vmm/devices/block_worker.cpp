@@ -2,6 +2,7 @@
 
 #include "vmm/base/log.h"
 #include "vmm/base/quiet_thread.h"
+#include "vmm/base/thread_work.h"
 #include "vmm/base/verify.h"
 
 #include <condition_variable>
@@ -41,7 +42,10 @@ BlockWorker::BlockWorker(std::shared_ptr<BlockPort> port, EventQueue& events, si
     shared_->events = &events;
     shared_->unit_bytes = unit_bytes;
     shared_->label = std::move(label);
-    thread_ = base::quiet_thread([shared = shared_] { run(shared); });
+    thread_ = base::quiet_thread([shared = shared_] {
+        base::begin_work("disk");
+        run(shared);
+    });
 }
 
 BlockWorker::~BlockWorker() {

@@ -9,8 +9,8 @@
 #include <memory>
 #include <seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 namespace jail {
 namespace {
@@ -84,22 +84,16 @@ base::Result<Filter> Filter::compile(const CallTable& table) {
     return filter;
 }
 
-void Filter::set_own_process(pid_t own) {
+void Filter::fill_in(uint64_t placeholder, uint32_t value) {
     for (sock_filter& step : steps_)
-        if (step.k == kOwnProcess && BPF_CLASS(step.code) == BPF_JMP)
-            step.k = static_cast<uint32_t>(own);
+        if (step.k == placeholder && BPF_CLASS(step.code) == BPF_JMP)
+            step.k = value;
 }
 
 bool Filter::install() const {
     const sock_fprog text{static_cast<unsigned short>(steps_.size()),
                           const_cast<sock_filter*>(steps_.data())}; // which the kernel only reads
-    return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &text, 0, 0) == 0;
-}
-
-bool Filter::install_for_all() const {
-    const sock_fprog text{static_cast<unsigned short>(steps_.size()),
-                          const_cast<sock_filter*>(steps_.data())};
-    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &text) == 0;
+    return ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &text) == 0;
 }
 
 } // namespace jail

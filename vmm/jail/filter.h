@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <linux/filter.h>
 #include <span>
-#include <sys/types.h>
 #include <vector>
 
 namespace jail {
@@ -19,8 +18,9 @@ struct Condition {
     unsigned argument = 0;
     uint64_t value = 0, mask = 0;
 };
-// The process itself, whose number is known when it has started.
-inline constexpr uint64_t kOwnProcess = 0x5E1F1D;
+// Numbers that are known when a process runs (Filter::fill_in): its own; that of a descriptor which a thread
+// works with.
+inline constexpr uint64_t kOwnProcess = 0x5E1F1D, kOwnDescriptor = 0x5E1FFD;
 
 constexpr Condition equals(unsigned argument, uint64_t value) {
     return {Condition::Kind::Equals, argument, value, 0};
@@ -30,6 +30,10 @@ constexpr Condition differs(unsigned argument, uint64_t value) {
 }
 constexpr Condition bits_are(unsigned argument, uint64_t mask, uint64_t value) {
     return {Condition::Kind::BitsAre, argument, value, mask};
+}
+// Of those that the kernel takes for 32 bits, whatever is above them.
+constexpr Condition equals_int(unsigned argument, uint64_t value) {
+    return bits_are(argument, 0xFFFFFFFF, value);
 }
 constexpr Condition has(unsigned argument, uint64_t bits) { return bits_are(argument, bits, bits); }
 constexpr Condition has_none(unsigned argument, uint64_t bits) { return bits_are(argument, bits, 0); }
@@ -60,11 +64,9 @@ class Filter {
     // Errors: the library cannot express the table, which a test would have found.
     static base::Result<Filter> compile(const CallTable& table);
     // Neither allocates nor locks, for use between clone and exec. no_new_privs has to be set.
-    void set_own_process(pid_t own);
-    // For good, for this thread and those it starts. False: the kernel has no filters.
+    void fill_in(uint64_t placeholder, uint32_t value);
+    // For good, for this thread and those it starts, beside what it has. False: the kernel has no filters.
     [[nodiscard]] bool install() const;
-    // The same for all threads of the process. They have had the same filters so far.
-    [[nodiscard]] bool install_for_all() const;
 
   private:
     std::vector<sock_filter> steps_;

@@ -39,7 +39,7 @@ struct Plan {
         give_up(arranged.report, kNoWall);
     if (!read_only_libraries(arranged.program) && plan.wall == Wall::Landlock)
         give_up(arranged.report, kNoWall);
-    plan.filter.set_own_process(::getpid()); // exec keeps it
+    plan.filter.fill_in(kOwnProcess, static_cast<uint32_t>(::getpid())); // exec keeps it
     if (!plan.filter.install())
         give_up(arranged.report, kNoWall);
 

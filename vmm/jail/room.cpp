@@ -76,7 +76,7 @@ base::Result<Filter> compile(const Room& room) {
 
 base::Result<Walls> enter(const Room& room) {
     Filter filter = TRY(compile(room));
-    filter.set_own_process(::getpid());
+    filter.fill_in(kOwnProcess, static_cast<uint32_t>(::getpid()));
     const bool own_namespaces = ::getpid() == 1; // else somebody else's program would be our first process
     Walls walls;
     walls.namespaces = own_namespaces && make_empty_root();

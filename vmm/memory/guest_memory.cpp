@@ -24,7 +24,7 @@ base::Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_byte
             fmt::format("memory size of {} bytes is not possible: use 16 MiB to {} GiB in steps of 4 KiB",
                         ram_bytes, kMostRam >> 30));
     std::unique_ptr<GuestMemory> memory(new GuestMemory);
-    memory->fd_ = base::UniqueFd(::memfd_create("encore-guest", MFD_CLOEXEC));
+    memory->fd_ = base::UniqueFd(::memfd_create("encore-guest", MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!memory->fd_.valid())
         return base::fail(fmt::format("cannot create guest memory: {}", std::strerror(errno)));
     // The file has its greatest size from the start, so that data() never moves; pages nobody touches
@@ -33,6 +33,8 @@ base::Result<std::unique_ptr<GuestMemory>> GuestMemory::create(uint64_t ram_byte
     if (::ftruncate(memory->fd(), static_cast<off_t>(memory->capacity_bytes_)) != 0)
         return base::fail(
             fmt::format("cannot size guest memory to {} MiB: {}", ram_bytes >> 20, std::strerror(errno)));
+    // For whoever has taken this process over as well.
+    (void)::fcntl(memory->fd(), F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
     void* view = ::mmap(nullptr, memory->capacity_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                         memory->fd(), 0);
     if (view == MAP_FAILED)

@@ -8,6 +8,7 @@
 #include "vmm/jail/program.h"
 #include "vmm/jail/room.h"
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
@@ -232,13 +233,41 @@ bool admits(const jail::Line& line, uint64_t protection) {
 } // namespace
 
 TEST_CASE("room: each line of a table has its reason, and none lets memory be written and run", "[jail]") {
-    for (const jail::CallTable* table : {&jail::kNetworkCalls}) {
+    for (const jail::CallTable* table :
+         {&jail::kNetworkCalls, &jail::kMachineCalls, &jail::kMachineOrdersCalls,
+          &jail::kMachineRequestsCalls, &jail::kMachineEventsCalls, &jail::kMachineVcpuCalls,
+          &jail::kMachineDiskCalls, &jail::kMachineReadAheadCalls, &jail::kMachineCableCalls}) {
         CHECK(table->rest == jail::Answer::Kill);
         for (const jail::Line& line : table->lines) {
             INFO("call " << line.call);
             CHECK(std::strlen(line.why) > 3);
             if (line.call == SYS_mmap || line.call == SYS_mprotect || line.call == SYS_pkey_mprotect)
                 CHECK_FALSE(admits(line, PROT_READ | PROT_WRITE | PROT_EXEC));
+        }
+    }
+}
+
+TEST_CASE(
+    "room: a machine's threads make no code, threads or descriptors, and nothing that its process may not",
+    "[jail]") {
+    const auto knows = [](const jail::CallTable& table, int call) {
+        return std::ranges::any_of(table.lines, [&](const jail::Line& line) {
+            return line.call == call && line.answer == jail::Answer::Allow;
+        });
+    };
+    for (const jail::CallTable* table :
+         {&jail::kMachineOrdersCalls, &jail::kMachineRequestsCalls, &jail::kMachineEventsCalls,
+          &jail::kMachineVcpuCalls, &jail::kMachineDiskCalls, &jail::kMachineReadAheadCalls,
+          &jail::kMachineCableCalls}) {
+        CHECK(jail::Filter::compile(*table));
+        for (const int call : {SYS_clone, SYS_clone3, SYS_memfd_create, SYS_eventfd2, SYS_socket, SYS_openat,
+                               SYS_seccomp, SYS_prctl, SYS_prlimit64, SYS_fcntl, SYS_dup, SYS_ioctl})
+            CHECK_FALSE(knows(*table, call));
+        for (const jail::Line& line : table->lines) {
+            INFO("call " << line.call);
+            CHECK((line.answer != jail::Answer::Allow || knows(jail::kMachineCalls, line.call)));
+            if (line.call == SYS_mmap || line.call == SYS_mprotect)
+                CHECK_FALSE(admits(line, PROT_READ | PROT_EXEC));
         }
     }
 }

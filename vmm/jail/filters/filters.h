@@ -6,7 +6,14 @@ namespace jail {
 
 extern const CallTable kImageReaderCalls;
 extern const CallTable kNetworkCalls;
-extern const CallTable kMachineCalls;
-extern const CallTable kRunningMachineCalls; // ... on top of it, when the machine is put together
+extern const CallTable kMachineCalls; // of a process that puts a machine together
+// ... and of its threads: what one does is tightened when it begins, or when the machine is put together.
+extern const CallTable kMachineOrdersCalls;
+extern const CallTable kMachineRequestsCalls;
+extern const CallTable kMachineEventsCalls;
+extern const CallTable kMachineVcpuCalls;
+extern const CallTable kMachineDiskCalls;
+extern const CallTable kMachineReadAheadCalls;
+extern const CallTable kMachineCableCalls;
 
 } // namespace jail

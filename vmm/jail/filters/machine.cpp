@@ -1,12 +1,14 @@
-// The machine's process: the vCPU's thread, the workers of its disks, and those that talk to the player. All
-// files it works with are handed to it, so none of this names one. What has read its libraries' files and
-// knows its time zone is in this room before it hears of a guest.
+// The machine's process while it puts a machine together: by the one thread that reads the player's socket,
+// and by others until they begin their work, which has tables of its own. All files it works with are handed
+// to it, so none of this names one. What has read its libraries' files and knows its time zone is in this
+// room before it hears of a guest. What a table of a thread allows, this one must: the kernel asks both.
 #include "vmm/jail/filters/filters.h"
 
 #include <fcntl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 namespace jail {
@@ -23,10 +25,12 @@ constexpr Line kLines[] = {
     {SYS_munmap, "windows; free"},
     {SYS_mremap, "realloc", {equals(3, MREMAP_MAYMOVE)}},
     {SYS_madvise, "free; stacks of threads that ended", {equals(2, MADV_DONTNEED)}},
-    {SYS_madvise, "...", {equals(2, MADV_FREE)}},
+    {SYS_madvise, "... later", {equals(2, MADV_FREE)}},
     {SYS_brk, "malloc"},
     {SYS_memfd_create, "a guest's memory, translated code"},
     {SYS_ftruncate, "their size; an overlay that is dropped"},
+    {SYS_fcntl, "... which stays; the picture's does as well", {equals(1, F_ADD_SEALS)}},
+    {SYS_fcntl, "... and is looked at", {equals(1, F_GET_SEALS)}},
     {SYS_fallocate, "a guest's memory is forgotten", {equals(1, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE)}},
     {SYS_lseek, "which of a guest's pages are there; how long a file is"},
     // faults and the timer
@@ -35,13 +39,13 @@ constexpr Line kLines[] = {
     {SYS_rt_sigprocmask, "who hears the timer; threads that begin"},
     {SYS_sigaltstack, "translated code has no stack for handlers"},
     {SYS_timer_create, "the vCPU's timer"},
-    {SYS_timer_settime, "..."},
-    {SYS_timer_delete, "..."},
+    {SYS_timer_settime, "... which is set"},
+    {SYS_timer_delete, "... until the end"},
     // waiting for one another
     {SYS_futex, "locks, conditions"},
     {SYS_sched_yield, "a lock that is held for an instant"},
     {SYS_clock_gettime, "guest time, where the kernel must be asked"},
-    {SYS_clock_nanosleep, "a device that takes its time"},
+    {SYS_clock_nanosleep, "until the time-stamp counter is measured"},
     {SYS_restart_syscall, "... and sleep on after a stop"},
     {SYS_poll, "the network's socket"},
     {SYS_eventfd2, "... and who wants it looked at"},
@@ -53,7 +57,6 @@ constexpr Line kLines[] = {
     {SYS_writev, "... of the C library's"},
     {SYS_newfstatat, "of an open file", {has(3, AT_EMPTY_PATH)}},
     {SYS_fstat, "of an open file"},
-    {SYS_fcntl, "the picture's memory keeps its size", {equals(1, F_GET_SEALS)}},
     {SYS_close, "files that are done with"},
     {SYS_recvmsg, "the player's messages"},
     {SYS_sendmsg, "answers"},
@@ -65,27 +68,22 @@ constexpr Line kLines[] = {
     {SYS_clone3, "what it would do is not to be seen: the C library tries clone next", {}, Answer::Unknown},
     {SYS_set_robust_list, "a thread begins"},
     {SYS_rseq, "a thread begins"},
+    {SYS_prctl, "... and has a name", {equals(0, PR_SET_NAME)}},
+    {SYS_seccomp, "... and a table of its own", {equals(0, SECCOMP_SET_MODE_FILTER)}},
+    {SYS_prlimit64, "limits are lowered", {equals(0, 0)}},
     {SYS_gettid, "whose timer it is"},
     {SYS_getpid, "abort"},
     {SYS_tgkill, "abort", {equals(0, kOwnProcess)}},
     {SYS_exit, "a thread ends"},
     {SYS_exit_group, "the end"},
-    {SYS_seccomp, "the next table", {equals(0, SECCOMP_SET_MODE_FILTER)}},
     {SYS_getrandom, "hash tables, malloc"},
     // libraries that would like to look and manage without
     {SYS_openat, "no file has a name here", {}, Answer::Refuse},
     {SYS_sched_getaffinity, "how many processors there are"},
 };
 
-// Once a machine is put together, no memory becomes code any more.
-constexpr Line kLaterLines[] = {
-    {SYS_mmap, "code", {has(2, PROT_EXEC)}, Answer::Kill},
-    {SYS_memfd_create, "memory that could become code", {}, Answer::Kill},
-};
-
 } // namespace
 
 const CallTable kMachineCalls{kLines};
-const CallTable kRunningMachineCalls{kLaterLines, Answer::Allow};
 
 } // namespace jail
