@@ -148,7 +148,7 @@ const RoomAttempt kRoomAttempts[] = {
     {"read a descriptor that was not handed over", Outside::Fails,
      [] {
          char byte = 0;
-         for (int fd = kToTest + kDescriptors; fd < 64; ++fd)
+         for (int fd = target.others; fd < 64; ++fd)
              if (::read(fd, &byte, 0) == 0)
                  return 0L;
          return -1L;

@@ -29,9 +29,10 @@ extern const size_t kRoomAttemptCount;
 
 // What they are about.
 struct Target {
-    const char* folder; // with "file" and a listening "socket"
-    int process;        // the test's
-    long variable;      // an address in it
+    const char* folder;                  // with "file" and a listening "socket"
+    int process;                         // the test's
+    long variable;                       // an address in it
+    int others = kToTest + kDescriptors; // from here on a prisoner has no descriptors
 };
 extern Target target;
 
