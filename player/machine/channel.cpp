@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kPacket = 32u << 10; // of body; sockets take several times as much by default
 constexpr size_t kMostFiles = 32;
-constexpr time_t kPatienceSeconds = 20; // with a machine that takes nothing
+constexpr time_t kPatienceSeconds = 5; // with a machine that takes nothing
 
 // Before each packet's part of the body. Both ends are this computer's.
 struct Head {

@@ -4,16 +4,24 @@
 #include "vmm/base/log.h"
 #include "vmm/base/quiet_thread.h"
 
+#include <algorithm>
 #include <chrono>
 #include <fmt/format.h>
 
 namespace machine {
 namespace {
 
-constexpr std::chrono::seconds kPatience(60), kLongPatience(900); // with a machine that does not answer
+using Clock = std::chrono::steady_clock;
 
-// What reads or writes all of a machine takes as long as disks do.
-std::chrono::seconds patience(Kind kind) {
+// With a machine that does not answer. Disks that wake up take ten seconds, and a guest's page may be on one;
+// what reads or writes all of a machine takes as long as disks do. Whoever has stopped it waits for neither.
+struct Patience {
+    std::chrono::seconds for_answer, after_stop;
+};
+constexpr Patience kPatience{std::chrono::seconds(20), std::chrono::seconds(2)};
+constexpr Patience kLongPatience{std::chrono::seconds(900), std::chrono::seconds(20)};
+
+const Patience& patience(Kind kind) {
     return kind == Kind::Freeze || kind == Kind::Compare || kind == Kind::Setup ? kLongPatience : kPatience;
 }
 
@@ -24,6 +32,7 @@ base::Error gone(const std::string& how) {
 } // namespace
 
 struct Client::Waiting {
+    Kind kind;
     std::optional<std::vector<uint8_t>> answer;
 };
 
@@ -202,7 +211,7 @@ base::Result<void> Client::take(Message message) {
 
 base::Result<std::vector<uint8_t>> Client::exchange(Kind kind, std::span<const uint8_t> body,
                                                     const std::vector<int>& files) {
-    Waiting waiting;
+    Waiting waiting{kind, {}};
     uint32_t number = 0;
     {
         const std::lock_guard lock(mutex_);
@@ -215,8 +224,17 @@ base::Result<std::vector<uint8_t>> Client::exchange(Kind kind, std::span<const u
     }
     const bool sent = channel_.send(kind, number, body, files);
     std::unique_lock lock(mutex_);
-    const bool answered = changed_.wait_for(lock, sent ? patience(kind) : std::chrono::seconds(0),
-                                            [&] { return waiting.answer || lost_; });
+    const auto asked = Clock::now();
+    const auto settled = [&] { return waiting.answer || lost_; };
+    for (;;) {
+        auto until = sent ? asked + patience(kind).for_answer : asked;
+        const auto stopped = stopped_;
+        if (stopped)
+            until = std::min(until, std::max(asked, *stopped) + patience(kind).after_stop);
+        if (!changed_.wait_until(lock, until, [&] { return settled() || stopped_ != stopped; }) || settled())
+            break;
+    }
+    const bool answered = settled();
     waiting_.erase(number);
     if (waiting.answer)
         return std::move(*waiting.answer);
@@ -247,13 +265,28 @@ base::Result<void> Client::set_up(Setup setup, std::vector<int> files) {
 
 void Client::start() { channel_.send(Start{}); }
 void Client::pause() { std::ignore = ask(Pause{}); }
-void Client::stop() { channel_.send(Stop{}); }
+
+void Client::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!stopped_)
+            stopped_ = Clock::now();
+    }
+    changed_.notify_all();
+    channel_.send(Stop{});
+}
+
 void Client::reset() { channel_.send(Reset{}); }
 void Client::power_button() { channel_.send(PowerButton{}); }
 
 void Client::wait_for_end() {
     std::unique_lock lock(mutex_);
-    if (!changed_.wait_for(lock, kPatience, [&] { return state_.stopped; }))
+    // What has begun to write all of itself, for somebody who waits for that, ends after that.
+    const bool busy = std::ranges::any_of(
+        waiting_, [](const auto& waiting) { return &patience(waiting.second->kind) == &kLongPatience; });
+    const Patience& ours = busy ? kLongPatience : kPatience;
+    if (!changed_.wait_for(lock, stopped_ ? ours.after_stop : ours.for_answer,
+                           [&] { return state_.stopped; }))
         channel_.shut();
 }
 

@@ -10,6 +10,7 @@
 #include "vmm/bus/ports.h"
 #include "vmm/jail/walls.h"
 
+#include <chrono>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -44,7 +45,7 @@ class Client {
     void stop();  // returns at once
     void reset();
     void power_button();
-    void wait_for_end(); // after stop()
+    void wait_for_end(); // not for long: what does not end is ended
 
     [[nodiscard]] vmm::ExitReason exit_reason() const;
     [[nodiscard]] bool has_ended() const;
@@ -121,6 +122,7 @@ class Client {
     std::string stalled_;
     std::map<uint32_t, Waiting*> waiting_;
     uint32_t last_number_ = 0;
+    std::optional<std::chrono::steady_clock::time_point> stopped_;
     pid_t pid_ = 0;
     jail::Walls walls_;
     std::optional<base::Error> lost_;

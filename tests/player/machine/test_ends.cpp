@@ -137,6 +137,22 @@ TEST_CASE("client: one that goes ends what waits for it", "[machine]") {
     (*client)->wait_for_end();
 }
 
+TEST_CASE("client: whoever has stopped a machine waits for none that is silent", "[machine]") {
+    RawEnd raw;
+    auto client = Client::with(std::move(raw.other), {});
+    REQUIRE(client);
+    std::thread asks([&] { CHECK((*client)->text_screen().empty()); });
+    std::thread freezes([&] { CHECK_FALSE((*client)->freeze({})); });
+    (void)raw.hear();
+    (void)raw.hear();
+    (*client)->stop(); // cuts their waiting short: 20 seconds, and 15 minutes
+    asks.join();
+    freezes.join();
+    (*client)->wait_for_end();
+    CHECK((*client)->exit_reason() == vmm::ExitReason::HostError);
+    CHECK((*client)->failure().message.find("start the session again") != std::string::npos);
+}
+
 TEST_CASE("client: a picture larger than the memory it is in is none", "[machine]") {
     for (const auto& [width, height] : {std::pair{0xFFFFFFFFu, 0xFFFFFFFFu},
                                         {65536u, 65536u},
