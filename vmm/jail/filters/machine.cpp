@@ -77,6 +77,12 @@ constexpr Line kLines[] = {
     {SYS_exit, "a thread ends"},
     {SYS_exit_group, "the end"},
     {SYS_getrandom, "hash tables, malloc"},
+#if defined(__SANITIZE_ADDRESS__)
+    {SYS_pipe2, "the sanitizers look whether memory can be read"},
+    {SYS_process_vm_readv, "... of this process", {equals(0, kOwnProcess)}},
+    {SYS_madvise, "... and mark their shadow", {equals(2, MADV_NOHUGEPAGE)}},
+    {SYS_madvise, "... as not for core files", {equals(2, MADV_DONTDUMP)}},
+#endif
     // libraries that would like to look and manage without
     {SYS_openat, "no file has a name here", {}, Answer::Refuse},
     {SYS_sched_getaffinity, "how many processors there are"},

@@ -5,7 +5,6 @@ namespace jail {
 namespace {
 
 constexpr std::array kOwn{
-    Line{SYS_sigaltstack, "translated code has no stack for handlers"},
     Line{SYS_timer_delete, "the end"},
 };
 constexpr auto kLines = joined(kOfMachineThreads, kOfWindows, kOwn);
