@@ -3,6 +3,7 @@
 #include "tests/guest/guest.h"
 
 #include "vmm/code_cache/contexts.h"
+#include "vmm/code_cache/page_links.h"
 #include "vmm/translator/supervisor_code.h"
 
 #include <malloc.h>
@@ -358,6 +359,107 @@ GUEST_TEST("mapping: a direct call to another page is its address space's own", 
     CHECK(g.ebx() == 400 * (0x111 + 0x222));
     expect_counted(g, "links to other pages ");
     expect_counted(g, "pages handed over ");
+}
+
+// A link that is made on the host: from a block to one beside it.
+struct LinkedPair {
+    LinkedPair() : cache(std::move(*CodeCache::create(1u << 20, 4, guest.data(), 4))) {
+        Link link;
+        link.site = cache->cursor() + 1;
+        link.stub = cache->cursor() + 8;
+        cache->links.push_back(link);
+        cache->links[0].from = &add(0);
+        target = &add(1);
+    }
+    Block& add(uint32_t backing) {
+        Block block;
+        block.backing = backing;
+        block.second_backing = kNoPage;
+        block.entry = block.body = cache->cursor();
+        block.host_end = block.entry + 16;
+        return *cache->add(block);
+    }
+    void link() { cache->link(cache->links[0], *target); }
+    [[nodiscard]] bool linked() const { return cache->links[0].to != nullptr; }
+
+    std::vector<uint8_t> guest = std::vector<uint8_t>(4 * kPageSize);
+    std::unique_ptr<CodeCache> cache;
+    Block* target = nullptr;
+};
+
+TEST_CASE("mapping: a guest cannot make the lists of links to other pages grow", "[mapping]") {
+    LinkedPair pair;
+    PageLinks pages(*pair.cache);
+    constexpr uint64_t kRoot = 0x5000;
+    constexpr size_t kMost = 1u << 20; // links in the lists
+    CHECK(pages.admit(kRoot, 0) == 0);
+    pair.link();
+    for (size_t i = 0; i < kMost; ++i)
+        pages.made(0, kRoot, 0, 1);
+    CHECK(pair.linked());
+    pages.made(0, kRoot, 0, 1); // one too many: all are undone, and the lists begin again
+    CHECK_FALSE(pair.linked());
+    CHECK(pages.owns(kRoot, 0));
+    pair.link();
+    for (size_t i = 1; i < kMost; ++i)
+        pages.made(0, kRoot, 0, 1);
+    CHECK(pair.linked());
+}
+
+TEST_CASE("mapping: of more pages than can have an owner none has one", "[mapping]") {
+    LinkedPair pair;
+    PageLinks pages(*pair.cache);
+    constexpr uint64_t kRoot = 0x5000, kOther = 0x6000;
+    constexpr uint32_t kMost = 1u << 17; // pages with an owner
+    for (uint32_t page = 0; page < kMost; ++page)
+        CHECK(pages.admit(kRoot, page) == 0);
+    pair.link();
+    pages.made(0, kRoot, 0, 1);
+    CHECK(pages.owns(kRoot, kMost - 1));
+    CHECK(pages.admit(kOther, kMost) == 0);
+    CHECK_FALSE(pair.linked());
+    CHECK_FALSE(pages.owns(kOther, kMost));
+    CHECK_FALSE(pages.owns(kRoot, 0));
+    CHECK(pages.admit(kOther, 0) == 0); // and so none has to ask again for it
+    pages.clear();
+    CHECK(pages.admit(kOther, kMost) == 0);
+    CHECK(pages.owns(kOther, kMost));
+}
+
+// A loop without a jump back: four blocks that each go to the next by an indirect jump, too long to be made
+// whole at once. The clock's interrupts find it.
+GUEST32(busy_ring, R"(
+    mov esi, 0x10100
+    jmp esi
+    .org 0x100, 0x90
+    .rept 40
+    inc ebx
+    .endr
+    mov esi, 0x10200
+    jmp esi
+    .org 0x200, 0x90
+    .rept 40
+    inc ebx
+    .endr
+    mov esi, 0x10100
+    cmp dword ptr ds:[0x40000], 0
+    mov edi, 0x10300
+    cmovne esi, edi
+    jmp esi
+    .org 0x300, 0x90
+    int 0x42
+    .org 0x400, 0x90
+    inc dword ptr ds:[0x40000]
+    iretd
+)");
+GUEST_TEST("mapping: a brief block that the clock finds running is made whole", "[mapping]") {
+    g.deliver_faults();
+    g.put64(kIdt + 8 * 0x40, gate(kKernelCs, 0x10400, 0xE));
+    g.state.eflags |= 0x200;
+    g.interrupt_after(15, 0x40);
+    CHECK(g.run(busy_ring) == "hlt");
+    CHECK(g.ebx() % 80 == 0);
+    expect_counted(g, "busy blocks made whole ");
 }
 
 // The same frames at two addresses: what is made for the first is copied for the second. Whatever tells its

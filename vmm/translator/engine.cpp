@@ -144,7 +144,7 @@ std::string Engine::statistics() const {
         "needless {} maps {}\n"
         "links to other pages {} undone {} pages handed over {} shared {}\n"
         "dormant blocks {} revived {} dropped {}; pages mixed {} tried without their code {}\n"
-        "idle loops found {} refuted {}\n"
+        "idle loops found {} refuted {}; busy blocks made whole {}\n"
         "code checked: blocks {} copies {} patches {} bytes {}, left out {}",
         c.exits, c.links, c.indirect, c.callout_exits, c.faults, c.polls, c.retries, c.host_faults,
         c.guest_exceptions, c.interrupts, k.blocks, k.copied, k.links, k.flushes, k.invalidated,
@@ -152,7 +152,7 @@ std::string Engine::statistics() const {
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
         k.mixed_pages, k.code_dropped, core.idle_loops.statistics().found,
-        core.idle_loops.statistics().refuted, checked.blocks, checked.copies, checked.patches, checked.bytes,
+        core.idle_loops.statistics().refuted, c.made_whole, checked.blocks, checked.copies, checked.patches, checked.bytes,
         checked.left_out);
 }
 

@@ -314,6 +314,7 @@ void EngineCore::make_busy_whole() {
         return;
     busy_.insert(busy_place(block->backing, block->offset));
     cache->replace(*block);
+    ++counters.made_whole;
     code_changed = true;
 }
 

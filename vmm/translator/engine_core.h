@@ -213,7 +213,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     struct Counters {
         uint64_t exits = 0, links = 0, indirect = 0, callout_exits = 0, faults = 0, polls = 0, retries = 0,
                  host_faults = 0, translated = 0, guest_exceptions = 0, interrupts = 0;
-        uint64_t callout_maps = 0;
+        uint64_t callout_maps = 0, made_whole = 0;
     } counters;
 };
 
