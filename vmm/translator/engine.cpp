@@ -152,8 +152,8 @@ std::string Engine::statistics() const {
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
         k.mixed_pages, k.code_dropped, core.idle_loops.statistics().found,
-        core.idle_loops.statistics().refuted, c.made_whole, checked.blocks, checked.copies, checked.patches, checked.bytes,
-        checked.left_out);
+        core.idle_loops.statistics().refuted, c.made_whole, checked.blocks, checked.copies, checked.patches,
+        checked.bytes, checked.left_out);
 }
 
 } // namespace vmm
