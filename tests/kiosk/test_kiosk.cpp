@@ -73,6 +73,7 @@ TEST_CASE("kiosk: a guest that is killed or hangs gives way to the tiles, and a 
     // The dead cannot be asked; whoever starts after them is, and is what the publisher signed.
     CHECK(eventually([&] { return desk.noted("kiosk-receipt", 2); }));
     for (const json& receipt : desk.events("kiosk-receipt")) {
+        INFO(receipt.dump());
         CHECK(receipt.value("pristine", "").size() == 64);
         CHECK(receipt["of"] == "the next start");
     }
