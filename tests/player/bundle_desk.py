@@ -26,6 +26,7 @@ class Desk:
         self.folder = Path(tempfile.mkdtemp(prefix="encore-desk-"))
         self.home, self.work = self.folder / "home", self.folder / "work"
         self.work.mkdir()
+        self.started = []  # processes that may be running still
         self.environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LC_ALL": "C.UTF-8"}
         for variable, name in {
             "XDG_DATA_HOME": "data", "XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache", "XDG_STATE_HOME": "state",
@@ -40,6 +41,10 @@ class Desk:
         return self
 
     def __exit__(self, *_):
+        for child in self.started:  # a test that failed has not ended them
+            if child.poll() is None:
+                child.kill()
+                child.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *arguments, timeout=430):
@@ -61,10 +66,12 @@ class Desk:
 
     def start(self, *arguments, output):
         """Starts `encore ARGUMENTS` in `work`, in a process group of its own, and comes back at once."""
-        return subprocess.Popen(
+        child = subprocess.Popen(
             [str(word) for word in (self.encore, *arguments)], cwd=self.work, env=self.environment,
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
+        self.started = [one for one in self.started if one.poll() is None] + [child]
+        return child
 
     def pack(self, recipe):
         """Packs and signs a recipe's text; returns the bundle."""
