@@ -24,10 +24,12 @@ base::Result<std::unique_ptr<CodeCache>> CodeCache::create(uint32_t bytes, uint6
 
 void CodeCache::set_stub_end(uint32_t host) { stub_end_ = cursor_ = (host + 63) & ~63u; }
 
-void CodeCache::set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link) {
+void CodeCache::set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link,
+                               const LinkStub& link_stub) {
     indirect_miss_ = indirect_miss;
     return_miss_ = return_miss;
     leave_link_ = leave_link;
+    link_stub_ = link_stub;
 }
 
 Block* CodeCache::find(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key) {
@@ -161,16 +163,10 @@ bool CodeCache::unlink(Link& link) {
 }
 
 void CodeCache::link_through_table(Link& link) {
-    // After `mov r8d, eip`: mov r9d, [r13 + disp32]; jmp r9; nop.
-    constexpr uint32_t kMoveEip = 6, kStub = 17; // bytes
-    uint8_t* at = memory_.writable(link.stub) + kMoveEip;
-    const uint32_t displacement = Contexts::index_of(link.target_eip) * 4;
-    constexpr uint8_t kLoad[] = {0x45, 0x8B, 0x8D}, kJump[] = {0x41, 0xFF, 0xE1, 0x90};
-    std::memcpy(at, kLoad, 3);
-    std::memcpy(at + 3, &displacement, 4);
-    std::memcpy(at + 7, kJump, sizeof kJump);
+    link_stub_.write_table(memory_.writable(link.stub) + LinkStub::kMoveEip,
+                           Contexts::index_of(link.target_eip) * 4);
     if (patch_check_ != nullptr)
-        patch_check_->stub_patched(memory_.writable(link.stub), link.stub, kStub);
+        patch_check_->stub_patched(memory_.writable(link.stub), link.stub, LinkStub::kBytes);
 }
 
 void CodeCache::invalidate(Block& block) {

@@ -12,6 +12,7 @@
 #include "vmm/arch/mode_key.h"
 #include "vmm/base/zeroed_vector.h"
 #include "vmm/code_cache/code_memory.h"
+#include "vmm/code_cache/link_stub.h"
 #include "vmm/code_cache/sites.h"
 #include "vmm/memory/guest_memory.h"
 
@@ -41,7 +42,7 @@ struct Link {
 };
 
 // Host offset in the block -> guest instruction that code belongs to (its offset from the block's first), and
-// what ESP is beyond r12 there.
+// what ESP is beyond its register there.
 struct SidePoint {
     uint16_t host = 0;
     uint16_t guest = 0;
@@ -55,7 +56,7 @@ struct Fixup {
         Eip,        // dword that holds an EIP
         MinusEip,   // dword that holds the negative of one
         BranchOut,  // rel32 of a branch to a stub
-        TableEntry, // disp32 of the load of a jump-table entry; `mov r8d, eip` stands right before that
+        TableEntry, // disp32 of the load of a jump-table entry; the move of the EIP stands right before that
     };
     uint16_t at = 0; // in the block
     Kind kind = Kind::Eip;
@@ -68,7 +69,7 @@ struct Block {
     uint32_t second_backing = 0; // of the page the last instruction runs into; kNoPage if none
     uint16_t offset = 0;         // in the page
     uint16_t guest_bytes = 0;
-    uint32_t entry = 0; // host address for indirect arrivals: checks r8d == eip
+    uint32_t entry = 0; // host address for indirect arrivals: checks the EIP that comes
     uint32_t body = 0;  // host address past that check
     uint32_t host_end = 0;
     uint32_t side_first = 0, side_count = 0;
@@ -133,7 +134,8 @@ class CodeCache {
     CodeMemory& memory() { return memory_; }
     // Stubs are emitted once at the start and survive flushes.
     void set_stub_end(uint32_t host);
-    void set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link);
+    void set_exit_stubs(uint32_t indirect_miss, uint32_t return_miss, uint32_t leave_link,
+                        const LinkStub& link_stub);
 
     [[nodiscard]] uint32_t cursor() const { return cursor_; }
     [[nodiscard]] uint32_t room() const { return memory_.executable() + memory_.size() - cursor_; }
@@ -259,11 +261,12 @@ class CodeCache {
     CodeMemory memory_;
     uint32_t stub_end_ = 0, cursor_ = 0;
     uint32_t indirect_miss_ = 0, return_miss_ = 0, leave_link_ = 0;
+    LinkStub link_stub_;
     PatchCheck* patch_check_ = nullptr;
     const uint8_t* guest_ = nullptr;
     uint64_t readable_pages_ = 0;
     // Side points as steps from the one before: a byte of host code, a signed byte of guest code. A guest
-    // step of kStack says that ESP is `host` units beyond r12 from there on.
+    // step of kStack says that ESP is `host` units beyond its register from there on.
     struct SideStep {
         uint8_t host;
         int8_t guest;

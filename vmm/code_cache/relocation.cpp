@@ -20,15 +20,6 @@ void add_to(uint8_t* at, uint32_t delta) {
     std::memcpy(at, &value, sizeof value);
 }
 
-// After `mov r8d, eip` in the stub of an unlinked exit: mov r9d, link; jmp leave_link.
-void write_link_stub(uint8_t* at, uint32_t link, uint32_t jump_delta) {
-    constexpr uint8_t kMove[] = {0x41, 0xB9};
-    std::memcpy(at, kMove, sizeof kMove);
-    std::memcpy(at + 2, &link, 4);
-    at[6] = 0xE9;
-    std::memcpy(at + 7, &jump_delta, 4);
-}
-
 } // namespace
 
 Block* CodeCache::copy(uint32_t backing, uint16_t offset, uint32_t eip, const ModeKey& key, bool global,
@@ -86,9 +77,9 @@ Block* CodeCache::copy(uint32_t backing, uint16_t offset, uint32_t eip, const Mo
                         .call = from.call,
                         .crosses = from.crosses};
         patch_jump(memory_, link.site, link.stub);
-        constexpr uint32_t kMoveEip = 6, kTail = 11; // bytes
-        write_link_stub(memory_.writable(link.stub) + kMoveEip, static_cast<uint32_t>(links.size()),
-                        leave_link_ - (link.stub + kMoveEip + kTail));
+        link_stub_.write_leave(memory_.writable(link.stub) + LinkStub::kMoveEip,
+                               static_cast<uint32_t>(links.size()),
+                               leave_link_ - (link.stub + LinkStub::kBytes));
         links.push_back(link);
     }
     block.landing_first = static_cast<uint32_t>(landings.size());

@@ -14,8 +14,8 @@ using namespace host;
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
                                  const SegmentCache& segments, bool arrival_guard, HostMaker host_maker,
                                  bool host_rotates)
-    : cache_(cache), stubs_(stubs), segments_(segments), arrival_guard_(arrival_guard),
-      host_maker_(host_maker), host_rotates_(host_rotates),
+    : cache_(cache), stubs_(stubs), plan_(*stubs.plan), link_stub_(link_stub_for(plan_)), segments_(segments),
+      arrival_guard_(arrival_guard), host_maker_(host_maker), host_rotates_(host_rotates),
       slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }
@@ -153,25 +153,26 @@ void BlockTranslator::side_point(uint32_t eip) {
                        static_cast<int16_t>(stack_pending_)});
 }
 
-// Leaves through `miss` unless r8d == eip, and polls. Flag-neutral even where the block does not need the
+// Leaves through `miss` unless s0 == eip, and polls. Flag-neutral even where the block does not need the
 // flags: whoever a miss leads to may. Begins with at least 5 bytes that can be overwritten with a jump.
 void BlockTranslator::arrival(uint32_t eip, uint32_t miss) {
     const auto offset = static_cast<uint16_t>((kPageSize - page_room_ + eip - start_eip_) % kPageSize);
     if (arrival_guard_ &&
         cache_.mark_at({backing_, offset, Sites::Kind::Arrival}) == 0) { // see RuntimeMemory
-        e_->lea32(kScratch1, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+        e_->lea32(plan_.scratch[1], {.base = plan_.scratch[0], .displacement = static_cast<int32_t>(-eip)});
         note_eip(Fixup::Kind::MinusEip);
-        e_->load32(kScratch0, {.base = kRuntime, .index = kScratch1, .displacement = kArrival});
+        e_->load32(plan_.scratch[0],
+                   {.base = plan_.runtime, .index = plan_.scratch[1], .displacement = kArrival});
         return;
     }
-    e_->mov32(kScratch1, kRcx);
-    e_->lea32(kRcx, {.base = kScratch0, .displacement = static_cast<int32_t>(-eip)});
+    e_->mov32(plan_.scratch[1], kRcx);
+    e_->lea32(kRcx, {.base = plan_.scratch[0], .displacement = static_cast<int32_t>(-eip)});
     note_eip(Fixup::Kind::MinusEip);
-    e_->byte(0xE3); // jrcxz over the miss path: mov ecx, r9d (3) + jmp rel32 (5)
+    e_->byte(0xE3); // jrcxz over the miss path: mov ecx, scratch (3) + jmp rel32 (5)
     e_->byte(8);
-    e_->mov32(kRcx, kScratch1);
+    e_->mov32(kRcx, plan_.scratch[1]);
     e_->jump(miss);
-    e_->mov32(kRcx, kScratch1);
+    e_->mov32(kRcx, plan_.scratch[1]);
     poll();
 }
 
@@ -201,8 +202,8 @@ void BlockTranslator::emit_body() {
         polled_early_ = early_poll;
         if (sti_poll_at_ == static_cast<int>(index_) && !ended_) {
             side_point(insn_->next_eip());
-            e_->load64(kScratch0, rt(ENCORE_RT(sti_poll_pointer)));
-            e_->load32(kScratch0, {.base = kScratch0});
+            e_->load64(plan_.scratch[0], rt(ENCORE_RT(sti_poll_pointer)));
+            e_->load32(plan_.scratch[0], {.base = plan_.scratch[0]});
         }
         if (loop_end == index_) {
             for (const uint32_t site : loop_left)
@@ -314,7 +315,7 @@ void BlockTranslator::emit_exits() {
         const uint32_t site = exit.site & 0x7FFFFFFFu;
         e_->patch_rel32(site, e_->address());
         const auto stub = static_cast<uint32_t>(e_->address());
-        e_->mov32_imm(kScratch0, exit.target);
+        e_->mov32_imm(plan_.scratch[0], exit.target);
         note_eip();
         // A copy elsewhere is far from where addresses wrap, and so must its targets be.
         constexpr uint32_t kFar = 1u << 27;
@@ -327,14 +328,14 @@ void BlockTranslator::emit_exits() {
                                     .stub = stub,
                                     .call = site != exit.site,
                                     .crosses = options_.same_page_only && !in_page(exit.target)});
-            e_->mov32_imm(kScratch1, link);
+            e_->mov32_imm(plan_.scratch[1], link);
             e_->jump(stubs_.leave_link);
         } else if (options_.link) {
-            constexpr uint8_t kLoadEntry[] = {0x45, 0x8B, 0x8D}; // mov r9d, [r13 + disp32]
-            e_->raw(kLoadEntry, sizeof kLoadEntry);
+            const LinkStub::Load& load = link_stub_.load();
+            e_->raw(load.data(), load.size());
             e_->dword(Contexts::index_of(exit.target) * 4);
             note_eip(Fixup::Kind::TableEntry);
-            e_->jump_reg(kScratch1);
+            e_->jump_reg(plan_.scratch[1]);
         } else {
             e_->jump(stubs_.indirect_miss);
         }
@@ -379,7 +380,7 @@ bool BlockTranslator::begins_jump_target() const {
                        [&](const GuestInstruction& insn) { return insn.target == insn_->eip; });
 }
 
-void BlockTranslator::poll() { e_->load32(kScratch0, rt(kPoll)); }
+void BlockTranslator::poll() { e_->load32(plan_.scratch[0], rt(kPoll)); }
 
 // May the poll of the conditional jump that comes next be made before this instruction, so that the host can
 // fuse the two? Not when something in the block jumps straight to that jump: such a loop would never poll.
@@ -408,7 +409,7 @@ void BlockTranslator::callout(Callout which) {
     if (site_ != 0 && tells_access(which))
         e_->store32_imm(rt(ENCORE_RT(site)), site_);
     store_eips();
-    e_->mov32_imm(kScratch2, static_cast<uint32_t>(which));
+    e_->mov32_imm(plan_.scratch[2], static_cast<uint32_t>(which));
     e_->call(stubs_.callout);
     after_callout_ = e_->offset();
 }
@@ -421,13 +422,13 @@ void BlockTranslator::store_eips() {
 }
 
 void BlockTranslator::callout(Callout which, uint32_t a, uint32_t b) {
-    e_->mov32_imm(kScratch0, a);
-    e_->mov32_imm(kScratch1, b);
+    e_->mov32_imm(plan_.scratch[0], a);
+    e_->mov32_imm(plan_.scratch[1], b);
     callout(which);
 }
 
 void BlockTranslator::callout_b(Callout which, uint32_t b) {
-    e_->mov32_imm(kScratch1, b);
+    e_->mov32_imm(plan_.scratch[1], b);
     callout(which);
 }
 
@@ -492,15 +493,15 @@ void BlockTranslator::exit_direct(uint32_t target, std::optional<uint8_t> condit
 void BlockTranslator::exit_indirect() {
     VERIFY(stack_pending_ == 0);
     if (options_.link) {
-        load_table_entry(*e_, host_rotates_);
-        e_->jump_reg(kScratch1);
+        load_table_entry(*e_, plan_, host_rotates_);
+        e_->jump_reg(plan_.scratch[1]);
     } else {
         e_->jump(stubs_.indirect_miss);
     }
     ended_ = true;
 }
 
-// Where the host RET of a guest return arrives: r8d holds the guest's return address.
+// Where the host RET of a guest return arrives: s0 holds the guest's return address.
 void BlockTranslator::return_landing() {
     landings_.push_back(static_cast<uint32_t>(e_->address()));
     side_point(insn_->next_eip());

@@ -1,8 +1,8 @@
 // Translates one block: decodes forward from an EIP and lowers each instruction. One lowering per class of
 // instruction, grouped by file (lower_*.cpp).
 //
-// Invariants at every guest instruction boundary in the emitted code: guest registers in the host registers
-// of the same number, zero-extended; r12 = window + ESP, less what the side point says; arithmetic flags and
+// Invariants at every guest instruction boundary in the emitted code: guest registers where RegisterPlan has
+// them, zero-extended; ESP's with the window's base, less what the side point says; arithmetic flags and
 // DF in RFLAGS; x87/XMM state in the host units. Architectural state is committed only after an instruction's
 // last possible fault.
 #pragma once
@@ -62,6 +62,9 @@ class BlockTranslator {
     // Where jumps back within that block lead, from its start.
     [[nodiscard]] const std::vector<uint32_t>& loop_heads() const { return loop_heads_; }
 
+    // Is this the load that check_split() makes?
+    [[nodiscard]] bool is_split_check(const uint8_t* at) const;
+
     static constexpr unsigned kMaxInstructions = 128;
     // Room the cache must have before translate() is called.
     static constexpr uint32_t kMaxBlockBytes = 48 * 1024;
@@ -79,7 +82,9 @@ class BlockTranslator {
     void lower();
 
     // -- shared helpers (block_translator.cpp) ------------------------------------------------------
-    static HostMemory rt(int32_t offset) { return {.base = host::kRuntime, .displacement = offset}; }
+    [[nodiscard]] HostMemory rt(int32_t offset) const {
+        return {.base = plan_.runtime, .displacement = offset};
+    }
     [[nodiscard]] HostMemory slot() const { return {.displacement = slot_address_}; }
     void side_point(uint32_t eip);
     void note_eip(Fixup::Kind kind = Fixup::Kind::Eip);
@@ -102,9 +107,9 @@ class BlockTranslator {
     [[nodiscard]] unsigned short_loop() const;
     [[nodiscard]] uint32_t loop_turn(unsigned last);
     [[nodiscard]] bool polls_for_next() const;
-    void callout(Callout which);                         // r8d, r9d already loaded
+    void callout(Callout which);                         // s0, s1 already loaded (see Stubs)
     void callout(Callout which, uint32_t a, uint32_t b); // constants
-    void callout_b(Callout which, uint32_t b);           // r8d already loaded
+    void callout_b(Callout which, uint32_t b);           // s0 already loaded
     void raise(Vector vector) { callout(Callout::Raise, static_cast<uint32_t>(vector), 0); }
     enum class Transfer : uint8_t { Jump, Call };
     void exit_direct(uint32_t target, std::optional<uint8_t> condition = std::nullopt,
@@ -113,20 +118,25 @@ class BlockTranslator {
     // False when the target lies beyond CS.limit: #GP(0) has been emitted.
     [[nodiscard]] bool beyond_limit(const GuestInstruction& insn) const;
     [[nodiscard]] bool check_target(uint32_t target);
-    void arrival(uint32_t eip, uint32_t miss); // of an indirect transfer: r8d against eip, and a poll
-    void exit_indirect();                      // r8d: EIP
+    void arrival(uint32_t eip, uint32_t miss); // of an indirect transfer: s0 against eip, and a poll
+    void exit_indirect();                      // s0: EIP
     [[nodiscard]] bool in_page(uint32_t eip) const;
     [[nodiscard]] bool can_link(uint32_t target) const;
-    // A guest register as host register; ESP is r12 (low half only).
-    static uint8_t host_reg(uint8_t guest) { return guest == 4 ? host::kGuestEsp : guest; }
-    void rebias_esp() { e_->lea64(host::kGuestEsp, {.base = host::kGuestEsp, .index = host::kWindow}); }
+    // A guest register as host register; of ESP's the low half only.
+    [[nodiscard]] uint8_t host_reg(uint8_t guest) const { return plan_.guest[guest]; }
+    [[nodiscard]] uint8_t host_reg(Reg guest) const { return host_reg(static_cast<uint8_t>(guest)); }
+    [[nodiscard]] uint8_t host_or_none(uint8_t guest) const {
+        return guest == kNoRegister ? host::kNone : host_reg(guest);
+    }
+    void rebias_esp() { e_->lea64(plan_.stack(), {.base = plan_.stack(), .index = plan_.window}); }
     void return_landing();
     [[nodiscard]] bool begins_jump_target() const;
 
     // -- lower_memory.cpp ---------------------------------------------------------------------------
-    // Offset part of the operand into r8d.
-    void effective_address(const MemoryOperand& m, uint8_t to = host::kScratch0);
-    // Host operand for the guest memory operand of the instruction; may use r8, r9 (and r10, r11 for limits).
+    // Offset part of the operand.
+    void effective_address(const MemoryOperand& m, uint8_t to);
+    void effective_address(const MemoryOperand& m) { effective_address(m, plan_.scratch[0]); }
+    // Host operand for the guest memory operand of the instruction; may use s0, s1 (and s2, s3 for limits).
     // In call-out form the operand is the slot; finish_memory() then writes it back.
     HostMemory memory_operand(bool bit_string = false);
     HostMemory flat_operand();
@@ -161,13 +171,13 @@ class BlockTranslator {
     // -- lower_stack.cpp ----------------------------------------------------------------------------
     [[nodiscard]] bool flat_stack() const;
     [[nodiscard]] HostMemory stack_top(int32_t displacement = 0) const {
-        return {.base = host::kGuestEsp, .displacement = stack_pending_ + displacement};
+        return {.base = plan_.stack(), .displacement = stack_pending_ + displacement};
     }
-    void move_stack(int32_t bytes);       // ESP; r12 later
+    void move_stack(int32_t bytes);       // ESP; its register later
     void settle_stack(int32_t bytes = 0); // both, with what is pending
     void prepare_stack();                 // for the instruction that begins
     [[nodiscard]] bool carries_stack() const;
-    void push_reg(uint8_t host_reg, unsigned bytes); // any host register but r8, r9, r11
+    void push_reg(uint8_t host_reg, unsigned bytes); // any host register but s0, s1, s3
     void push_part(uint8_t host_reg, unsigned bytes, unsigned written);
     void push_imm(uint32_t value, unsigned bytes);
     void push_next_eip();
@@ -188,7 +198,7 @@ class BlockTranslator {
     void lower_return();
     [[nodiscard]] bool indirect_can_exceed() const; // near indirect targets may lie beyond CS.limit
     void check_indirect_target(uint8_t reg);
-    void load_branch_operand(uint8_t to); // r/m of near indirect CALL/JMP; may use r8, r9
+    void load_branch_operand(uint8_t to); // r/m of near indirect CALL/JMP; may use s0, s1
 
     // -- lower_system.cpp ---------------------------------------------------------------------------
     void lower_move_segment();
@@ -219,6 +229,8 @@ class BlockTranslator {
 
     CodeCache& cache_;
     const Stubs& stubs_;
+    const RegisterPlan& plan_;
+    const LinkStub link_stub_;
     const SegmentCache& segments_;
     const bool arrival_guard_;
     const HostMaker host_maker_;
@@ -241,8 +253,8 @@ class BlockTranslator {
     bool wraps_ = false;          // its address has wrapped before: see flat_operand()
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
-    int32_t stack_pending_ = 0;       // ESP is that far beyond r12
-    GuestInstruction beside_pending_; // the current one, as r12 makes it
+    int32_t stack_pending_ = 0;       // ESP is that far beyond its register
+    GuestInstruction beside_pending_; // the current one, as ESP's register makes it
     int sti_poll_at_ = -1;            // index of the instruction after which to poll for a pending interrupt
     bool polled_early_ = false;       // the previous instruction polled for this one
     bool ended_ = false;              // control does not fall out of the last lowering

@@ -69,29 +69,46 @@ std::vector<Field> runtime_fields() {
 #undef ENCORE_FIELD
 }
 
+HostRegisters registers_of(const RegisterPlan& plan) {
+    HostRegisters registers{.eip = plan.scratch[0],
+                            .target = plan.scratch[1],
+                            .number = plan.scratch[2],
+                            .stack = plan.stack(),
+                            .jump_table = plan.jump_table,
+                            .window = plan.window,
+                            .runtime = plan.runtime};
+    for (const uint8_t reg : plan.guest)
+        registers.guest |= reg != host::kNone && reg != plan.stack() ? 1u << reg : 0;
+    for (const uint8_t reg : plan.scratch)
+        registers.scratch |= 1u << reg;
+    return registers;
+}
+
 std::vector<Gate> gates_of(const Stubs& stubs) {
     const auto enter = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(stubs.enter));
     std::vector<Gate> gates{
         {.address = enter, .called = true, .from_host = true},
         {.address = stubs.leave, .saves_esp = true},
-        {.address = stubs.callout, .called = true, .r10 = Need::Callout, .saves_esp = true},
-        {.address = stubs.indirect_miss, .r8 = Need::Data},
-        {.address = stubs.return_miss, .r8 = Need::Data},
-        {.address = stubs.leave_link, .r8 = Need::Data, .r9 = Need::Data},
+        {.address = stubs.callout, .called = true, .number = Need::Callout, .saves_esp = true},
+        {.address = stubs.indirect_miss, .eip = Need::Data},
+        {.address = stubs.return_miss, .eip = Need::Data},
+        {.address = stubs.leave_link, .eip = Need::Data, .target = Need::Data},
         {.address = stubs.keep_flags, .called = true},
         {.address = stubs.pin_flags, .called = true},
-        {.address = stubs.flags_image, .called = true, .answers_r10 = true},
-        {.address = stubs.pop_flags, .called = true, .r10 = Need::Data, .moves_esp = true},
+        {.address = stubs.flags_image, .called = true, .answers_number = true},
+        {.address = stubs.pop_flags, .called = true, .number = Need::Data, .moves_esp = true},
     };
     for (unsigned reg = 0; reg < kSegmentCount; ++reg) {
         if (stubs.load_segment[reg] == 0)
             continue;
-        gates.push_back(
-            {.address = stubs.load_segment[reg], .called = true, .r8 = Need::Word, .r9 = Need::SegmentTable});
+        gates.push_back({.address = stubs.load_segment[reg],
+                         .called = true,
+                         .eip = Need::Word,
+                         .target = Need::SegmentTable});
         gates.push_back({.address = stubs.pop_segment[reg],
                          .called = true,
-                         .r8 = Need::Word,
-                         .r9 = Need::SegmentTable,
+                         .eip = Need::Word,
+                         .target = Need::SegmentTable,
                          .moves_esp = true});
     }
     std::sort(gates.begin(), gates.end(), [](const Gate& a, const Gate& b) { return a.address < b.address; });
@@ -103,6 +120,7 @@ std::vector<Gate> gates_of(const Stubs& stubs) {
 VerifierRules containment_rules(const CodeMemory& memory, const Stubs& stubs, const RuntimeMemory& runtime,
                                 const SegmentCache& segments) {
     VerifierRules rules;
+    rules.registers = registers_of(*stubs.plan);
     rules.code = memory.executable();
     rules.stub_bytes = stubs.ring0_end - memory.executable();
     rules.gates = gates_of(stubs);

@@ -5,23 +5,13 @@
 // lies below 2 GiB so that rel32 and absolute disp32 always reach.
 #pragma once
 #include "vmm/base/verify.h"
+#include "vmm/translator/register_plan.h"
 
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
 namespace vmm {
-
-namespace host {
-// Host register numbers. 0-7 except 4 hold the guest registers of the same number.
-inline constexpr uint8_t kRax = 0, kRcx = 1, kRdx = 2, kRbx = 3, kRsp = 4, kRbp = 5, kRsi = 6, kRdi = 7;
-inline constexpr uint8_t kScratch0 = 8, kScratch1 = 9, kScratch2 = 10, kScratch3 = 11;
-inline constexpr uint8_t kGuestEsp = 12;  // window base + ESP
-inline constexpr uint8_t kJumpTable = 13; // table for indirect jumps of the present context
-inline constexpr uint8_t kWindow = 14;    // base of the present window
-inline constexpr uint8_t kRuntime = 15;   // struct Runtime
-inline constexpr uint8_t kNone = 0xFF;
-} // namespace host
 
 struct HostMemory {
     uint8_t base = host::kNone, index = host::kNone;
@@ -128,6 +118,15 @@ class Emitter {
     void lea32(uint8_t to, const HostMemory& m) { op_mem({.opcode = 0x8D}, to, m); }
     void lea64(uint8_t to, const HostMemory& m) { op_mem({.opcode = 0x8D, .wide = true}, to, m); }
     void not64(uint8_t reg) { op_reg({.opcode = 0xF7, .wide = true}, 2, reg); }
+    void rorx32(uint8_t to, uint8_t from, uint8_t count) { // SDM Vol. 2A 2.3.5 for VEX
+        constexpr uint8_t kVex3 = 0xC4, kNotR = 0x80, kNotX = 0x40, kNotB = 0x20, kMap0F3A = 3, kF2 = 0x7B;
+        byte(kVex3);
+        byte(static_cast<uint8_t>((to < 8 ? kNotR : 0) | kNotX | (from < 8 ? kNotB : 0) | kMap0F3A));
+        byte(kF2);
+        byte(0xF0);
+        byte(static_cast<uint8_t>(0xC0 | (to & 7) << 3 | (from & 7)));
+        byte(count);
+    }
     void bswap64(uint8_t reg) { op_plus({.opcode = 0xC8, .map = 1, .wide = true}, reg); }
     void jump_reg(uint8_t reg) { op_reg({.opcode = 0xFF}, 4, reg); }
     void call_reg(uint8_t reg) { op_reg({.opcode = 0xFF}, 2, reg); }

@@ -46,6 +46,13 @@ constexpr long kTrapDivide = 0, kTrapInvalidOpcode = 6, kTrapProtection = 13, kT
                kTrapAlignment = 17, kTrapSimd = 19;
 constexpr long kErrorWrite = 2;
 
+greg_t& host_register(ucontext_t& uc, uint8_t number) {
+    static constexpr uint8_t kPlaces[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                            REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                            REG_R12, REG_R13, REG_R14, REG_R15};
+    return uc.uc_mcontext.gregs[kPlaces[number]];
+}
+
 } // namespace
 
 void install_signal_handlers() {
@@ -94,12 +101,6 @@ struct HostString {
 
 } // namespace
 
-// The load before a locked operation; see BlockTranslator::check_split. Arrivals load in another way.
-static bool checks_split(uint64_t host) {
-    constexpr uint8_t kLoad[] = {0x47, 0x0F, 0xB6, 0x9C, 0xDF}; // movzx r11d, byte [r15 + r11*8 + disp32]
-    return std::memcmp(reinterpret_cast<const uint8_t*>(host), kLoad, sizeof kLoad) == 0;
-}
-
 // Intel's processors read ES:[EDI] first, all of it, and a fault there comes before one at the other operand.
 Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
     const HostString compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
@@ -125,8 +126,8 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
                              static_cast<greg_t>(rt->string_flags & eflags::kArithmetic);
     }
     const auto host = static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]);
-    if (const Block* block = cache->find_host(host); block != nullptr) // ESP is ahead of r12
-        uc.uc_mcontext.gregs[REG_R12] += cache->side_point(*block, host).stack;
+    if (const Block* block = cache->find_host(host); block != nullptr) // ESP is ahead of its register
+        host_register(uc, stubs.plan->stack()) += cache->side_point(*block, host).stack;
     rt->cpu.eip = eip;
     rt->exit_reason = static_cast<uint32_t>(reason);
     uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
@@ -201,7 +202,7 @@ void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
 }
 
 // An indirect transfer came to a block, or a return to a landing, that was made for another EIP; it is in
-// r8d.
+// scratch[0].
 void EngineCore::wrong_arrival(ucontext_t& uc, Block& block) {
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint32_t>(gregs[REG_RIP]);
@@ -245,11 +246,13 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         return;
     }
     if (place == RuntimeMemory::Place::Arrival) { // a poll; whether it came here by right is not known yet
-        leave_from_handler(uc, ExitReason32::Poll, static_cast<uint32_t>(gregs[REG_R8]));
+        leave_from_handler(uc, ExitReason32::Poll,
+                           static_cast<uint32_t>(host_register(uc, stubs.plan->scratch[0])));
         return;
     }
     if (place == RuntimeMemory::Place::Guard) {
-        if (checks_split(host))
+        if (translator->is_split_check(
+                reinterpret_cast<const uint8_t*>(host))) // arrivals load in another way
             retry_with_callout(uc, *block, eip, Sites::Reason::Split);
         else
             wrong_arrival(uc, *block);
@@ -273,9 +276,10 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
     }
     VERIFY(WindowSpace::reaches(base, address));
     // In a guard: the biased stack pointer has left the window, or an address wrapped at 4 GiB.
-    const uint64_t biased = base + static_cast<uint32_t>(gregs[REG_R12]);
-    if (static_cast<uint64_t>(gregs[REG_R12]) != biased) {
-        gregs[REG_R12] = static_cast<greg_t>(biased);
+    greg_t& stack = host_register(uc, stubs.plan->stack());
+    const uint64_t biased = base + static_cast<uint32_t>(stack);
+    if (static_cast<uint64_t>(stack) != biased) {
+        stack = static_cast<greg_t>(biased);
         return;
     }
     address_wrapped(uc, *block, eip);

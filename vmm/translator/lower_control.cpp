@@ -34,10 +34,10 @@ void BlockTranslator::lower_jump_conditional() {
 
 void BlockTranslator::lower_jump_indirect() {
     const bool kept = !indirect_can_exceed();
-    load_branch_operand(kept ? kScratch0 : kScratch2);
-    check_indirect_target(kScratch2);
+    load_branch_operand(kept ? plan_.scratch[0] : plan_.scratch[2]);
+    check_indirect_target(plan_.scratch[2]);
     if (!kept)
-        e_->mov32(kScratch0, kScratch2);
+        e_->mov32(plan_.scratch[0], plan_.scratch[2]);
     exit_indirect();
 }
 
@@ -55,7 +55,7 @@ bool BlockTranslator::indirect_can_exceed() const {
     return key_.cs_limit < (insn_->operand_bytes == 4 ? 0xFFFFFFFFu : 0xFFFFu);
 }
 
-// #GP(0) before anything is committed when the target in `reg` (r10) lies beyond CS.limit.
+// #GP(0) before anything is committed when the target in `reg` (s2) lies beyond CS.limit.
 void BlockTranslator::check_indirect_target(uint8_t reg) {
     if (indirect_can_exceed())
         check_limit(static_cast<unsigned>(SegReg::Cs), reg, 1);
@@ -75,17 +75,17 @@ void BlockTranslator::lower_loop() {
         if (wide) {
             e_->lea32(kRcx, {.base = kRcx, .displacement = -1});
         } else {
-            e_->lea32(kScratch0, {.base = kRcx, .displacement = -1});
-            e_->mov16(kRcx, kScratch0);
+            e_->lea32(plan_.scratch[0], {.base = kRcx, .displacement = -1});
+            e_->mov16(kRcx, plan_.scratch[0]);
         }
     }
     if (!wide) {
-        e_->mov32(kScratch1, kRcx);
+        e_->mov32(plan_.scratch[1], kRcx);
         e_->movzx16(kRcx, kRcx);
     }
     const auto restore_counter = [&] {
         if (!wide)
-            e_->mov32(kRcx, kScratch1);
+            e_->mov32(kRcx, plan_.scratch[1]);
     };
     e_->byte(0xE3); // jrcxz zero
     const uint32_t zero = e_->offset();
@@ -130,24 +130,24 @@ void BlockTranslator::lower_call_relative() {
 }
 
 void BlockTranslator::lower_call_indirect() {
-    const bool kept = flat_stack() && !indirect_can_exceed(); // r8d until the end
-    load_branch_operand(kept ? kScratch0 : kScratch2);
-    check_indirect_target(kScratch2);
+    const bool kept = flat_stack() && !indirect_can_exceed(); // scratch[0] until the end
+    load_branch_operand(kept ? plan_.scratch[0] : plan_.scratch[2]);
+    check_indirect_target(plan_.scratch[2]);
     if (flat_stack()) {
         push_next_eip();
     } else { // the general push uses every scratch register
-        e_->store32(rt(ENCORE_RT(exit_argument)), kScratch2);
+        e_->store32(rt(ENCORE_RT(exit_argument)), plan_.scratch[2]);
         push_next_eip();
-        e_->load32(kScratch2, rt(ENCORE_RT(exit_argument)));
+        e_->load32(plan_.scratch[2], rt(ENCORE_RT(exit_argument)));
     }
     if (!kept)
-        e_->mov32(kScratch0, kScratch2);
+        e_->mov32(plan_.scratch[0], plan_.scratch[2]);
     if (!options_.link) {
         exit_indirect();
         return;
     }
-    load_table_entry(*e_, host_rotates_);
-    e_->call_reg(kScratch1);
+    load_table_entry(*e_, plan_, host_rotates_);
+    e_->call_reg(plan_.scratch[1]);
     return_landing();
 }
 
@@ -155,17 +155,17 @@ void BlockTranslator::lower_return() {
     const unsigned bytes = insn_->operand_bytes;
     const uint32_t release = insn_->immediate_bytes != 0 ? insn_->immediate & 0xFFFF : 0;
     if (indirect_can_exceed()) { // the target is checked before ESP moves
-        pop_to(kScratch2, bytes, false);
-        check_indirect_target(kScratch2);
+        pop_to(plan_.scratch[2], bytes, false);
+        check_indirect_target(plan_.scratch[2]);
         release_stack(bytes + release);
-        e_->mov32(kScratch0, kScratch2);
+        e_->mov32(plan_.scratch[0], plan_.scratch[2]);
     } else if (flat_stack()) {
-        e_->load(kScratch0, stack_top(), bytes);
+        e_->load(plan_.scratch[0], stack_top(), bytes);
         settle_stack(static_cast<int32_t>(bytes + release));
     } else {
-        pop_to(kScratch2, bytes);
+        pop_to(plan_.scratch[2], bytes);
         release_stack(release);
-        e_->mov32(kScratch0, kScratch2);
+        e_->mov32(plan_.scratch[0], plan_.scratch[2]);
     }
     VERIFY(stack_pending_ == 0);
     if (!options_.link) {

@@ -1,12 +1,10 @@
-// Instructions the host executes as they are, with operands rewritten: ESP becomes r12, memory goes through
+// Instructions the host executes as they are, with operands rewritten: ESP is elsewhere, memory goes through
 // the window, and high-byte registers stay clear of REX.
 #include "vmm/translator/block_translator.h"
 
 #include "vmm/translator/intel_flags.h"
 
 namespace vmm {
-
-using namespace host;
 
 namespace {
 
@@ -92,21 +90,21 @@ void BlockTranslator::lower_stack_adjustment() {
     constexpr uint8_t kAdd = 0, kCmp = 7;
     const uint32_t value = add ? static_cast<uint32_t>(delta) : 0u - static_cast<uint32_t>(delta);
     if (delta >= -kFarthestStackStep && delta <= kFarthestStackStep && stack_used_soon()) {
-        const uint8_t flags_from = add || stack_pending_ != 0 ? kScratch1 : kGuestEsp;
+        const uint8_t flags_from = add || stack_pending_ != 0 ? plan_.scratch[1] : plan_.stack();
         if (stack_pending_ != 0)
-            e_->lea32(kScratch1, stack_top());
+            e_->lea32(plan_.scratch[1], stack_top());
         else if (add)
-            e_->mov32(kScratch1, kGuestEsp);
+            e_->mov32(plan_.scratch[1], plan_.stack());
         e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, flags_from);
         e_->dword(value);
         move_stack(delta);
         return;
     }
     settle_stack();
-    e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = delta});
-    e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, kGuestEsp);
+    e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = delta});
+    e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, plan_.stack());
     e_->dword(value);
-    e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+    e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
 }
 
 // These may leave their destination alone, and with it the window in ESP's upper half: CMPXCHG, BSF, BSR, and
@@ -136,24 +134,25 @@ void BlockTranslator::emit_identity(HostOpcode op) {
         return;
     }
     const bool esp_in_reg = i.reg_gpr >= 2 && i.reg == kEspNumber;
-    uint8_t reg = esp_in_reg ? kGuestEsp : i.reg;
+    uint8_t reg = i.reg_gpr >= 2 ? host_reg(i.reg) : i.reg;
     const bool high_reg = i.reg_gpr == 1 && i.reg >= 4;
     bool esp_written = esp_in_reg && i.reg_gpr == 4 && i.reg_written;
     if (i.mod == 3) {
         pin_flags();
+        const uint8_t rm = i.rm_gpr >= 2 ? host_reg(i.rm) : i.rm;
         const bool esp_in_rm = i.rm_gpr >= 2 && i.rm == kEspNumber;
         const bool high_rm = i.rm_gpr == 1 && i.rm >= 4;
         if (high_rm && esp_in_reg) { // MOVZX ESP, AH: no encoding has both
             e_->op_mem({.opcode = 0x88}, i.rm, slot());
             e_->op_mem(op, reg, slot());
         } else {
-            e_->op_reg(op, reg, esp_in_rm ? kGuestEsp : i.rm);
+            e_->op_reg(op, reg, rm);
         }
         e_->immediate(i.immediate, i.immediate_bytes);
         esp_written = esp_written || (esp_in_rm && i.rm_gpr == 4 && i.rm_written);
         if (esp_written) {
             if (may_keep_destination(i))
-                e_->mov32(kGuestEsp, kGuestEsp);
+                e_->mov32(plan_.stack(), plan_.stack());
             rebias_esp();
         }
         settle_flags();
@@ -170,18 +169,18 @@ void BlockTranslator::emit_identity(HostOpcode op) {
         check_split(memory);
     pin_flags();
     if (bit_string && use_callout(m.segment, (m.access & kAccessWrite) != 0)) {
-        e_->load32(kScratch2, rt(ENCORE_RT(slot_bit)));
-        reg = kScratch2;
+        e_->load32(plan_.scratch[2], rt(ENCORE_RT(slot_bit)));
+        reg = plan_.scratch[2];
     }
     if (high_reg && memory.needs_rex()) { // through the slot, which needs no REX
         if (m.access & kAccessRead) {
-            e_->load8(kScratch2, memory);
-            e_->store8(slot(), kScratch2);
+            e_->load8(plan_.scratch[2], memory);
+            e_->store8(slot(), plan_.scratch[2]);
             e_->op_mem(op, reg, slot());
         } else {
             e_->op_mem(op, reg, slot());
-            e_->load8(kScratch2, slot());
-            e_->store8(memory, kScratch2);
+            e_->load8(plan_.scratch[2], slot());
+            e_->store8(memory, plan_.scratch[2]);
         }
         return;
     }
@@ -189,7 +188,7 @@ void BlockTranslator::emit_identity(HostOpcode op) {
     e_->immediate(i.immediate, i.immediate_bytes);
     if (esp_written) {
         if (may_keep_destination(i))
-            e_->mov32(kGuestEsp, kGuestEsp);
+            e_->mov32(plan_.stack(), plan_.stack());
         rebias_esp();
     }
     settle_flags();
@@ -321,9 +320,9 @@ void BlockTranslator::lower_lea() {
         effective_address(insn_->memory, to);
     } else {
         effective_address(insn_->memory);
-        insn_->operand_bytes == 4 ? e_->mov32(to, kScratch0) : e_->mov16(to, kScratch0);
+        insn_->operand_bytes == 4 ? e_->mov32(to, plan_.scratch[0]) : e_->mov16(to, plan_.scratch[0]);
     }
-    if (to == kGuestEsp && insn_->operand_bytes == 4)
+    if (to == plan_.stack() && insn_->operand_bytes == 4)
         rebias_esp();
 }
 
@@ -337,7 +336,8 @@ void BlockTranslator::lower_inc_dec() {
 
 void BlockTranslator::lower_exchange() {
     const uint8_t number = insn_->opcode & 7;
-    e_->op_reg({.opcode = 0x87, .operand16 = insn_->operand_bytes == 2}, kRax, host_reg(number));
+    e_->op_reg({.opcode = 0x87, .operand16 = insn_->operand_bytes == 2}, host_reg(Reg::Eax),
+               host_reg(number));
     if (number == kEspNumber && insn_->operand_bytes == 4)
         rebias_esp();
 }
@@ -346,23 +346,23 @@ void BlockTranslator::lower_move_offset() {
     static constexpr uint8_t kOpcodes[] = {0x8A, 0x8B, 0x88, 0x89};
     const uint8_t opcode = kOpcodes[insn_->opcode & 3];
     const HostMemory memory = memory_operand();
-    e_->op_mem({.opcode = opcode, .operand16 = insn_->operand_bytes == 2}, kRax, memory);
+    e_->op_mem({.opcode = opcode, .operand16 = insn_->operand_bytes == 2}, host_reg(Reg::Eax), memory);
     finish_memory();
 }
 
 void BlockTranslator::lower_xlat() {
     const unsigned segment =
         insn_->segment_override == kNoRegister ? static_cast<unsigned>(SegReg::Ds) : insn_->segment_override;
-    e_->op_reg({.opcode = 0xB6, .map = 1}, kScratch1, kRax); // movzx r9d, al
-    e_->lea32(kScratch0, {.base = kRbx, .index = kScratch1});
+    e_->op_reg({.opcode = 0xB6, .map = 1}, plan_.scratch[1], host_reg(Reg::Eax)); // movzx
+    e_->lea32(plan_.scratch[0], {.base = host_reg(Reg::Ebx), .index = plan_.scratch[1]});
     if (insn_->address_bits == 16)
-        e_->movzx16(kScratch0, kScratch0);
+        e_->movzx16(plan_.scratch[0], plan_.scratch[0]);
     HostMemory memory = slot();
     if (use_callout(segment, false))
         callout_b(Callout::SlotPrepare, SlotAccess::pack(SlotAccess::kRead, segment, 1));
     else
-        memory = windowed(segment, kScratch0, 1, true);
-    e_->op_mem({.opcode = 0x8A}, kRax, memory);
+        memory = windowed(segment, plan_.scratch[0], 1, true);
+    e_->op_mem({.opcode = 0x8A}, host_reg(Reg::Eax), memory);
 }
 
 } // namespace vmm

@@ -2,13 +2,15 @@
 // a call-out has to do the access. Everything emitted here leaves the flags alone.
 #include "vmm/translator/block_translator.h"
 
+#include <cstring>
+
 namespace vmm {
 
 using namespace host;
 
 void BlockTranslator::effective_address(const MemoryOperand& m, uint8_t to) {
-    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
-    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
+    const uint8_t base = host_or_none(m.base);
+    const uint8_t index = host_or_none(m.index);
     if (base == kNone && index == kNone)
         e_->mov32_imm(to, static_cast<uint32_t>(m.displacement));
     else
@@ -40,30 +42,31 @@ void BlockTranslator::load_segment_base(unsigned segment, uint8_t to) {
 // itself.
 void BlockTranslator::check_limit(unsigned segment, uint8_t offset_reg, unsigned bytes) {
     const int32_t slack = 1 - (static_cast<int32_t>(bytes == 0 ? 1 : bytes) - 1);
-    e_->mov64(kScratch3, offset_reg);
-    e_->not64(kScratch3);
-    e_->load32(kScratch1, rt(rt_segment_limit(segment)));
-    e_->lea64(kScratch3, {.base = kScratch3, .index = kScratch1, .displacement = slack});
-    e_->bswap64(kScratch3);
-    e_->mov32(kScratch3, kScratch3);
-    e_->load32(kScratch1, {.base = kRuntime,
-                           .index = kScratch3,
-                           .scale = 8,
-                           .displacement = static_cast<int32_t>(segment * kLimitTrapStride) - kAnchor});
+    e_->mov64(plan_.scratch[3], offset_reg);
+    e_->not64(plan_.scratch[3]);
+    e_->load32(plan_.scratch[1], rt(rt_segment_limit(segment)));
+    e_->lea64(plan_.scratch[3], {.base = plan_.scratch[3], .index = plan_.scratch[1], .displacement = slack});
+    e_->bswap64(plan_.scratch[3]);
+    e_->mov32(plan_.scratch[3], plan_.scratch[3]);
+    e_->load32(plan_.scratch[1],
+               {.base = plan_.runtime,
+                .index = plan_.scratch[3],
+                .scale = 8,
+                .displacement = static_cast<int32_t>(segment * kLimitTrapStride) - kAnchor});
 }
 
-// The host operand for an offset already in a register. Uses r9 and r11.
+// The host operand for an offset already in a register. Uses s1 and s3.
 HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check) {
     switch (key_.segment(segment)) {
     case SegmentClass::Flat:
-        return {.base = kWindow, .index = offset_reg};
+        return {.base = plan_.window, .index = offset_reg};
     case SegmentClass::Limited:
         if (check)
             check_limit(segment, offset_reg, bytes);
         [[fallthrough]];
     default:
-        load_segment_base(segment, kScratch1);
-        return {.base = offset_reg, .index = kScratch1, .window = true};
+        load_segment_base(segment, plan_.scratch[1]);
+        return {.base = offset_reg, .index = plan_.scratch[1], .window = true};
     }
 }
 
@@ -76,25 +79,25 @@ HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsig
 // loads without delay then: where a value is likely to be read soon after it was written, LEA adds the two.
 HostMemory BlockTranslator::flat_operand() {
     const MemoryOperand& m = insn_->memory;
-    const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
-    const uint8_t index = m.index == kNoRegister ? kNone : host_reg(m.index);
-    if (base == kGuestEsp && index == kNone)
-        return {.base = kGuestEsp, .displacement = m.displacement}; // already biased
+    const uint8_t base = host_or_none(m.base);
+    const uint8_t index = host_or_none(m.index);
+    if (base == plan_.stack() && index == kNone)
+        return {.base = plan_.stack(), .displacement = m.displacement}; // already biased
     // Farther back is no step back but an address in the upper half of memory.
     constexpr int32_t kFarthestBack = -(1 << 28);
     const bool beside_high_byte = insn_->has_modrm && insn_->reg_gpr == 1 && insn_->reg >= 4; // no REX
     if (wraps_ || m.displacement < kFarthestBack || beside_high_byte)
         return {
             .base = base, .index = index, .scale = m.scale, .window = true, .displacement = m.displacement};
-    if (base == kGuestEsp)
+    if (base == plan_.stack())
         return {.base = base, .index = index, .scale = m.scale, .displacement = m.displacement};
     if (base == kNone)
-        return {.base = kWindow, .index = index, .scale = m.scale, .displacement = m.displacement};
-    const bool read_again = m.access == (kAccessRead | kAccessWrite) || base == kRbp;
+        return {.base = plan_.window, .index = index, .scale = m.scale, .displacement = m.displacement};
+    const bool read_again = m.access == (kAccessRead | kAccessWrite) || base == host_reg(Reg::Ebp);
     if (index == kNone && !read_again)
-        return {.base = kWindow, .index = base, .displacement = m.displacement};
-    e_->lea64(kScratch0, {.base = kWindow, .index = base});
-    return {.base = kScratch0, .index = index, .scale = m.scale, .displacement = m.displacement};
+        return {.base = plan_.window, .index = base, .displacement = m.displacement};
+    e_->lea64(plan_.scratch[0], {.base = plan_.window, .index = base});
+    return {.base = plan_.scratch[0], .index = index, .scale = m.scale, .displacement = m.displacement};
 }
 
 HostMemory BlockTranslator::memory_operand(bool bit_string) {
@@ -122,14 +125,14 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
     if (m.address_bits == 32 && segment_class == SegmentClass::Flat)
         return flat_operand();
     if (m.address_bits == 32 && segment_class == SegmentClass::Based && m.index == kNoRegister) {
-        const uint8_t base = m.base == kNoRegister ? kNone : host_reg(m.base);
-        load_segment_base(m.segment, kScratch1);
+        const uint8_t base = host_or_none(m.base);
+        load_segment_base(m.segment, plan_.scratch[1]);
         if (base == kNone)
-            return {.base = kScratch1, .window = true, .displacement = m.displacement};
-        return {.base = base, .index = kScratch1, .window = true, .displacement = m.displacement};
+            return {.base = plan_.scratch[1], .window = true, .displacement = m.displacement};
+        return {.base = base, .index = plan_.scratch[1], .window = true, .displacement = m.displacement};
     }
     effective_address(m);
-    return windowed(m.segment, kScratch0, m.bytes, true);
+    return windowed(m.segment, plan_.scratch[0], m.bytes, true);
 }
 
 // A locked operation that runs over a cache line takes the host's whole memory bus: where the kernel looks
@@ -165,33 +168,40 @@ void BlockTranslator::check_split(const HostMemory& memory) {
         return;
     const unsigned bytes = insn_->memory.bytes == 0 ? insn_->operand_bytes : insn_->memory.bytes;
     const bool bit_string = is_bit_string(*insn_);
-    const uint8_t base = memory.base == kWindow ? kNone : memory.base;
+    const uint8_t base = memory.base == plan_.window ? kNone : memory.base;
     if (base == kNone && memory.index == kNone)
         return; // splits() has seen to it
     if (base == kNone ? memory.scale == 1 : memory.index == kNone) {
-        e_->lea32(kScratch3,
+        e_->lea32(plan_.scratch[3],
                   {.index = base == kNone ? memory.index : base,
                    .scale = 4,
                    .displacement = static_cast<int32_t>(static_cast<uint32_t>(memory.displacement) * 4)});
     } else {
-        e_->lea32(kScratch3, {.base = base,
-                              .index = memory.index,
-                              .scale = memory.scale,
-                              .displacement = memory.displacement});
-        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
+        e_->lea32(plan_.scratch[3], {.base = base,
+                                     .index = memory.index,
+                                     .scale = memory.scale,
+                                     .displacement = memory.displacement});
+        e_->lea32(plan_.scratch[3], {.index = plan_.scratch[3], .scale = 4});
     }
     constexpr unsigned kStep = 4 * 8; // an address's step in the loads
     int32_t first = static_cast<int32_t>(kStep * (kCacheLine + 1 - bytes));
     if (bit_string) {
         constexpr unsigned kMore = 16; // 256 / kMore is a dword's part
-        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
-        e_->lea32(kScratch3, {.index = kScratch3, .scale = 4});
+        e_->lea32(plan_.scratch[3], {.index = plan_.scratch[3], .scale = 4});
+        e_->lea32(plan_.scratch[3], {.index = plan_.scratch[3], .scale = 4});
         first = static_cast<int32_t>(kStep * kMore);
     }
-    constexpr HostOpcode kMovzx8{.opcode = 0xB6, .map = 1};
-    e_->op_reg(kMovzx8, kScratch3, kScratch3);
-    e_->op_mem(kMovzx8, kScratch3,
-               {.base = kRuntime, .index = kScratch3, .scale = 8, .displacement = -first});
+    e_->op_reg({.opcode = 0xB6, .map = 1}, plan_.scratch[3], plan_.scratch[3]);
+    e_->load8(plan_.scratch[3],
+              {.base = plan_.runtime, .index = plan_.scratch[3], .scale = 8, .displacement = -first});
+}
+
+bool BlockTranslator::is_split_check(const uint8_t* at) const {
+    std::array<uint8_t, 16> load{};
+    Emitter emitter(load.data(), load.size(), 0);
+    emitter.load8(plan_.scratch[3],
+                  {.base = plan_.runtime, .index = plan_.scratch[3], .scale = 8, .displacement = INT32_MIN});
+    return std::memcmp(at, load.data(), emitter.offset() - sizeof(int32_t)) == 0;
 }
 
 void BlockTranslator::finish_memory() {

@@ -1,16 +1,14 @@
-// PUSH, POP and the implicit stack accesses. On a flat 32-bit stack r12 is used directly; otherwise the
-// offset is wrapped to the stack's width, checked and based like any operand.
+// PUSH, POP and the implicit stack accesses. On a flat 32-bit stack its register is used directly; otherwise
+// the offset is wrapped to the stack's width, checked and based like any operand.
 //
-// r12 moves late: of a row of pushes and pops, with what is between them, each accesses its own distance from
-// r12, and one LEA makes up for all when something needs ESP itself. Side points say how far ESP is ahead,
-// and who leaves at a fault adds that.
+// The register moves late: of a row of pushes and pops, with what is between them, each accesses its own
+// distance from it, and one LEA makes up for all when something needs ESP itself. Side points say how far ESP
+// is ahead, and who leaves at a fault adds that.
 #include "vmm/translator/block_translator.h"
 
 #include <cstdlib>
 
 namespace vmm {
-
-using namespace host;
 
 static constexpr auto kSs = static_cast<unsigned>(SegReg::Ss);
 
@@ -29,15 +27,15 @@ void BlockTranslator::move_stack(int32_t bytes) {
 
 void BlockTranslator::settle_stack(int32_t bytes) {
     if (stack_pending_ + bytes != 0)
-        e_->lea64(kGuestEsp, stack_top(bytes));
+        e_->lea64(plan_.stack(), stack_top(bytes));
     if (stack_pending_ == 0)
         return;
     stack_pending_ = 0;
     side_point(insn_->eip);
 }
 
-// Does the instruction's lowering do without ESP in r12? What leaves it by a fault has the side point; what
-// leaves it by a call or a jump has not.
+// Does the instruction's lowering do without ESP in its register? What leaves it by a fault has the side
+// point; what leaves it by a call or a jump has not.
 bool BlockTranslator::carries_stack() const {
     const GuestInstruction& i = *insn_;
     if (!flat_stack() || wraps_)
@@ -98,7 +96,8 @@ bool BlockTranslator::carries_stack() const {
     }
 }
 
-// Before an instruction: r12 catches up with ESP where it has to, and operands based on ESP are based on r12.
+// Before an instruction: its register catches up with ESP where it has to, and operands based on ESP are
+// based on that.
 void BlockTranslator::prepare_stack() {
     if (stack_pending_ == 0)
         return;
@@ -107,7 +106,7 @@ void BlockTranslator::prepare_stack() {
                                instructions_[index_ + 1].lowering == Lowering::JumpConditional &&
                                (insn_->lowering == Lowering::Identity || insn_->lowering == Lowering::IncDec);
     if (before_branch || !carries_stack() || begins_jump_target()) {
-        e_->lea64(kGuestEsp, stack_top());
+        e_->lea64(plan_.stack(), stack_top());
         stack_pending_ = 0;
         return;
     }
@@ -120,7 +119,7 @@ void BlockTranslator::prepare_stack() {
 
 void BlockTranslator::push_reg(uint8_t reg, unsigned bytes) {
     if (use_callout(kSs, true)) {
-        e_->mov32(kScratch0, reg);
+        e_->mov32(plan_.scratch[0], reg);
         callout_b(Callout::Push, bytes | (insn_->lowering == Lowering::Push ? kEndsInstruction : 0));
         return;
     }
@@ -135,14 +134,14 @@ void BlockTranslator::push_part(uint8_t reg, unsigned bytes, unsigned written) {
         move_stack(-size);
         return;
     }
-    e_->lea32(kScratch0, {.base = kGuestEsp, .displacement = -size});
+    e_->lea32(plan_.scratch[0], {.base = plan_.stack(), .displacement = -size});
     if (!key_.has(ModeKey::kStack32))
-        e_->movzx16(kScratch0, kScratch0);
-    e_->store(windowed(kSs, kScratch0, written, true), reg, written);
+        e_->movzx16(plan_.scratch[0], plan_.scratch[0]);
+    e_->store(windowed(kSs, plan_.scratch[0], written, true), reg, written);
     if (key_.has(ModeKey::kStack32))
-        e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
+        e_->lea64(plan_.stack(), {.base = plan_.scratch[0], .index = plan_.window});
     else
-        e_->mov16(kGuestEsp, kScratch0);
+        e_->mov16(plan_.stack(), plan_.scratch[0]);
 }
 
 void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
@@ -153,8 +152,8 @@ void BlockTranslator::push_imm(uint32_t value, unsigned bytes) {
         move_stack(-size);
         return;
     }
-    e_->mov32_imm(kScratch2, value);
-    push_reg(kScratch2, bytes);
+    e_->mov32_imm(plan_.scratch[2], value);
+    push_reg(plan_.scratch[2], bytes);
 }
 
 // The return address of a call.
@@ -171,7 +170,7 @@ void BlockTranslator::push_next_eip() {
     settle_stack();
 }
 
-// Loads the top of the stack into `scratch` (r8 or r10); `move` also releases it.
+// Loads the top of the stack into `scratch` (s0 or s2); `move` also releases it.
 void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
     if (flat_stack()) {
         e_->load(scratch, stack_top(), bytes);
@@ -180,31 +179,32 @@ void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
         e_->load(scratch, slot(), bytes);
         return;
     } else {
-        key_.has(ModeKey::kStack32) ? e_->mov32(kScratch0, kGuestEsp) : e_->movzx16(kScratch0, kGuestEsp);
-        e_->load(scratch, windowed(kSs, kScratch0, bytes, true), bytes);
+        key_.has(ModeKey::kStack32) ? e_->mov32(plan_.scratch[0], plan_.stack())
+                                    : e_->movzx16(plan_.scratch[0], plan_.stack());
+        e_->load(scratch, windowed(kSs, plan_.scratch[0], bytes, true), bytes);
     }
     if (!move)
         return;
-    VERIFY(scratch != kScratch1);
+    VERIFY(scratch != plan_.scratch[1]);
     if (flat_stack()) {
         move_stack(static_cast<int32_t>(bytes));
     } else {
-        e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+        e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = static_cast<int32_t>(bytes)});
         if (key_.has(ModeKey::kStack32))
-            e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+            e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
         else
-            e_->mov16(kGuestEsp, kScratch1);
+            e_->mov16(plan_.stack(), plan_.scratch[1]);
     }
 }
 
 void BlockTranslator::release_stack(uint32_t bytes) {
     if (bytes == 0)
         return;
-    e_->lea32(kScratch1, {.base = kGuestEsp, .displacement = static_cast<int32_t>(bytes)});
+    e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = static_cast<int32_t>(bytes)});
     if (key_.has(ModeKey::kStack32))
-        e_->lea64(kGuestEsp, {.base = kScratch1, .index = kWindow});
+        e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
     else
-        e_->mov16(kGuestEsp, kScratch1);
+        e_->mov16(plan_.stack(), plan_.scratch[1]);
 }
 
 void BlockTranslator::lower_push() {
@@ -215,8 +215,8 @@ void BlockTranslator::lower_push() {
             push_reg(host_reg(i.rm), bytes);
             return;
         }
-        e_->load(kScratch2, memory_operand(), bytes);
-        push_reg(kScratch2, bytes);
+        e_->load(plan_.scratch[2], memory_operand(), bytes);
+        push_reg(plan_.scratch[2], bytes);
     } else if (i.immediate_bytes != 0) {
         const uint32_t value =
             i.immediate_bytes == 1
@@ -233,16 +233,16 @@ void BlockTranslator::lower_pop() {
     const unsigned bytes = i.operand_bytes;
     if (!i.has_modrm || i.mod == 3) {
         const uint8_t to = host_reg(i.has_modrm ? i.rm : i.opcode & 7);
-        if (flat_stack() && to != kGuestEsp && bytes == 4) {
+        if (flat_stack() && to != plan_.stack() && bytes == 4) {
             e_->load32(to, stack_top());
             move_stack(4);
             return;
         }
-        pop_to(kScratch2, bytes);
-        if (to == kGuestEsp)
+        pop_to(plan_.scratch[2], bytes);
+        if (to == plan_.stack())
             settle_stack();
-        bytes == 4 ? e_->mov32(to, kScratch2) : e_->mov16(to, kScratch2);
-        if (to == kGuestEsp && bytes == 4)
+        bytes == 4 ? e_->mov32(to, plan_.scratch[2]) : e_->mov16(to, plan_.scratch[2]);
+        if (to == plan_.stack() && bytes == 4)
             rebias_esp();
         return;
     }
@@ -258,8 +258,8 @@ void BlockTranslator::lower_pop() {
         slot_packed_ = SlotAccess::releasing(slot_packed_, bytes);
         finish_memory();
     } else {
-        pop_to(kScratch2, bytes, false);
-        e_->store(memory_operand(), kScratch2, bytes);
+        pop_to(plan_.scratch[2], bytes, false);
+        e_->store(memory_operand(), plan_.scratch[2], bytes);
         release_stack(bytes);
     }
     insn_ = &instructions_[index_];
@@ -268,7 +268,7 @@ void BlockTranslator::lower_pop() {
 // Two bytes whatever the operand size: see Cpu::push_selector.
 void BlockTranslator::lower_push_segment() {
     const unsigned segment = (insn_->opcode >> 3) & 7;
-    const uint8_t selector = use_callout(kSs, true) ? kScratch0 : kScratch2;
+    const uint8_t selector = use_callout(kSs, true) ? plan_.scratch[0] : plan_.scratch[2];
     e_->load16(selector, rt(rt_segment_selector(segment)));
     if (use_callout(kSs, true))
         callout_b(Callout::PushSegment, insn_->operand_bytes);
@@ -279,22 +279,26 @@ void BlockTranslator::lower_push_segment() {
 void BlockTranslator::lower_leave() {
     const unsigned bytes = insn_->operand_bytes;
     const bool wide = key_.has(ModeKey::kStack32);
-    const auto frame = [&] { wide ? e_->mov32(kScratch0, kRbp) : e_->movzx16(kScratch0, kRbp); };
+    const auto frame = [&] {
+        wide ? e_->mov32(plan_.scratch[0], host_reg(Reg::Ebp))
+             : e_->movzx16(plan_.scratch[0], host_reg(Reg::Ebp));
+    };
     frame();
     if (use_callout(kSs, false)) {
         callout_b(Callout::SlotPrepare, SlotAccess::pack(SlotAccess::kRead, kSs, bytes));
         frame();
-        e_->load(kScratch2, slot(), bytes);
+        e_->load(plan_.scratch[2], slot(), bytes);
     } else {
-        e_->load(kScratch2, windowed(kSs, kScratch0, bytes, true), bytes);
+        e_->load(plan_.scratch[2], windowed(kSs, plan_.scratch[0], bytes, true), bytes);
     }
-    e_->lea32(kScratch0, {.base = kScratch0, .displacement = static_cast<int32_t>(bytes)});
+    e_->lea32(plan_.scratch[0], {.base = plan_.scratch[0], .displacement = static_cast<int32_t>(bytes)});
     if (wide)
-        e_->lea64(kGuestEsp, {.base = kScratch0, .index = kWindow});
+        e_->lea64(plan_.stack(), {.base = plan_.scratch[0], .index = plan_.window});
     else
-        e_->mov16(kGuestEsp, kScratch0);
+        e_->mov16(plan_.stack(), plan_.scratch[0]);
     stack_pending_ = 0;
-    bytes == 4 ? e_->mov32(kRbp, kScratch2) : e_->mov16(kRbp, kScratch2);
+    bytes == 4 ? e_->mov32(host_reg(Reg::Ebp), plan_.scratch[2])
+               : e_->mov16(host_reg(Reg::Ebp), plan_.scratch[2]);
 }
 
 } // namespace vmm

@@ -8,8 +8,6 @@
 
 namespace vmm {
 
-using namespace host;
-
 void BlockTranslator::lower_move_segment() {
     const GuestInstruction& i = *insn_;
     const bool load = i.opcode == 0x8E;
@@ -20,9 +18,9 @@ void BlockTranslator::lower_move_segment() {
     }
     if (load) {
         if (i.mod == 3)
-            e_->movzx16(kScratch0, host_reg(i.rm));
+            e_->movzx16(plan_.scratch[0], host_reg(i.rm));
         else
-            e_->load16(kScratch0, memory_operand());
+            e_->load16(plan_.scratch[0], memory_operand());
         if (ring0_stub(i.reg))
             call_stub(stubs_.load_segment[i.reg], segments_.table(i.reg, key_.segment(i.reg)));
         else
@@ -30,16 +28,16 @@ void BlockTranslator::lower_move_segment() {
         return;
     }
     if (i.mod == 3) {
-        e_->load16(kScratch2, rt(rt_segment_selector(i.reg)));
+        e_->load16(plan_.scratch[2], rt(rt_segment_selector(i.reg)));
         const uint8_t to = host_reg(i.rm);
-        i.operand_bytes == 4 ? e_->mov32(to, kScratch2) : e_->mov16(to, kScratch2);
-        if (to == kGuestEsp && i.operand_bytes == 4)
+        i.operand_bytes == 4 ? e_->mov32(to, plan_.scratch[2]) : e_->mov16(to, plan_.scratch[2]);
+        if (to == plan_.stack() && i.operand_bytes == 4)
             rebias_esp();
         return;
     }
     const HostMemory memory = memory_operand();
-    e_->load16(kScratch2, rt(rt_segment_selector(i.reg)));
-    e_->store16(memory, kScratch2);
+    e_->load16(plan_.scratch[2], rt(rt_segment_selector(i.reg)));
+    e_->store16(memory, plan_.scratch[2]);
     finish_memory();
 }
 
@@ -48,11 +46,11 @@ bool BlockTranslator::ring0_stub(unsigned reg) const {
            key_.has(ModeKey::kProtected) && !key_.has(ModeKey::kV86);
 }
 
-// A stub that may turn into a call-out. r8d and r10d are the caller's.
+// A stub that may turn into a call-out. s0 and s2 are the caller's.
 void BlockTranslator::call_stub(uint32_t stub, uint32_t argument) {
     VERIFY(stack_pending_ == 0);
     store_eips();
-    e_->mov32_imm(kScratch1, argument);
+    e_->mov32_imm(plan_.scratch[1], argument);
     e_->call(stub);
 }
 
@@ -62,8 +60,8 @@ void BlockTranslator::lower_pop_segment() {
         callout(Callout::PopSegment, reg, bytes);
         return;
     }
-    e_->load32(kScratch0, {.base = kGuestEsp});
-    e_->movzx16(kScratch0, kScratch0);
+    e_->load32(plan_.scratch[0], {.base = plan_.stack()});
+    e_->movzx16(plan_.scratch[0], plan_.scratch[0]);
     call_stub(stubs_.pop_segment[reg], segments_.table(reg, key_.segment(reg)));
 }
 
@@ -73,7 +71,7 @@ void BlockTranslator::lower_push_flags() {
         return;
     }
     e_->call(stubs_.flags_image);
-    push_reg(kScratch2, 4);
+    push_reg(plan_.scratch[2], 4);
 }
 
 void BlockTranslator::lower_pop_flags() {
@@ -82,7 +80,7 @@ void BlockTranslator::lower_pop_flags() {
         callout(Callout::PopFlags, 0, insn_->operand_bytes);
         return;
     }
-    e_->load32(kScratch2, {.base = kGuestEsp});
+    e_->load32(plan_.scratch[2], {.base = plan_.stack()});
     call_stub(stubs_.pop_flags, 0);
 }
 
@@ -129,10 +127,10 @@ void BlockTranslator::lower_far(bool call) {
     }
     slot_operand(i.operand_bytes + 2u, SlotAccess::kRead);
     HostMemory pointer = slot();
-    e_->load(kScratch0, pointer, i.operand_bytes);
+    e_->load(plan_.scratch[0], pointer, i.operand_bytes);
     pointer.displacement += i.operand_bytes;
-    e_->load16(kScratch1, pointer);
-    e_->lea32(kScratch1, {.base = kScratch1, .displacement = static_cast<int32_t>(width)});
+    e_->load16(plan_.scratch[1], pointer);
+    e_->lea32(plan_.scratch[1], {.base = plan_.scratch[1], .displacement = static_cast<int32_t>(width)});
     callout(which);
 }
 
@@ -184,18 +182,18 @@ void BlockTranslator::lower_string() {
     if (i.repeat != 0 && compares && host_maker_ != HostMaker::Intel)
         e_->call(stubs_.keep_flags); // see EngineCore::leave_from_handler
     if (form.source)
-        e_->lea64(kRsi, {.base = kRsi, .index = kWindow});
+        e_->lea64(host_reg(Reg::Esi), {.base = host_reg(Reg::Esi), .index = plan_.window});
     if (form.destination)
-        e_->lea64(kRdi, {.base = kRdi, .index = kWindow});
+        e_->lea64(host_reg(Reg::Edi), {.base = host_reg(Reg::Edi), .index = plan_.window});
     if (i.operand_bytes == 2)
         e_->byte(0x66);
     if (i.repeat != 0)
         e_->byte(i.repeat);
     e_->byte(i.opcode);
     if (form.source)
-        e_->mov32(kRsi, kRsi);
+        e_->mov32(host_reg(Reg::Esi), host_reg(Reg::Esi));
     if (form.destination)
-        e_->mov32(kRdi, kRdi);
+        e_->mov32(host_reg(Reg::Edi), host_reg(Reg::Edi));
 }
 
 void BlockTranslator::lower_string_io() { string_callout(); }
@@ -220,9 +218,9 @@ void BlockTranslator::lower_port(bool in) {
     const GuestInstruction& i = *insn_;
     const unsigned bytes = (i.opcode & 1) == 0 ? 1 : i.operand_bytes;
     if ((i.opcode & 8) != 0)
-        e_->movzx16(kScratch0, kRdx);
+        e_->movzx16(plan_.scratch[0], host_reg(Reg::Edx));
     else
-        e_->mov32_imm(kScratch0, i.immediate & 0xFF);
+        e_->mov32_imm(plan_.scratch[0], i.immediate & 0xFF);
     callout_b(in ? Callout::PortIn : Callout::PortOut, bytes);
 }
 
@@ -342,22 +340,22 @@ void BlockTranslator::lower_system_memory() {
     const auto selector_operation = [&](SelectorOperation operation, unsigned gpr, unsigned width) {
         callout_b(Callout::SelectorOperation, static_cast<uint32_t>(operation) | gpr << 8 | width << 16);
     };
-    const auto load_word = [&] { // r/m16 into r8
+    const auto load_word = [&] { // r/m16 into s0
         if (i.mod == 3) {
-            e_->movzx16(kScratch0, host_reg(i.rm));
+            e_->movzx16(plan_.scratch[0], host_reg(i.rm));
         } else {
             slot_operand(2, SlotAccess::kRead);
-            e_->load16(kScratch0, slot());
+            e_->load16(plan_.scratch[0], slot());
         }
     };
     const auto store_word = [&](SelectorOperation operation) {
         if (i.mod == 3) {
-            e_->mov32_imm(kScratch0, 0);
+            e_->mov32_imm(plan_.scratch[0], 0);
             selector_operation(operation, i.rm, i.operand_bytes);
             return;
         }
         slot_operand(2, SlotAccess::kWrite);
-        e_->mov32_imm(kScratch0, 0);
+        e_->mov32_imm(plan_.scratch[0], 0);
         selector_operation(operation, 0, 0); // width 0: into the slot
         finish_memory();
     };
@@ -483,12 +481,12 @@ void BlockTranslator::lower_arpl() {
     }
     const uint32_t operation = static_cast<uint32_t>(SelectorOperation::Arpl) | uint32_t{insn_->reg} << 8;
     if (insn_->mod == 3) {
-        e_->movzx16(kScratch0, host_reg(insn_->rm));
+        e_->movzx16(plan_.scratch[0], host_reg(insn_->rm));
         callout_b(Callout::SelectorOperation, operation | 2u << 16 | uint32_t{insn_->rm} << 24);
         return;
     }
     slot_operand(2, SlotAccess::kRead);
-    e_->load16(kScratch0, slot());
+    e_->load16(plan_.scratch[0], slot());
     callout_b(Callout::SelectorOperation, operation | uint32_t{insn_->memory.segment} << 24);
 }
 

@@ -1,5 +1,5 @@
-// What translated code addresses through r15: CPU state first, then the engine's own slots. Lives below 2
-// GiB, so that a slot can also be named by an absolute disp32 (no REX: needed beside AH..BH).
+// What translated code addresses through one register: CPU state first, then the engine's own slots. Lives
+// below 2 GiB, so that a slot can also be named by an absolute disp32 (no REX: needed beside AH..BH).
 #pragma once
 #include "vmm/arch/state.h"
 
@@ -60,8 +60,8 @@ struct Runtime {
     alignas(64) uint8_t slot[kSlotBytes]{};
 };
 
-// Runtime's own mapping: the structure with room for the limit check's harmless load, then the poll page. r15
-// points behind both (see RuntimeMemory).
+// Runtime's own mapping: the structure with room for the limit check's harmless load, then the poll page.
+// RegisterPlan::runtime points behind both (see RuntimeMemory).
 inline constexpr uint32_t kRuntimeBytes = 60 * 1024;
 inline constexpr uint32_t kPollPageBytes = 4096;
 inline constexpr int32_t kAnchor = kRuntimeBytes + kPollPageBytes;
@@ -69,7 +69,7 @@ inline constexpr int32_t kPoll = -8;
 inline constexpr int32_t kArrival = -4;
 static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 
-// Displacements from r15.
+// Displacements from RegisterPlan::runtime.
 inline constexpr int32_t kRtGpr = static_cast<int32_t>(offsetof(CpuState, gpr)) - kAnchor;
 inline constexpr int32_t kRtEip = static_cast<int32_t>(offsetof(CpuState, eip)) - kAnchor;
 #define ENCORE_RT(field) (static_cast<int32_t>(offsetof(::vmm::Runtime, field)) - ::vmm::kAnchor)

@@ -2,7 +2,7 @@
 // points past the poll page: polls then have a displacement of one byte, Runtime's fields negative ones.
 //
 //     [ Runtime, room for the limit check's harmless load ][ poll page ]^[ arrival guard, 4 GiB, PROT_NONE ]
-//                                                                       r15
+//                                                                       runtime
 //
 // A poll is a load from the poll page, which is PROT_NONE while someone wants the vCPU's attention. An
 // indirect arrival (a block's entry, the landing after a CALL) loads from the page's last four bytes plus the

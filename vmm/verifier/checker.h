@@ -87,9 +87,28 @@ struct Verifier::Impl {
     void call_host();
     [[nodiscard]] const Field* whole_field(unsigned bytes) const;
 
+    // -- registers -------------------------------------------------------------------------------------
+    [[nodiscard]] bool is_guest(unsigned reg) const { return (registers.guest >> reg & 1) != 0; }
+    [[nodiscard]] bool is_scratch(unsigned reg) const { return (registers.scratch >> reg & 1) != 0; }
+    [[nodiscard]] bool guest_is_narrow() const;
+    void forget_scratch();
+    void name_forms();
+
     static constexpr uint16_t kMostSteps = 1024; // times stack_step is a quarter of what guards have for it
 
     VerifierRules rules;
+    const HostRegisters registers;
+    State at_start;                        // what holds where code may be entered from other blocks
+    std::array<uint64_t, 2> guest_bytes{}; // of State::of, those of the guest's registers
+    // The forms that are passed as a whole, by their bytes.
+    struct Forms {
+        std::array<uint8_t, 2> move_eip;           // mov eip, imm32
+        std::array<uint8_t, 2> move_target;        // mov target, imm32
+        std::array<uint8_t, 3> load_target;        // mov target, [jump_table + disp32]
+        std::array<uint8_t, 4> jump_target;        // jmp target; nop
+        std::array<uint8_t, 5> load_arrival;       // mov eip, [runtime + target + arrival]
+        std::array<uint8_t, 3> keep_rcx, take_rcx; // mov target, ecx; mov ecx, target
+    } forms{};
     std::vector<uint8_t> gate_of, field_of; // number + 1, by address and by offset / 2
 
     HostCode code;

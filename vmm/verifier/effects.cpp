@@ -19,7 +19,7 @@ void Verifier::Impl::read(unsigned reg, unsigned bytes) {
         reg = byte_register(i, reg);
     if (is_guest(reg))
         return;
-    if (reg == kHostEsp ? bytes == 1 : !is_scratch(reg) || !is_data(state.of[reg]))
+    if (reg == registers.stack ? bytes == 1 : !is_scratch(reg) || !is_data(state.of[reg]))
         fail(refusal::kHostValue);
 }
 
@@ -40,7 +40,7 @@ void Verifier::Impl::write(unsigned reg, unsigned bytes, Value value, bool keeps
             now = value;
         else
             now = is_data(now) ? Value::Narrow : Value::Unknown;
-    } else if (reg == kHostEsp) {
+    } else if (reg == registers.stack) {
         if (bytes == 4)
             now = keeps ? Value::Unknown : Value::Narrow;
         else if (bytes != 2) // its low half moves it no farther than one step
@@ -83,7 +83,7 @@ void Verifier::Impl::follow() {
         } else {
             write(i.rm, 4, in_hole ? Value::Narrow : Value::Constant);
             if (is_scratch(i.rm))
-                state.constants[i.rm & 3] = i.immediate;
+                state.constants[i.rm] = i.immediate;
         }
         break;
     case Effect::Reverse:
@@ -112,8 +112,12 @@ void Verifier::Impl::follow() {
             (void)in_window();
         break;
     case Effect::Rotate:
-        read(8, 4);
-        write(9, 4);
+        if (i.reg != registers.target || i.rm != registers.eip) {
+            fail(refusal::kNotAllowed);
+            break;
+        }
+        read(i.rm, 4);
+        write(i.reg, 4);
         break;
     case Effect::Nop:
         break;
@@ -145,7 +149,7 @@ void Verifier::Impl::follow() {
         fail(refusal::kNotAllowed);
         break;
     }
-    if (esp_accessed && state.of[kHostEsp] == Value::Stack)
+    if (esp_accessed && state.of[registers.stack] == Value::Stack)
         state.steps = 0;
 }
 
@@ -187,7 +191,7 @@ void Verifier::Impl::move(unsigned to, unsigned from) {
     const Value value = is_scratch(from) ? state.of[from] : Value::Narrow;
     write(to, bytes, value);
     if (bytes == 4 && is_scratch(to) && is_scratch(from))
-        state.constants[to & 3] = state.constants[from & 3];
+        state.constants[to] = state.constants[from];
 }
 
 void Verifier::Impl::move64(unsigned to, unsigned from) {
@@ -197,7 +201,7 @@ void Verifier::Impl::move64(unsigned to, unsigned from) {
     } else if (is_data(state.of[from])) {
         write(to, 4, state.of[from]);
         if (is_scratch(to) && is_scratch(from))
-            state.constants[to & 3] = state.constants[from & 3];
+            state.constants[to] = state.constants[from];
     } else {
         write(to, 8, Value::Unknown);
     }
@@ -213,7 +217,7 @@ void Verifier::Impl::store() {
         return;
     }
     read(i.reg, operand_bytes());
-    if (i.base == kHostRuntime && !i.window)
+    if (i.base == registers.runtime && !i.window)
         store_runtime(operand_bytes());
     else
         operand(operand_bytes());
@@ -222,7 +226,7 @@ void Verifier::Impl::store() {
 void Verifier::Impl::store_immediate() {
     if (!i.memory) // MOV r/m, imm32
         write(i.rm, operand_bytes());
-    else if (i.base == kHostRuntime && !i.window)
+    else if (i.base == registers.runtime && !i.window)
         store_runtime(operand_bytes());
     else
         operand(operand_bytes());
@@ -280,7 +284,7 @@ void Verifier::Impl::extend() {
     if (!i.memory) {
         read(i.rm, from);
         write(i.reg, operand_bytes(), value);
-    } else if (i.base == kHostRuntime && !i.window && zero && !i.word) {
+    } else if (i.base == registers.runtime && !i.window && zero && !i.word) {
         load_runtime(i.reg, from);
     } else {
         operand(from);
@@ -293,9 +297,9 @@ bool Verifier::Impl::adds_window() const {
     if (i.displacement != 0 || i.scale != 1 || i.base == kNoHostRegister || i.index == kNoHostRegister)
         return false;
     const auto narrow = [&](unsigned reg) {
-        return (is_guest(reg) || is_scratch(reg) || reg == kHostEsp) && is_data(state.of[reg]);
+        return (is_guest(reg) || is_scratch(reg) || reg == registers.stack) && is_data(state.of[reg]);
     };
-    return (i.base == kHostWindow && narrow(i.index)) || (i.index == kHostWindow && narrow(i.base));
+    return (i.base == registers.window && narrow(i.index)) || (i.index == registers.window && narrow(i.base));
 }
 
 void Verifier::Impl::lea() {
@@ -313,18 +317,18 @@ void Verifier::Impl::lea() {
                           (added & kLowHalf) == 0;
         write(i.reg, 4, tags ? Value::Tagged : Value::Narrow);
         if (tags && is_scratch(i.reg))
-            state.constants[i.reg & 3] = added;
+            state.constants[i.reg] = added;
     }
 }
 
 void Verifier::Impl::lea64() {
-    if (i.reg == kHostEsp) {
+    if (i.reg == registers.stack) {
         if (adds_window()) {
-            state.of[kHostEsp] = Value::Stack;
+            state.of[registers.stack] = Value::Stack;
             state.steps = 0;
-        } else if (i.base == kHostEsp && i.index == kNoHostRegister && state.of[kHostEsp] == Value::Stack &&
-                   i.displacement >= -rules.stack_step && i.displacement <= rules.stack_step &&
-                   state.steps < kMostSteps) {
+        } else if (i.base == registers.stack && i.index == kNoHostRegister &&
+                   state.of[registers.stack] == Value::Stack && i.displacement >= -rules.stack_step &&
+                   i.displacement <= rules.stack_step && state.steps < kMostSteps) {
             ++state.steps;
         } else {
             fail(refusal::kEspFar);

@@ -215,8 +215,9 @@ constexpr std::array<bool, 256> kLegacyPrefix = [] {
     return set;
 }();
 
-// The one VEX instruction: RORX r9d, r8d, 16.
-constexpr uint8_t kRorx[] = {0xC4, 0x43, 0x7B, 0xF0, 0xC8, 0x10};
+// The one VEX instruction: RORX r32, r32, 16 (SDM Vol. 2A 2.3.5), between registers from r8 on.
+constexpr uint8_t kRorx[] = {0xC4, 0x43, 0x7B, 0xF0, 0xC0, 0x10}, kRorxRegisters = 0x3F; // in the fifth byte
+constexpr size_t kRorxModrm = 4;
 constexpr EncodingRow kRorxRow{0, Effect::Rotate, kNone};
 constexpr size_t kLongest = 15, kMostRead = 24; // one that turns out to be too long is read to its end
 
@@ -357,8 +358,12 @@ const char* why_refused(const HostInstruction& i) {
     constexpr uint8_t kVex3 = 0xC4;
     if (kLegacyPrefix[*p]) {
         if (*p == kVex3) {
-            if (room < sizeof kRorx || std::memcmp(p, kRorx, sizeof kRorx) != 0)
+            if (room < sizeof kRorx || std::memcmp(p, kRorx, kRorxModrm) != 0 ||
+                (p[kRorxModrm] & ~kRorxRegisters) != kRorx[kRorxModrm] ||
+                p[kRorxModrm + 1] != kRorx[kRorxModrm + 1])
                 return refusal::kNotAllowed;
+            out.reg = static_cast<uint8_t>(8 | (p[kRorxModrm] >> 3 & 7));
+            out.rm = static_cast<uint8_t>(8 | (p[kRorxModrm] & 7));
             out.row = &kRorxRow;
             out.length = sizeof kRorx;
             return nullptr;

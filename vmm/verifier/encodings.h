@@ -24,7 +24,7 @@ enum class Effect : uint8_t {
     Group5,  // FF: INC, DEC, indirect branches
     String,
     MaskedMove,
-    Rotate, // RORX r9d, r8d, 16
+    Rotate, // RORX r32, r32, 16
     Nop,
     Jump,
     JumpIf,

@@ -7,7 +7,7 @@ namespace vmm {
 // be looked at by the guest's faults.
 bool Verifier::Impl::addressable(unsigned reg) const {
     // The window's base is 0 in its low half.
-    return reg == kNoHostRegister || is_guest(reg) || reg == kHostEsp ||
+    return reg == kNoHostRegister || is_guest(reg) || reg == registers.stack ||
            (is_scratch(reg) && (is_data(state.of[reg]) || state.of[reg] == Value::InWindow));
 }
 
@@ -48,11 +48,12 @@ Verifier::Impl::Place Verifier::Impl::place(unsigned bytes) {
         return Place::Nowhere;
     }
     const Value base = state.of[i.base];
-    if (base == Value::Fixed && i.base == kHostRuntime)
+    if (base == Value::Fixed && i.base == registers.runtime)
         return Place::Runtime;
-    if (base == Value::Fixed && i.base == kHostTable)
+    if (base == Value::Fixed && i.base == registers.jump_table)
         return Place::Table;
-    if ((base == Value::Fixed && i.base == kHostWindow) || base == Value::InWindow || base == Value::Stack) {
+    if ((base == Value::Fixed && i.base == registers.window) || base == Value::InWindow ||
+        base == Value::Stack) {
         if (!indexable(i.index)) {
             fail(refusal::kIndexUnknown);
             return Place::Nowhere;
@@ -67,7 +68,7 @@ Verifier::Impl::Place Verifier::Impl::place(unsigned bytes) {
     if (base == Value::SegmentEntry && plain && i.displacement >= 0 &&
         static_cast<uint32_t>(i.displacement) + bytes <= rules.segment_entry_bytes)
         return Place::Segments;
-    fail(i.base == kHostEsp ? refusal::kEspUnbiased : refusal::kOutside);
+    fail(i.base == registers.stack ? refusal::kEspUnbiased : refusal::kOutside);
     return Place::Nowhere;
 }
 

@@ -14,23 +14,24 @@ enum class Need : uint8_t {
     Nothing,
     Data,         // 32 bits of the guest's, or a constant: no host address
     Word,         // at most FFFFh
-    Callout,      // a constant: the number of a call-out; r8 and r9 as that one has it
+    Callout,      // a constant: the number of a call-out; EIP and target as that one has it
     SegmentTable, // a constant: the address of one of `segment_tables`
 };
 
 // A stub, as a place that code may go to.
 struct Gate {
     uint32_t address = 0;
-    bool called = false; // by CALL, or else by a jump
-    Need r8 = Need::Nothing, r9 = Need::Nothing, r10 = Need::Nothing;
-    bool saves_esp = false;   // only its low half, and biases it afresh
-    bool moves_esp = false;   // so the block must have accessed memory through it
-    bool answers_r10 = false; // with data
+    bool called = false;                                                      // by CALL, or else by a jump
+    Need eip = Need::Nothing, target = Need::Nothing, number = Need::Nothing; // of those registers
+    bool saves_esp = false;      // only its low half, and biases it afresh
+    bool moves_esp = false;      // so the block must have accessed memory through it
+    bool answers_number = false; // there, with data
     // Only the host's own code comes here, on the host's stack.
     bool from_host = false;
 };
 
-// How a call-out takes its arguments a and b (r8d, r9d). What is not Data comes from the translator alone.
+// How a call-out takes its arguments a and b (in the registers for EIP and target). What is not Data comes
+// from the translator alone.
 enum class Argument : uint8_t {
     Nothing,
     Data,
@@ -62,13 +63,24 @@ struct Field {
     bool read = false, written = false; // by blocks
 };
 
+// What the host's registers are to translated code. rsp is the host's stack pointer; what is not named here
+// is nobody's. All but the guest's have a REX bit.
+struct HostRegisters {
+    uint32_t guest = 0; // bits: hold 32 bits of the guest's wherever a block may begin
+    uint32_t scratch = 0;
+    uint8_t eip = 0, target = 0, number = 0; // scratch registers, where code goes to a gate or to a block
+    uint8_t stack = 0;                       // the guest's ESP plus the window's base
+    uint8_t jump_table = 0, window = 0, runtime = 0;
+};
+
 struct VerifierRules {
+    HostRegisters registers;
     uint32_t code = 0, stub_bytes = 0; // the gates lie within
     std::vector<Gate> gates;
     uint32_t indirect_miss = 0, return_miss = 0, leave_link = 0;
     std::vector<CalloutRule> callouts;
 
-    int32_t runtime = 0;        // displacement of Runtime from r15
+    int32_t runtime = 0;        // displacement of Runtime from its register
     uint32_t runtime_bytes = 0; // sizeof
     std::vector<Field> fields;
     int32_t poll = 0;    // displacement of what polls read

@@ -6,15 +6,14 @@ namespace vmm {
 
 namespace {
 
-constexpr unsigned kScratch10 = 10;
 constexpr int32_t kPushed = 8;
 
 } // namespace
 
 // The field that the operand is all of, or an element of.
 const Field* Verifier::Impl::whole_field(unsigned bytes) const {
-    if (!i.memory || i.window || i.base != kHostRuntime || i.index != kNoHostRegister ||
-        state.of[kHostRuntime] != Value::Fixed)
+    if (!i.memory || i.window || i.base != registers.runtime || i.index != kNoHostRegister ||
+        state.of[registers.runtime] != Value::Fixed)
         return nullptr;
     const Field* field = field_at(i.displacement);
     const uint32_t at = static_cast<uint32_t>(i.displacement - rules.runtime);
@@ -110,13 +109,13 @@ void Verifier::Impl::stub_push(bool pops) {
         fail(refusal::kHostReturn);
 }
 
-// call [Runtime::callouts + r10 * 8]
+// call [Runtime::callouts + number * 8]
 void Verifier::Impl::call_host() {
     const Field* field = field_at(i.displacement);
-    if (i.window || i.word || i.base != kHostRuntime || i.index != kScratch10 || i.scale != 8 ||
+    if (i.window || i.word || i.base != registers.runtime || i.index != registers.number || i.scale != 8 ||
         field == nullptr || field->holds != Field::Holds::Callouts ||
         static_cast<uint32_t>(i.displacement - rules.runtime) != field->offset ||
-        state.of[kScratch10] != Value::CalloutIndex || state.of[kHostRdi] != Value::RuntimeAddress) {
+        state.of[registers.number] != Value::CalloutIndex || state.of[kHostRdi] != Value::RuntimeAddress) {
         fail(refusal::kRuntimeIndex);
         return;
     }
@@ -165,11 +164,12 @@ bool Verifier::Impl::stub_lea() {
             stub_push(i.displacement > 0);
         return true;
     }
-    if (i.reg == kHostRuntime && plain && base == Value::RuntimeAddress && i.displacement == -rules.runtime) {
-        state.of[kHostRuntime] = Value::Fixed;
+    if (i.reg == registers.runtime && plain && base == Value::RuntimeAddress &&
+        i.displacement == -rules.runtime) {
+        state.of[registers.runtime] = Value::Fixed;
         return true;
     }
-    if (i.reg == kHostRdi && plain && i.base == kHostRuntime && base == Value::Fixed &&
+    if (i.reg == kHostRdi && plain && i.base == registers.runtime && base == Value::Fixed &&
         i.displacement == rules.runtime) {
         state.of[kHostRdi] = Value::RuntimeAddress;
         return true;
@@ -215,7 +215,7 @@ bool Verifier::Impl::stub_memory() {
             state.of[i.reg] = i.wide() ? Value::Unknown : Value::Narrow;
         return true;
     }
-    if (i.base != kHostRuntime)
+    if (i.base != registers.runtime)
         return false;
     const Field* field = whole_field(bytes);
     if (field == nullptr || bytes > field->element) {
@@ -242,8 +242,9 @@ bool Verifier::Impl::stub_memory() {
         return true;
     }
     if (loads) {
-        if (i.reg == kHostTable || i.reg == kHostWindow) {
-            if (field->holds != (i.reg == kHostTable ? Holds::JumpTable : Holds::WindowBase) || !i.wide())
+        if (i.reg == registers.jump_table || i.reg == registers.window) {
+            if (field->holds != (i.reg == registers.jump_table ? Holds::JumpTable : Holds::WindowBase) ||
+                !i.wide())
                 fail(refusal::kFixedWritten);
             else
                 state.of[i.reg] = Value::Fixed;
@@ -260,7 +261,7 @@ bool Verifier::Impl::stub_memory() {
     bool fits = false;
     switch (field->holds) {
     case Holds::Data: // halves of a segment register, or 32 bits of the guest's
-        fits = i.wide() ? is_scratch(i.reg) : is_guest(i.reg) || i.reg == kHostEsp || is_data(value);
+        fits = i.wide() ? is_scratch(i.reg) : is_guest(i.reg) || i.reg == registers.stack || is_data(value);
         break;
     case Holds::Flags:
         fits = i.wide() && is_scratch(i.reg);

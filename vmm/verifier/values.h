@@ -25,8 +25,8 @@ enum class Value : uint8_t {
     Difference,
     Reversed,
     LimitIndex,
-    Stack, // r12: the window's base plus ESP, and not far from it: State::steps
-    Fixed, // r13, r14, r15: jump table, window, Runtime
+    Stack, // ESP: the window's base plus ESP, and not far from it: State::steps
+    Fixed, // jump table, window, Runtime
     // In stubs
     RuntimeAddress,
     ShadowStack,
@@ -37,48 +37,26 @@ enum class Value : uint8_t {
     SegmentEntry,
 };
 
-inline constexpr unsigned kHostRsp = 4, kHostRcx = 1, kHostRsi = 6, kHostRdi = 7, kHostEsp = 12,
-                          kHostTable = 13, kHostWindow = 14, kHostRuntime = 15;
-constexpr bool is_guest(unsigned reg) { return reg < 8 && reg != kHostRsp; }
-constexpr bool is_scratch(unsigned reg) { return reg >= 8 && reg < 12; }
+// What the processor has them for.
+inline constexpr unsigned kHostRsp = 4, kHostRcx = 1, kHostRsi = 6, kHostRdi = 7;
 constexpr bool is_data(Value value) { return value >= Value::Narrow && value <= Value::Tagged; }
 
 struct State {
     std::array<Value, 16> of{};
-    std::array<uint32_t, 4> constants{}; // of r8-r11
-    // How often r12 may have been moved since an access through it; after one it is at home: any step leads
-    // to where an access that misses the window faults, and is put right by the fault handler.
+    std::array<uint32_t, 16> constants{}; // of scratch registers
+    // How often the biased ESP may have been moved since an access through it; after one it is at home: any
+    // step leads to where an access that misses the window faults, and is put right by the fault handler.
     uint16_t steps = 1;
     // Stubs: whose stack rsp is, and how far it is from where it began.
     enum class Stack : uint8_t { Shadow, Host, Caller } stack = Stack::Shadow;
     int32_t depth = 0;
 
-    // Where code may be entered from other blocks.
-    void reset() {
-        of.fill(Value::Narrow);
-        of[kHostRsp] = of[kHostTable] = of[kHostWindow] = of[kHostRuntime] = Value::Fixed;
-        of[kHostEsp] = Value::Stack;
-        forget_scratch();
-        steps = 1;
-    }
-    void forget_scratch() {
-        for (unsigned reg = 8; reg < 12; ++reg)
-            of[reg] = Value::Unknown;
-    }
-    [[nodiscard]] bool guest_is_narrow() const {
-        constexpr std::array<Value, 8> kWhole{Value::Narrow, Value::Narrow, Value::Narrow, Value::Narrow,
-                                              Value::Fixed,  Value::Narrow, Value::Narrow, Value::Narrow};
-        uint64_t now = 0, whole = 0;
-        std::memcpy(&now, of.data(), sizeof now);
-        std::memcpy(&whole, kWhole.data(), sizeof whole);
-        return now == whole;
-    }
     // What holds on either of two ways.
     void join(const State& other) {
         for (unsigned reg = 0; reg < of.size(); ++reg) {
             const Value a = of[reg], b = other.of[reg];
-            if (a == b && (a != Value::Constant || constants[reg & 3] == other.constants[reg & 3]) &&
-                (a != Value::Tagged || constants[reg & 3] == other.constants[reg & 3]))
+            if (a == b && (a != Value::Constant || constants[reg] == other.constants[reg]) &&
+                (a != Value::Tagged || constants[reg] == other.constants[reg]))
                 continue;
             const auto word = [](Value v) { return v == Value::Word || v == Value::Byte; };
             if (word(a) && word(b))

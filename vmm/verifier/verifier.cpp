@@ -3,6 +3,7 @@
 // first walk has found one, a second one takes care of it.
 #include "vmm/verifier/verifier.h"
 
+#include "vmm/base/verify.h"
 #include "vmm/verifier/checker.h"
 
 #include <algorithm>
@@ -14,7 +15,6 @@ namespace vmm {
 namespace {
 
 constexpr uint32_t kLinkStubBytes = 17;
-constexpr unsigned kEipRegister = 8, kTargetRegister = 9, kNumberRegister = 10;
 
 } // namespace
 
@@ -25,7 +25,21 @@ std::optional<Refusal> Verifier::check_copy(const HostCode& original, const Host
     return impl_->check_copy(original, copy);
 }
 
-Verifier::Impl::Impl(VerifierRules told) : rules(std::move(told)) {
+Verifier::Impl::Impl(VerifierRules told) : rules(std::move(told)), registers(rules.registers) {
+    at_start.of.fill(Value::Narrow);
+    for (const unsigned reg :
+         {kHostRsp, unsigned{registers.jump_table}, unsigned{registers.window}, unsigned{registers.runtime}})
+        at_start.of[reg] = Value::Fixed;
+    at_start.of[registers.stack] = Value::Stack;
+    std::array<uint8_t, 16> compared_bytes{};
+    for (unsigned reg = 0; reg < compared_bytes.size(); ++reg) {
+        if (is_scratch(reg))
+            at_start.of[reg] = Value::Unknown;
+        if (is_guest(reg) || reg == kHostRsp)
+            compared_bytes[reg] = 0xFF;
+    }
+    std::memcpy(guest_bytes.data(), compared_bytes.data(), sizeof guest_bytes);
+    name_forms();
     gate_of.resize(rules.stub_bytes);
     for (size_t n = 0; n < rules.gates.size(); ++n)
         gate_of[rules.gates[n].address - rules.code] = static_cast<uint8_t>(n + 1);
@@ -33,6 +47,39 @@ Verifier::Impl::Impl(VerifierRules told) : rules(std::move(told)) {
     for (size_t n = 0; n < rules.fields.size(); ++n)
         for (uint32_t at = 0; at < rules.fields[n].bytes; at += 2)
             field_of[(rules.fields[n].offset + at) / 2] = static_cast<uint8_t>(n + 1);
+}
+
+// Of registers from r8 on, so the REX bits are known.
+void Verifier::Impl::name_forms() {
+    for (const unsigned reg : {registers.eip, registers.target, registers.jump_table, registers.runtime})
+        VERIFY(reg >= 8);
+    const auto low = [](unsigned reg, unsigned shift = 0) {
+        return static_cast<uint8_t>((reg & 7) << shift);
+    };
+    const uint8_t eip = low(registers.eip), target = low(registers.target);
+    forms.move_eip = {0x41, static_cast<uint8_t>(0xB8 | eip)};
+    forms.move_target = {0x41, static_cast<uint8_t>(0xB8 | target)};
+    forms.load_target = {0x45, 0x8B, static_cast<uint8_t>(0x80 | low(target, 3) | low(registers.jump_table))};
+    forms.jump_target = {0x41, 0xFF, static_cast<uint8_t>(0xE0 | target), 0x90};
+    forms.load_arrival = {0x47, 0x8B, static_cast<uint8_t>(0x44 | low(eip, 3)),
+                          static_cast<uint8_t>(low(target, 3) | low(registers.runtime)),
+                          static_cast<uint8_t>(rules.arrival)};
+    forms.keep_rcx = {0x41, 0x89, static_cast<uint8_t>(0xC8 | target)};
+    forms.take_rcx = {0x44, 0x89, static_cast<uint8_t>(0xC1 | low(target, 3))};
+}
+
+bool Verifier::Impl::guest_is_narrow() const {
+    std::array<uint64_t, 2> now{}, whole{};
+    static_assert(sizeof now == sizeof state.of);
+    std::memcpy(now.data(), state.of.data(), sizeof now);
+    std::memcpy(whole.data(), at_start.of.data(), sizeof whole);
+    return (((now[0] ^ whole[0]) & guest_bytes[0]) | ((now[1] ^ whole[1]) & guest_bytes[1])) == 0;
+}
+
+void Verifier::Impl::forget_scratch() {
+    for (unsigned reg = 0; reg < state.of.size(); ++reg)
+        if (is_scratch(reg))
+            state.of[reg] = Value::Unknown;
 }
 
 std::optional<Refusal> Verifier::Impl::check(const HostCode& which) {
@@ -64,8 +111,7 @@ void Verifier::Impl::begin() {
     offset = next = 0;
     landing = way = hole = 0;
     live = true;
-    state = {};
-    state.reset();
+    state = at_start;
     switch (code.kind) {
     case HostCode::Kind::Block:
         arrive(&code.eip, rules.indirect_miss);
@@ -97,11 +143,11 @@ void Verifier::Impl::enter_stub() {
                                      Value::SegmentTable};
         state.of[reg] = kValues[static_cast<unsigned>(need)];
     };
-    given(kEipRegister, gate->r8);
-    given(kTargetRegister, gate->r9);
-    given(kNumberRegister, gate->r10);
-    if (gate->r10 == Need::Callout)
-        state.of[kEipRegister] = state.of[kTargetRegister] = Value::Narrow;
+    given(registers.eip, gate->eip);
+    given(registers.target, gate->target);
+    given(registers.number, gate->number);
+    if (gate->number == Need::Callout)
+        state.of[registers.eip] = state.of[registers.target] = Value::Narrow;
     state.steps = gate->saves_esp ? kMostSteps : gate->moves_esp ? 0 : 1;
 }
 
@@ -197,12 +243,12 @@ void Verifier::Impl::check_hole() {
     bool fits = at.at + 4u == next && !i.word;
     switch (at.kind) {
     case Hole::Kind::Data:
-        fits = fits && ((effect == Effect::MoveImmediate && i.rm == kEipRegister && !i.has(row::kByte)) ||
+        fits = fits && ((effect == Effect::MoveImmediate && i.rm == registers.eip && !i.has(row::kByte)) ||
                         (effect == Effect::StoreImmediate && i.memory));
         break;
     case Hole::Kind::MinusEip: {
         constexpr uint8_t kDisplacement32 = 2;
-        fits = fits && effect == Effect::Lea && i.base == kEipRegister && i.index == kNoHostRegister &&
+        fits = fits && effect == Effect::Lea && i.base == registers.eip && i.index == kNoHostRegister &&
                !i.wide() && code.bytes[next - 5] >> 6 == kDisplacement32;
         break;
     }
@@ -212,9 +258,9 @@ void Verifier::Impl::check_hole() {
                gate_at(code.address + next +
                        static_cast<uint64_t>(int64_t{static_cast<int32_t>(i.immediate)})) != nullptr;
         break;
-    case Hole::Kind::TableEntry: // after mov r8d, eip
-        fits = fits && effect == Effect::Load && i.base == kHostTable && i.index == kNoHostRegister &&
-               hole >= 2 && code.holes[hole - 2].kind == Hole::Kind::Data &&
+    case Hole::Kind::TableEntry: // after the move of the EIP
+        fits = fits && effect == Effect::Load && i.base == registers.jump_table &&
+               i.index == kNoHostRegister && hole >= 2 && code.holes[hole - 2].kind == Hole::Kind::Data &&
                code.holes[hole - 2].at + 4u == offset;
         break;
     }
@@ -240,16 +286,17 @@ void Verifier::Impl::pass_labels(bool body) {
         state.steps = 1;
         if (live && !settled())
             return;
-        state.reset();
+        state = at_start;
         state.steps = steps;
         live = true;
     }
 }
 
-// lea reg, [r8 - eip], whatever the EIP where that is null; how long it is, 0 for anything else.
+// lea reg, [eip register - eip], whatever the EIP where that is null; how long it is, 0 for anything else.
 size_t Verifier::Impl::eip_difference(uint32_t at, uint8_t reg, const uint32_t* eip) const {
     const uint8_t* const p = code.bytes + at;
-    const uint8_t rex = reg >= 8 ? 0x45 : 0x41, low = static_cast<uint8_t>((reg & 7) << 3);
+    const uint8_t rex = reg >= 8 ? 0x45 : 0x41,
+                  low = static_cast<uint8_t>((reg & 7) << 3 | (registers.eip & 7));
     constexpr uint32_t kLongest = 7;
     if (at > code.size || code.size - at < kLongest || p[0] != rex || p[1] != 0x8D)
         return 0;
@@ -267,20 +314,19 @@ size_t Verifier::Impl::eip_difference(uint32_t at, uint8_t reg, const uint32_t* 
     return eip == nullptr || minus == 0u - *eip ? length : 0;
 }
 
-// The arrival of an indirect transfer at `next`, which compares r8d with the EIP in one of two ways: by a
+// The arrival of an indirect transfer at `next`, which compares the EIP it is given in one of two ways: by a
 // load whose index is the difference, or by JRCXZ over a jump to `miss`. The first is the usual one, and is
 // passed with that; the other is followed.
 void Verifier::Impl::arrive(const uint32_t* eip, uint32_t miss) {
     const uint32_t at = next;
     const uint8_t* const p = code.bytes + at;
     const size_t room = code.size - at;
-    const auto next_is = [&](size_t from, std::initializer_list<uint8_t> bytes) {
+    const auto next_is = [&](size_t from, const auto& bytes) {
         return room >= from + bytes.size() && std::equal(bytes.begin(), bytes.end(), p + from);
     };
-    const auto arrival = static_cast<uint8_t>(rules.arrival);
-    state.of[kEipRegister] = Value::Narrow;
-    if (const size_t length = eip_difference(at, kTargetRegister, eip);
-        length != 0 && next_is(length, {0x47, 0x8B, 0x44, 0x0F, arrival})) { // mov r8d, [r15 + r9 + arrival]
+    state.of[registers.eip] = Value::Narrow;
+    if (const size_t length = eip_difference(at, registers.target, eip);
+        length != 0 && next_is(length, forms.load_arrival)) {
         constexpr uint32_t kLoad = 5, kDisplacement = 3;
         if (!rules.arrival_guard) {
             offset = at;
@@ -294,13 +340,15 @@ void Verifier::Impl::arrive(const uint32_t* eip, uint32_t miss) {
                 return;
             }
         take_hole(at + kDisplacement, Hole::Kind::MinusEip, length == 7);
-        state.forget_scratch();
+        forget_scratch();
         return;
     }
-    if (next_is(0, {0x41, 0x89, 0xC9})) // mov r9d, ecx
+    if (next_is(0, forms.keep_rcx))
         if (const size_t length = eip_difference(at + 3, kHostRcx, eip); length != 0) {
-            const size_t after = 3 + length, jump = after + 5; // jrcxz +8; mov ecx, r9d; jmp miss
-            if (next_is(after, {0xE3, 8, 0x44, 0x89, 0xC9, 0xE9}) && room >= jump + 5 &&
+            const size_t after = 3 + length, jump = after + 5; // jrcxz +8; mov ecx, target; jmp miss
+            constexpr std::array<uint8_t, 2> kSkip{0xE3, 8};
+            if (next_is(after, kSkip) && next_is(after + 2, forms.take_rcx) && room >= jump + 5 &&
+                p[jump] == 0xE9 &&
                 static_cast<uint32_t>(code.address + at + jump + 5 + read32(p + jump + 1)) == miss)
                 return;
         }
@@ -318,16 +366,16 @@ void Verifier::Impl::take_hole(uint32_t at, Hole::Kind kind, bool fits) {
 }
 
 bool Verifier::Impl::settled() {
-    if (!state.guest_is_narrow())
+    if (!guest_is_narrow())
         fail(refusal::kBoundary);
-    else if (state.of[kHostEsp] != Value::Stack)
+    else if (state.of[registers.stack] != Value::Stack)
         fail(refusal::kEspUnbiased);
     else if (state.steps > 1)
         fail(refusal::kEspUnused);
     else if (code.kind == HostCode::Kind::Stub &&
              (state.stack != State::Stack::Shadow || state.depth != 0 ||
-              state.of[kHostTable] != Value::Fixed || state.of[kHostWindow] != Value::Fixed ||
-              state.of[kHostRuntime] != Value::Fixed))
+              state.of[registers.jump_table] != Value::Fixed || state.of[registers.window] != Value::Fixed ||
+              state.of[registers.runtime] != Value::Fixed))
         fail(refusal::kHostReturn);
     return reason == nullptr;
 }
@@ -339,17 +387,17 @@ const Gate* Verifier::Impl::gate_at(uint64_t target) const {
     return &rules.gates[gate_of[at] - 1u];
 }
 
-// mov r8d, eip; then mov r9d, number; jmp leave_link or, when it is `linked`, perhaps mov r9d, [r13 + entry];
-// jmp r9; nop.
+// mov eip; then mov target, number; jmp leave_link or, when it is `linked`, perhaps mov target, [jump_table +
+// entry]; jmp target; nop.
 bool Verifier::Impl::is_stub(const uint8_t* at, uint32_t address, bool linked) const {
-    const auto has = [&](size_t from, std::initializer_list<uint8_t> bytes) {
+    const auto has = [&](size_t from, const auto& bytes) {
         return std::equal(bytes.begin(), bytes.end(), at + from);
     };
-    if (!has(0, {0x41, 0xB8}))
+    if (!has(0, forms.move_eip))
         return false;
-    if (has(6, {0x41, 0xB9}) && at[12] == 0xE9)
+    if (has(6, forms.move_target) && at[12] == 0xE9)
         return address + kLinkStubBytes + read32(at + 13) == rules.leave_link;
-    return linked && has(6, {0x45, 0x8B, 0x8D}) && has(13, {0x41, 0xFF, 0xE1, 0x90});
+    return linked && has(6, forms.load_target) && has(13, forms.jump_target);
 }
 
 // The branch may be the next link; then its stub is a place where it may lead, whether it does now or not.
@@ -376,7 +424,7 @@ void Verifier::Impl::check_way_out(uint64_t target) {
 
 void Verifier::Impl::jump_inside(uint32_t to) {
     if (to <= offset) {
-        // Never to the arrival, which expects an EIP in r8d, and stubs do not loop.
+        // Never to the arrival, which expects an EIP, and stubs do not loop.
         if (code.kind != HostCode::Kind::Block || to < code.body - code.address) {
             fail(refusal::kBranchOut);
         } else if ((marks[to] & kStart) == 0) {
@@ -439,7 +487,7 @@ void Verifier::Impl::after_call() {
         return;
     }
     ++landing;
-    state.reset();
+    state = at_start;
     arrive(nullptr, rules.return_miss);
 }
 
@@ -459,16 +507,16 @@ bool Verifier::Impl::argument(unsigned reg, Argument kind) const {
 }
 
 bool Verifier::Impl::takes(const CalloutRule& rule) const {
-    if (!argument(kEipRegister, rule.a) || !argument(kTargetRegister, rule.b))
+    if (!argument(registers.eip, rule.a) || !argument(registers.target, rule.b))
         return false;
     constexpr uint32_t kBytesMask = 0x3FF;
     return !rule.b_has_slot_bytes ||
-           (state.constants[kTargetRegister & 3] >> 8 & kBytesMask) <= rules.slot_bytes;
+           (state.constants[registers.target] >> 8 & kBytesMask) <= rules.slot_bytes;
 }
 
 bool Verifier::Impl::holds(unsigned reg, Need need) const {
     const Value value = state.of[reg];
-    const uint32_t constant = state.constants[reg & 3];
+    const uint32_t constant = state.constants[reg];
     switch (need) {
     case Need::Nothing:
         return true;
@@ -495,11 +543,11 @@ void Verifier::Impl::go_through(const Gate& to, bool call) {
         fail(refusal::kBranchOut);
         return;
     }
-    if (!holds(kNumberRegister, to.r10)) {
+    if (!holds(registers.number, to.number)) {
         fail(refusal::kCallout);
         return;
     }
-    if (!holds(kEipRegister, to.r8) || !holds(kTargetRegister, to.r9)) {
+    if (!holds(registers.eip, to.eip) || !holds(registers.target, to.target)) {
         fail(to.called ? refusal::kCallout : refusal::kExitEip);
         return;
     }
@@ -514,17 +562,17 @@ void Verifier::Impl::go_through(const Gate& to, bool call) {
     }
     if (!call)
         return;
-    state.reset();
-    if (to.answers_r10)
-        state.of[kNumberRegister] = Value::Narrow;
+    state = at_start;
+    if (to.answers_number)
+        state.of[registers.number] = Value::Narrow;
 }
 
 void Verifier::Impl::jump_indirect(bool call) {
-    if (i.rm != kTargetRegister || state.of[kTargetRegister] != Value::TableEntry) {
+    if (i.rm != registers.target || state.of[registers.target] != Value::TableEntry) {
         fail(refusal::kIndirect);
         return;
     }
-    if (!is_data(state.of[kEipRegister])) {
+    if (!is_data(state.of[registers.eip])) {
         fail(refusal::kExitEip);
         return;
     }
@@ -541,7 +589,7 @@ void Verifier::Impl::jump_indirect(bool call) {
 void Verifier::Impl::return_back() {
     live = false;
     if (code.kind != HostCode::Kind::Stub) {
-        if (!is_data(state.of[kEipRegister]))
+        if (!is_data(state.of[registers.eip]))
             fail(refusal::kExitEip);
         (void)settled();
         return;
@@ -551,7 +599,7 @@ void Verifier::Impl::return_back() {
             fail(refusal::kHostReturn);
         return;
     }
-    if (!gate->called || (gate->answers_r10 && !is_data(state.of[kNumberRegister]))) {
+    if (!gate->called || (gate->answers_number && !is_data(state.of[registers.number]))) {
         fail(refusal::kHostReturn);
         return;
     }

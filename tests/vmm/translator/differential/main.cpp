@@ -3,9 +3,10 @@
 //
 //   differential [--cases N] [--seed S] [--case K] [--mode single|unlinked|linked|copied] [--group NAME]
 //                [--seconds T]
-//                [--max-failures N] [--verify] [--native-only] [--other-maker]
+//                [--max-failures N] [--verify] [--native-only] [--other-maker] [--other-plan]
 //
 // --other-maker: with the lowerings for a host that is not Intel's, whatever the host is.
+// --other-plan: with every host register that a plan may choose another than usual.
 #include "tests/vmm/translator/differential/compare.h"
 #include "tests/vmm/translator/differential/generator.h"
 #include "tests/vmm/translator/differential/native_runner.h"
@@ -36,7 +37,7 @@ struct Options {
     Group group = Group::Count;
     double seconds = 1e9;
     unsigned max_failures = 10;
-    bool verify_containment = false, native_only = false, other_maker = false;
+    bool verify_containment = false, native_only = false, other_maker = false, other_plan = false;
 };
 
 // Something that runs a case: the processor, or the engine in one block mode.
@@ -68,6 +69,8 @@ std::optional<Options> parse(int count, char** arguments) {
             options.native_only = true;
         else if (name == "--other-maker")
             options.other_maker = true;
+        else if (name == "--other-plan")
+            options.other_plan = true;
         else if (name == "--group") {
             const std::string wanted = value();
             const auto* found = std::find(std::begin(kGroupNames), std::end(kGroupNames), wanted);
@@ -81,6 +84,14 @@ std::optional<Options> parse(int count, char** arguments) {
 }
 
 #ifdef ENCORE_DIFFERENTIAL_ENGINE
+// Differs from kWindowPlan in all that a plan may choose.
+constexpr vmm::RegisterPlan kOtherPlan{.guest = vmm::RegisterPlan::guest32(10),
+                                       .scratch = {15, 8, 12, 9},
+                                       .jump_table = 11,
+                                       .window = 13,
+                                       .runtime = 14};
+static_assert(kOtherPlan.is_sound());
+
 base::Result<std::vector<Side>> engine_sides(const Options& options,
                                              std::vector<std::unique_ptr<EngineRunner>>& runners) {
     struct Mode {
@@ -101,6 +112,8 @@ base::Result<std::vector<Side>> engine_sides(const Options& options,
         config.verify_containment = options.verify_containment;
         if (options.other_maker)
             config.host_maker = vmm::HostMaker::Other, config.host_rotates = false;
+        if (options.other_plan)
+            config.register_plan = &kOtherPlan;
         runners.push_back(TRY(EngineRunner::create(config)));
         EngineRunner* runner = runners.back().get();
         sides.push_back({mode.name, [runner, mode](const Case& test, Outcome& outcome) {
@@ -231,7 +244,8 @@ int real_main(int count, char** arguments) {
         fmt::print(
             stderr,
             "usage: differential [--cases N] [--seed S] [--case K] [--mode single|unlinked|linked|copied] "
-            "[--group NAME] [--seconds T] [--max-failures N] [--verify] [--native-only] [--other-maker]\n");
+            "[--group NAME] [--seconds T] [--max-failures N] [--verify] [--native-only] [--other-maker] "
+            "[--other-plan]\n");
         return 2;
     }
     if (auto ready = NativeRunner::prepare(); !ready) {
