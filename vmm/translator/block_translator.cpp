@@ -14,8 +14,9 @@ using namespace host;
 BlockTranslator::BlockTranslator(CodeCache& cache, const Stubs& stubs, const Runtime& rt,
                                  const SegmentCache& segments, bool arrival_guard, HostMaker host_maker,
                                  bool host_rotates)
-    : cache_(cache), stubs_(stubs), plan_(*stubs.plan), link_stub_(link_stub_for(plan_)), segments_(segments),
-      arrival_guard_(arrival_guard), host_maker_(host_maker), host_rotates_(host_rotates),
+    : cache_(cache), stubs_(stubs), addressing_(*stubs.addressing), plan_(addressing_.plan),
+      link_stub_(link_stub_for(plan_)), segments_(segments), arrival_guard_(arrival_guard),
+      host_maker_(host_maker), host_rotates_(host_rotates),
       slot_address_(static_cast<int32_t>(reinterpret_cast<uintptr_t>(&rt.slot[0]))) {
     VERIFY(reinterpret_cast<uintptr_t>(&rt.slot[0]) < (uintptr_t{1} << 31));
 }

@@ -9,6 +9,7 @@
 #include "vmm/arch/fault.h"
 #include "vmm/code_cache/code_cache.h"
 #include "vmm/decoder/form_cache.h"
+#include "vmm/translator/addressing.h"
 #include "vmm/translator/breakpoints.h"
 #include "vmm/translator/callouts.h"
 #include "vmm/translator/emitter.h"
@@ -128,7 +129,7 @@ class BlockTranslator {
     [[nodiscard]] uint8_t host_or_none(uint8_t guest) const {
         return guest == kNoRegister ? host::kNone : host_reg(guest);
     }
-    void rebias_esp() { e_->lea64(plan_.stack(), {.base = plan_.stack(), .index = plan_.window}); }
+    void rebias_esp() { addressing_.set_stack(*e_, plan_.stack()); }
     void return_landing();
     [[nodiscard]] bool begins_jump_target() const;
 
@@ -141,7 +142,7 @@ class BlockTranslator {
     HostMemory memory_operand(bool bit_string = false);
     HostMemory flat_operand();
     void finish_memory();
-    HostMemory windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check);
+    HostMemory at_offset(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check);
     void load_segment_base(unsigned segment, uint8_t to);
     void check_limit(unsigned segment, uint8_t offset_reg, unsigned bytes);
     [[nodiscard]] bool use_callout(unsigned segment, bool write) const;
@@ -171,7 +172,7 @@ class BlockTranslator {
     // -- lower_stack.cpp ----------------------------------------------------------------------------
     [[nodiscard]] bool flat_stack() const;
     [[nodiscard]] HostMemory stack_top(int32_t displacement = 0) const {
-        return {.base = plan_.stack(), .displacement = stack_pending_ + displacement};
+        return addressing_.stack(stack_pending_ + displacement);
     }
     void move_stack(int32_t bytes);       // ESP; its register later
     void settle_stack(int32_t bytes = 0); // both, with what is pending
@@ -229,6 +230,7 @@ class BlockTranslator {
 
     CodeCache& cache_;
     const Stubs& stubs_;
+    const Addressing& addressing_;
     const RegisterPlan& plan_;
     const LinkStub link_stub_;
     const SegmentCache& segments_;
@@ -250,7 +252,7 @@ class BlockTranslator {
     const GuestInstruction* insn_ = nullptr;
     bool force_callouts_ = false; // this instruction's memory goes through call-outs
     uint16_t site_ = 0;           // because it is marked so
-    bool wraps_ = false;          // its address has wrapped before: see flat_operand()
+    bool wraps_ = false;          // its address has wrapped before: see Addressing::flat()
     bool slot_write_pending_ = false;
     uint32_t slot_packed_ = 0;
     int32_t stack_pending_ = 0;       // ESP is that far beyond its register

@@ -52,12 +52,12 @@ base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory
     TRY(core->contexts.create());
     CodeMemory& code = core->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
-    core->stubs = emit_stubs(emitter, config.host_rotates, *config.register_plan);
+    core->stubs = emit_stubs(emitter, config.host_rotates, *config.addressing);
     TRY(core->segments.create());
     emit_ring0_stubs(emitter, core->stubs);
     core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     core->cache->set_exit_stubs(core->stubs.indirect_miss, core->stubs.return_miss, core->stubs.leave_link,
-                                link_stub_for(*config.register_plan));
+                                link_stub_for(*core->stubs.plan));
     core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
     core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
                                                          core->runtime_memory->has_arrival_guard(),

@@ -6,7 +6,6 @@
 // DEVIATION from resolving on the normal stack: the interrupted context is always generated code, which holds
 // no lock and no half-made C++ state, so allocation here is as safe as anywhere, and sigreturn restores x87,
 // XMM and flags for free.
-#include "vmm/memory/window_space.h"
 #include "vmm/translator/engine_core.h"
 #include "vmm/translator/host_window.h"
 
@@ -191,9 +190,9 @@ void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
     Block* block = cache->find_host(call);
     VERIFY(block != nullptr);
     // A descriptor across the top of the 4 GiB ends in the guard; the call-out knows how it wraps.
-    const uint64_t linear_address = address - rt->window_base;
-    const bool wraps = linear_address >= uint64_t{1} << 32;
-    if (!wraps && windows->resolve(static_cast<uint32_t>(linear_address), AccessKind::Read).outcome ==
+    const Addressing::Meeting met = stubs.addressing->meeting(address, rt->window_base, 0);
+    const bool wraps = met.what != Addressing::Meeting::What::Guest;
+    if (!wraps && windows->resolve(static_cast<uint32_t>(met.linear), AccessKind::Read).outcome ==
                       WindowFault::Outcome::Mapped)
         return;
     gregs[REG_RSP] += 8;
@@ -269,20 +268,23 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     }
-    const uint64_t base = rt->window_base;
-    if (address - base < (uint64_t{1} << 32)) {
-        window_fault(uc, *block, static_cast<uint32_t>(address));
-        return;
-    }
-    VERIFY(WindowSpace::reaches(base, address));
-    // In a guard: the biased stack pointer has left the window, or an address wrapped at 4 GiB.
     greg_t& stack = host_register(uc, stubs.plan->stack());
-    const uint64_t biased = base + static_cast<uint32_t>(stack);
-    if (static_cast<uint64_t>(stack) != biased) {
-        stack = static_cast<greg_t>(biased);
+    const Addressing::Meeting met =
+        stubs.addressing->meeting(address, rt->window_base, static_cast<uint64_t>(stack));
+    switch (met.what) {
+    case Addressing::Meeting::What::Guest:
+        window_fault(uc, *block, static_cast<uint32_t>(met.linear));
         return;
+    case Addressing::Meeting::What::Astray:
+        stack = static_cast<greg_t>(met.stack);
+        return;
+    case Addressing::Meeting::What::Wrapped:
+        address_wrapped(uc, *block, eip);
+        return;
+    case Addressing::Meeting::What::Elsewhere:
+        break;
     }
-    address_wrapped(uc, *block, eip);
+    VERIFY(!"translated code has met a fault where it has nothing to do");
 }
 
 bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {

@@ -1,5 +1,5 @@
-// Instructions the host executes as they are, with operands rewritten: ESP is elsewhere, memory goes through
-// the window, and high-byte registers stay clear of REX.
+// Instructions the host executes as they are, with operands rewritten: ESP is elsewhere, memory operands are
+// those of Addressing, and high-byte registers stay clear of REX.
 #include "vmm/translator/block_translator.h"
 
 #include "vmm/translator/intel_flags.h"
@@ -104,7 +104,7 @@ void BlockTranslator::lower_stack_adjustment() {
     e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = delta});
     e_->op_reg({.opcode = 0x81}, add ? kAdd : kCmp, plan_.stack());
     e_->dword(value);
-    e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
+    addressing_.set_stack(*e_, plan_.scratch[1]);
 }
 
 // These may leave their destination alone, and with it the window in ESP's upper half: CMPXCHG, BSF, BSR, and
@@ -300,8 +300,7 @@ void BlockTranslator::lower_masked_move() {
     const unsigned segment =
         insn_->segment_override == kNoRegister ? static_cast<unsigned>(SegReg::Ds) : insn_->segment_override;
     if (!force_callouts_ && insn_->address_bits == 32 && key_.segment(segment) == SegmentClass::Flat) {
-        e_->byte(0x65);
-        e_->byte(0x67);
+        addressing_.prefix_implied(*e_);
         e_->op_reg(opcode_of(false), insn_->reg, insn_->rm);
         return;
     }
@@ -361,7 +360,7 @@ void BlockTranslator::lower_xlat() {
     if (use_callout(segment, false))
         callout_b(Callout::SlotPrepare, SlotAccess::pack(SlotAccess::kRead, segment, 1));
     else
-        memory = windowed(segment, plan_.scratch[0], 1, true);
+        memory = at_offset(segment, plan_.scratch[0], 1, true);
     e_->op_mem({.opcode = 0x8A}, host_reg(Reg::Eax), memory);
 }
 

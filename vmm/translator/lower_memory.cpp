@@ -1,5 +1,5 @@
-// Memory operands: from segment:[base + index*scale + displacement] to one in the window, or to the slot when
-// a call-out has to do the access. Everything emitted here leaves the flags alone.
+// Memory operands: from segment:[base + index*scale + displacement] to a host operand (see Addressing), or to
+// the slot when a call-out has to do the access. Everything emitted here leaves the flags alone.
 #include "vmm/translator/block_translator.h"
 
 #include <cstring>
@@ -56,48 +56,34 @@ void BlockTranslator::check_limit(unsigned segment, uint8_t offset_reg, unsigned
 }
 
 // The host operand for an offset already in a register. Uses s1 and s3.
-HostMemory BlockTranslator::windowed(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check) {
+HostMemory BlockTranslator::at_offset(unsigned segment, uint8_t offset_reg, unsigned bytes, bool check) {
     switch (key_.segment(segment)) {
     case SegmentClass::Flat:
-        return {.base = plan_.window, .index = offset_reg};
+        return addressing_.at(offset_reg);
     case SegmentClass::Limited:
         if (check)
             check_limit(segment, offset_reg, bytes);
         [[fallthrough]];
     default:
         load_segment_base(segment, plan_.scratch[1]);
-        return {.base = offset_reg, .index = plan_.scratch[1], .window = true};
+        return addressing_.based(plan_.scratch[1], offset_reg, 0);
     }
 }
 
-// A flat operand with a 32-bit address. GS: and the 67h prefix make the processor wrap it at 4 GiB, but a
-// load takes two cycles more with a segment base, and stores half their throughput (Intel). Without prefixes
-// the registers and the displacement add up in 64 bits, from the window's base on: to the same address, or to
-// one in a guard (see WindowSpace). An operand that was found in a guard gets the prefixes (see Sites).
-//
-// A register on top of the window's base is an index for the processor, which does not forward stores to
-// loads without delay then: where a value is likely to be read soon after it was written, LEA adds the two.
+// One with a 32-bit address.
 HostMemory BlockTranslator::flat_operand() {
     const MemoryOperand& m = insn_->memory;
-    const uint8_t base = host_or_none(m.base);
-    const uint8_t index = host_or_none(m.index);
-    if (base == plan_.stack() && index == kNone)
-        return {.base = plan_.stack(), .displacement = m.displacement}; // already biased
-    // Farther back is no step back but an address in the upper half of memory.
-    constexpr int32_t kFarthestBack = -(1 << 28);
-    const bool beside_high_byte = insn_->has_modrm && insn_->reg_gpr == 1 && insn_->reg >= 4; // no REX
-    if (wraps_ || m.displacement < kFarthestBack || beside_high_byte)
-        return {
-            .base = base, .index = index, .scale = m.scale, .window = true, .displacement = m.displacement};
-    if (base == plan_.stack())
-        return {.base = base, .index = index, .scale = m.scale, .displacement = m.displacement};
-    if (base == kNone)
-        return {.base = plan_.window, .index = index, .scale = m.scale, .displacement = m.displacement};
-    const bool read_again = m.access == (kAccessRead | kAccessWrite) || base == host_reg(Reg::Ebp);
-    if (index == kNone && !read_again)
-        return {.base = plan_.window, .index = base, .displacement = m.displacement};
-    e_->lea64(plan_.scratch[0], {.base = plan_.window, .index = base});
-    return {.base = plan_.scratch[0], .index = index, .scale = m.scale, .displacement = m.displacement};
+    return addressing_.flat(
+        *e_,
+        {.base = host_or_none(m.base),
+         .index = host_or_none(m.index),
+         .scale = m.scale,
+         .displacement = m.displacement,
+         .wraps = wraps_,
+         .no_rex = insn_->has_modrm && insn_->reg_gpr == 1 && insn_->reg >= 4, // AH..BH
+         // EBP is a frame pointer in much code.
+         .read_again = m.access == (kAccessRead | kAccessWrite) || m.base == static_cast<uint8_t>(Reg::Ebp)},
+        plan_.scratch[0]);
 }
 
 HostMemory BlockTranslator::memory_operand(bool bit_string) {
@@ -125,14 +111,11 @@ HostMemory BlockTranslator::memory_operand(bool bit_string) {
     if (m.address_bits == 32 && segment_class == SegmentClass::Flat)
         return flat_operand();
     if (m.address_bits == 32 && segment_class == SegmentClass::Based && m.index == kNoRegister) {
-        const uint8_t base = host_or_none(m.base);
         load_segment_base(m.segment, plan_.scratch[1]);
-        if (base == kNone)
-            return {.base = plan_.scratch[1], .window = true, .displacement = m.displacement};
-        return {.base = base, .index = plan_.scratch[1], .window = true, .displacement = m.displacement};
+        return addressing_.based(plan_.scratch[1], host_or_none(m.base), m.displacement);
     }
     effective_address(m);
-    return windowed(m.segment, plan_.scratch[0], m.bytes, true);
+    return at_offset(m.segment, plan_.scratch[0], m.bytes, true);
 }
 
 // A locked operation that runs over a cache line takes the host's whole memory bus: where the kernel looks
@@ -168,7 +151,7 @@ void BlockTranslator::check_split(const HostMemory& memory) {
         return;
     const unsigned bytes = insn_->memory.bytes == 0 ? insn_->operand_bytes : insn_->memory.bytes;
     const bool bit_string = is_bit_string(*insn_);
-    const uint8_t base = memory.base == plan_.window ? kNone : memory.base;
+    const uint8_t base = addressing_.guest_part(memory).base;
     if (base == kNone && memory.index == kNone)
         return; // splits() has seen to it
     if (base == kNone ? memory.scale == 1 : memory.index == kNone) {

@@ -137,9 +137,9 @@ void BlockTranslator::push_part(uint8_t reg, unsigned bytes, unsigned written) {
     e_->lea32(plan_.scratch[0], {.base = plan_.stack(), .displacement = -size});
     if (!key_.has(ModeKey::kStack32))
         e_->movzx16(plan_.scratch[0], plan_.scratch[0]);
-    e_->store(windowed(kSs, plan_.scratch[0], written, true), reg, written);
+    e_->store(at_offset(kSs, plan_.scratch[0], written, true), reg, written);
     if (key_.has(ModeKey::kStack32))
-        e_->lea64(plan_.stack(), {.base = plan_.scratch[0], .index = plan_.window});
+        addressing_.set_stack(*e_, plan_.scratch[0]);
     else
         e_->mov16(plan_.stack(), plan_.scratch[0]);
 }
@@ -181,7 +181,7 @@ void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
     } else {
         key_.has(ModeKey::kStack32) ? e_->mov32(plan_.scratch[0], plan_.stack())
                                     : e_->movzx16(plan_.scratch[0], plan_.stack());
-        e_->load(scratch, windowed(kSs, plan_.scratch[0], bytes, true), bytes);
+        e_->load(scratch, at_offset(kSs, plan_.scratch[0], bytes, true), bytes);
     }
     if (!move)
         return;
@@ -191,7 +191,7 @@ void BlockTranslator::pop_to(uint8_t scratch, unsigned bytes, bool move) {
     } else {
         e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = static_cast<int32_t>(bytes)});
         if (key_.has(ModeKey::kStack32))
-            e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
+            addressing_.set_stack(*e_, plan_.scratch[1]);
         else
             e_->mov16(plan_.stack(), plan_.scratch[1]);
     }
@@ -202,7 +202,7 @@ void BlockTranslator::release_stack(uint32_t bytes) {
         return;
     e_->lea32(plan_.scratch[1], {.base = plan_.stack(), .displacement = static_cast<int32_t>(bytes)});
     if (key_.has(ModeKey::kStack32))
-        e_->lea64(plan_.stack(), {.base = plan_.scratch[1], .index = plan_.window});
+        addressing_.set_stack(*e_, plan_.scratch[1]);
     else
         e_->mov16(plan_.stack(), plan_.scratch[1]);
 }
@@ -289,11 +289,11 @@ void BlockTranslator::lower_leave() {
         frame();
         e_->load(plan_.scratch[2], slot(), bytes);
     } else {
-        e_->load(plan_.scratch[2], windowed(kSs, plan_.scratch[0], bytes, true), bytes);
+        e_->load(plan_.scratch[2], at_offset(kSs, plan_.scratch[0], bytes, true), bytes);
     }
     e_->lea32(plan_.scratch[0], {.base = plan_.scratch[0], .displacement = static_cast<int32_t>(bytes)});
     if (wide)
-        e_->lea64(plan_.stack(), {.base = plan_.scratch[0], .index = plan_.window});
+        addressing_.set_stack(*e_, plan_.scratch[0]);
     else
         e_->mov16(plan_.stack(), plan_.scratch[0]);
     stack_pending_ = 0;

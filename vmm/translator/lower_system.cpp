@@ -60,7 +60,7 @@ void BlockTranslator::lower_pop_segment() {
         callout(Callout::PopSegment, reg, bytes);
         return;
     }
-    e_->load32(plan_.scratch[0], {.base = plan_.stack()});
+    e_->load32(plan_.scratch[0], stack_top());
     e_->movzx16(plan_.scratch[0], plan_.scratch[0]);
     call_stub(stubs_.pop_segment[reg], segments_.table(reg, key_.segment(reg)));
 }
@@ -80,7 +80,7 @@ void BlockTranslator::lower_pop_flags() {
         callout(Callout::PopFlags, 0, insn_->operand_bytes);
         return;
     }
-    e_->load32(plan_.scratch[2], {.base = plan_.stack()});
+    e_->load32(plan_.scratch[2], stack_top());
     call_stub(stubs_.pop_flags, 0);
 }
 
@@ -162,7 +162,7 @@ StringForm string_form(uint8_t opcode) {
 
 } // namespace
 
-// Flat: ESI and EDI are biased by the window for the one instruction; their low halves stay the guest's.
+// Flat: the host's own instruction.
 void BlockTranslator::lower_string() {
     const GuestInstruction& i = *insn_;
     const StringForm form = string_form(i.opcode);
@@ -182,18 +182,18 @@ void BlockTranslator::lower_string() {
     if (i.repeat != 0 && compares && host_maker_ != HostMaker::Intel)
         e_->call(stubs_.keep_flags); // see EngineCore::leave_from_handler
     if (form.source)
-        e_->lea64(host_reg(Reg::Esi), {.base = host_reg(Reg::Esi), .index = plan_.window});
+        addressing_.enter_string(*e_, host_reg(Reg::Esi));
     if (form.destination)
-        e_->lea64(host_reg(Reg::Edi), {.base = host_reg(Reg::Edi), .index = plan_.window});
+        addressing_.enter_string(*e_, host_reg(Reg::Edi));
     if (i.operand_bytes == 2)
         e_->byte(0x66);
     if (i.repeat != 0)
         e_->byte(i.repeat);
     e_->byte(i.opcode);
     if (form.source)
-        e_->mov32(host_reg(Reg::Esi), host_reg(Reg::Esi));
+        addressing_.leave_string(*e_, host_reg(Reg::Esi));
     if (form.destination)
-        e_->mov32(host_reg(Reg::Edi), host_reg(Reg::Edi));
+        addressing_.leave_string(*e_, host_reg(Reg::Edi));
 }
 
 void BlockTranslator::lower_string_io() { string_callout(); }

@@ -56,7 +56,8 @@ void emit_load_segment(Emitter& e, const Stubs& stubs, unsigned reg, unsigned re
     slow();
     selector.zero_goes_here();
     e.load32(p.scratch[2], {.base = p.scratch[1], .displacement = ENCORE_ENTRY(linear)});
-    e.load64(p.scratch[2], {.base = p.scratch[2], .window = true}); // may fault: see EngineCore::stub_fault
+    e.load64(p.scratch[2],
+             stubs.addressing->based(p.scratch[2], kNone, 0)); // may fault: see EngineCore::stub_fault
     e.load64(kRcx, {.base = p.scratch[1], .displacement = ENCORE_ENTRY(negated_bytes)});
     e.lea64(kRcx, {.base = kRcx, .index = p.scratch[2]});
     ZeroBranch bytes(e, p.scratch[3]);

@@ -42,18 +42,19 @@ void save(Emitter& e, const RegisterPlan& p) {
 }
 
 // The reverse; rsp goes back to the shadow stack.
-void restore(Emitter& e, const RegisterPlan& p) {
+void restore(Emitter& e, const Addressing& addressing) {
+    const RegisterPlan& p = addressing.plan;
     for (uint8_t i = 0; i < 8; ++i)
         e.op_mem({.opcode = 0x28, .map = 1}, i, rt(p, kXmm + 16 * i));
     ldmxcsr(e, p, kMxcsr);                                       // always: C++ may have set its sticky flags
     e.op_mem({.opcode = 0xFF}, 6, rt(p, ENCORE_RT(host_flags))); // push
     e.byte(0x9D);                                                // popfq
-    e.load64(p.window, rt(p, ENCORE_RT(window_base)));
+    addressing.begin(e, rt(p, ENCORE_RT(window_base)));
     e.load64(p.jump_table, rt(p, ENCORE_RT(jump_table)));
     e.load64(kRsp, rt(p, ENCORE_RT(shadow_rsp)));
     for (uint8_t reg = 0; reg < 8; ++reg)
         e.load32(p.guest[reg], rt(p, kRtGpr + 4 * reg));
-    e.lea64(p.stack(), {.base = p.stack(), .index = p.window});
+    addressing.set_stack(e, p.stack());
 }
 
 constexpr uint8_t kCalleeSaved[] = {kRbx, kRbp, 12, 13, 14, 15};
@@ -73,8 +74,10 @@ void load_table_entry(Emitter& e, const RegisterPlan& p, bool host_rotates) {
     e.load32(p.scratch[1], {.base = p.jump_table, .index = p.scratch[1], .scale = 4});
 }
 
-Stubs emit_stubs(Emitter& e, bool host_rotates, const RegisterPlan& p) {
+Stubs emit_stubs(Emitter& e, bool host_rotates, const Addressing& addressing) {
+    const RegisterPlan& p = addressing.plan;
     Stubs stubs;
+    stubs.addressing = &addressing;
     stubs.plan = &p;
     stubs.enter = reinterpret_cast<Stubs::Enter>(e.address());
     for (uint8_t reg : kCalleeSaved)
@@ -83,7 +86,7 @@ Stubs emit_stubs(Emitter& e, bool host_rotates, const RegisterPlan& p) {
     e.lea64(p.runtime, {.base = kRdi, .displacement = kAnchor});
     e.store64(rt(p, ENCORE_RT(cpp_rsp)), kRsp);
     e.mov64(p.scratch[1], kRsi);
-    restore(e, p);
+    restore(e, addressing);
     e.load32(p.scratch[0], rt(p, kRtEip)); // a block's entry compares it
     e.jump_reg(p.scratch[1]);
 
@@ -103,7 +106,7 @@ Stubs emit_stubs(Emitter& e, bool host_rotates, const RegisterPlan& p) {
              {.base = p.runtime, .index = p.scratch[2], .scale = 8, .displacement = ENCORE_RT(callouts)});
     e.op_reg({.opcode = 0x85}, kRax, kRax); // test eax, eax
     const uint32_t leaving = e.jump_if(5, e.address());
-    restore(e, p);
+    restore(e, addressing);
     e.ret();
     e.patch_rel32(leaving, e.address());
     // State is already in Runtime, and the return address into the block is dropped.

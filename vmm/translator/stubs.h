@@ -2,8 +2,8 @@
 // table misses. Emitted once at the bottom of the code cache.
 #pragma once
 #include "vmm/code_cache/link_stub.h"
+#include "vmm/translator/addressing.h"
 #include "vmm/translator/emitter.h"
-#include "vmm/translator/register_plan.h"
 #include "vmm/translator/runtime.h"
 
 #include <cstdint>
@@ -12,7 +12,8 @@ namespace vmm {
 
 // What they take and answer is in scratch registers of the plan: s0 is scratch[0], and so on.
 struct Stubs {
-    const RegisterPlan* plan = nullptr;
+    const Addressing* addressing = nullptr;
+    const RegisterPlan* plan = nullptr; // its
     using Enter = void (*)(Runtime* rt, uint64_t host_address);
     Enter enter = nullptr;
     uint32_t leave = 0;         // saves everything, returns from enter(); reason set by the jumper
@@ -34,8 +35,8 @@ struct Stubs {
 // What Stubs::enter pushes on the host's stack.
 inline constexpr uint32_t kHostFrame = 7 * 8;
 
-// `plan` must outlive them.
-Stubs emit_stubs(Emitter& e, bool host_rotates, const RegisterPlan& plan = kWindowPlan);
+// `addressing` must outlive them.
+Stubs emit_stubs(Emitter& e, bool host_rotates, const Addressing& addressing = kWindow32);
 inline LinkStub link_stub_for(const RegisterPlan& plan) { return {plan.scratch[1], plan.jump_table}; }
 // s1 <- the present context's entry for the EIP in s0. `host_rotates`: the host has RORX.
 void load_table_entry(Emitter& e, const RegisterPlan& plan, bool host_rotates);

@@ -1,5 +1,6 @@
 // The verifier's insides: the walk over the code (verifier.cpp), what instructions do to registers
-// (effects.cpp), where operands lie (operands.cpp), and what only stubs do (stub_effects.cpp).
+// (effects.cpp), where operands lie (operands.cpp; window32.cpp for the guest's), and what only stubs do
+// (stub_effects.cpp).
 #pragma once
 #include "vmm/verifier/encodings.h"
 #include "vmm/verifier/reasons.h"
@@ -57,12 +58,10 @@ struct Verifier::Impl {
     void lea64();
     void group3();
     void group5();
-    void string();
     void move(unsigned to, unsigned from);
     void move64(unsigned to, unsigned from);
     void read(unsigned reg, unsigned bytes);
     void write(unsigned reg, unsigned bytes, Value value = Value::Narrow, bool keeps = false);
-    [[nodiscard]] bool adds_window() const;
     [[nodiscard]] unsigned operand_bytes() const {
         return i.has(row::kByte) ? 1 : i.word && !i.has(row::kVector) ? 2 : 4;
     }
@@ -70,13 +69,21 @@ struct Verifier::Impl {
     // -- operands --------------------------------------------------------------------------------------
     enum class Place : uint8_t { Nowhere, Window, Slot, Runtime, Table, Pointer, Segments };
     Place place(unsigned bytes);
-    Place in_window();
     void operand(unsigned bytes); // in the window or the slot
     void load_runtime(unsigned to, unsigned bytes);
     void store_runtime(unsigned bytes);
+    [[nodiscard]] const Field* field_at(int32_t displacement) const;
+
+    // -- the guest's memory: window32.cpp --------------------------------------------------------------
+    Place prefixed();
+    Place windowed();
+    Place in_window();
+    [[nodiscard]] bool based_on_window(Value base) const;
     [[nodiscard]] bool addressable(unsigned reg) const;
     [[nodiscard]] bool indexable(unsigned reg) const;
-    [[nodiscard]] const Field* field_at(int32_t displacement) const;
+    [[nodiscard]] bool adds_window() const;
+    void move_stack();
+    void string();
 
     // -- stubs -----------------------------------------------------------------------------------------
     bool follow_in_stub(); // false: as anywhere

@@ -292,16 +292,6 @@ void Verifier::Impl::extend() {
     }
 }
 
-// The window's base plus 32 bits, in either order?
-bool Verifier::Impl::adds_window() const {
-    if (i.displacement != 0 || i.scale != 1 || i.base == kNoHostRegister || i.index == kNoHostRegister)
-        return false;
-    const auto narrow = [&](unsigned reg) {
-        return (is_guest(reg) || is_scratch(reg) || reg == registers.stack) && is_data(state.of[reg]);
-    };
-    return (i.base == registers.window && narrow(i.index)) || (i.index == registers.window && narrow(i.base));
-}
-
 void Verifier::Impl::lea() {
     if (i.window) {
         fail(refusal::kPrefix);
@@ -323,16 +313,7 @@ void Verifier::Impl::lea() {
 
 void Verifier::Impl::lea64() {
     if (i.reg == registers.stack) {
-        if (adds_window()) {
-            state.of[registers.stack] = Value::Stack;
-            state.steps = 0;
-        } else if (i.base == registers.stack && i.index == kNoHostRegister &&
-                   state.of[registers.stack] == Value::Stack && i.displacement >= -rules.stack_step &&
-                   i.displacement <= rules.stack_step && state.steps < kMostSteps) {
-            ++state.steps;
-        } else {
-            fail(refusal::kEspFar);
-        }
+        move_stack();
         return;
     }
     if (!is_guest(i.reg) && !is_scratch(i.reg)) {
@@ -388,27 +369,6 @@ void Verifier::Impl::group5() {
     }
     read(i.rm, operand_bytes());
     write(i.rm, operand_bytes());
-}
-
-// Element by element, each of at most four bytes: none can be out of the window without meeting a guard
-// first, however many there are.
-void Verifier::Impl::string() {
-    const uint8_t kind = i.opcode & 0xFE;
-    const bool source = kind == 0xA4 || kind == 0xA6 || kind == 0xAC;
-    const bool destination = kind != 0xAC;
-    if (!code.window) {
-        fail(refusal::kWatched);
-        return;
-    }
-    if ((source && state.of[kHostRsi] != Value::InWindow) ||
-        (destination && state.of[kHostRdi] != Value::InWindow)) {
-        fail(refusal::kStringUnbiased);
-        return;
-    }
-    if (source)
-        state.of[kHostRsi] = Value::Stepped;
-    if (destination)
-        state.of[kHostRdi] = Value::Stepped;
 }
 
 } // namespace vmm

@@ -3,19 +3,6 @@
 
 namespace vmm {
 
-// As part of an address that has 32 bits: whatever it is, only its low half counts, but host values shall not
-// be looked at by the guest's faults.
-bool Verifier::Impl::addressable(unsigned reg) const {
-    // The window's base is 0 in its low half.
-    return reg == kNoHostRegister || is_guest(reg) || reg == registers.stack ||
-           (is_scratch(reg) && (is_data(state.of[reg]) || state.of[reg] == Value::InWindow));
-}
-
-// Added to the window's base in 64 bits.
-bool Verifier::Impl::indexable(unsigned reg) const {
-    return reg == kNoHostRegister || ((is_guest(reg) || is_scratch(reg)) && is_data(state.of[reg]));
-}
-
 const Field* Verifier::Impl::field_at(int32_t displacement) const {
     const auto at = static_cast<uint32_t>(displacement - rules.runtime);
     if (at >= rules.runtime_bytes || field_of[at / 2] == 0)
@@ -23,22 +10,9 @@ const Field* Verifier::Impl::field_at(int32_t displacement) const {
     return &rules.fields[field_of[at / 2] - 1u];
 }
 
-Verifier::Impl::Place Verifier::Impl::in_window() {
-    if (!code.window) {
-        fail(refusal::kWatched);
-        return Place::Nowhere;
-    }
-    return Place::Window;
-}
-
-// See WindowSpace for the sums that guards are wide enough for.
 Verifier::Impl::Place Verifier::Impl::place(unsigned bytes) {
-    if (i.window) {
-        if (addressable(i.base) && addressable(i.index))
-            return in_window();
-        fail(refusal::kHostValue);
-        return Place::Nowhere;
-    }
+    if (i.window)
+        return prefixed();
     if (i.base == kNoHostRegister) {
         const int64_t last = rules.slot + rules.slot_bytes;
         if (i.index == kNoHostRegister && i.displacement >= rules.slot &&
@@ -52,16 +26,8 @@ Verifier::Impl::Place Verifier::Impl::place(unsigned bytes) {
         return Place::Runtime;
     if (base == Value::Fixed && i.base == registers.jump_table)
         return Place::Table;
-    if ((base == Value::Fixed && i.base == registers.window) || base == Value::InWindow ||
-        base == Value::Stack) {
-        if (!indexable(i.index)) {
-            fail(refusal::kIndexUnknown);
-            return Place::Nowhere;
-        }
-        const bool near = i.displacement >= -rules.stack_step && i.displacement <= rules.stack_step;
-        esp_accessed = base == Value::Stack && i.index == kNoHostRegister && near && !i.has(row::kBitString);
-        return in_window();
-    }
+    if (based_on_window(base))
+        return windowed();
     const bool plain = i.index == kNoHostRegister;
     if (base == Value::BasePointer && plain && i.displacement == 0)
         return Place::Pointer;

@@ -91,6 +91,7 @@ constexpr vmm::RegisterPlan kOtherPlan{.guest = vmm::RegisterPlan::guest32(10),
                                        .window = 13,
                                        .runtime = 14};
 static_assert(kOtherPlan.is_sound());
+const vmm::Window32 kOtherWindow(kOtherPlan);
 
 base::Result<std::vector<Side>> engine_sides(const Options& options,
                                              std::vector<std::unique_ptr<EngineRunner>>& runners) {
@@ -113,7 +114,7 @@ base::Result<std::vector<Side>> engine_sides(const Options& options,
         if (options.other_maker)
             config.host_maker = vmm::HostMaker::Other, config.host_rotates = false;
         if (options.other_plan)
-            config.register_plan = &kOtherPlan;
+            config.addressing = &kOtherWindow;
         runners.push_back(TRY(EngineRunner::create(config)));
         EngineRunner* runner = runners.back().get();
         sides.push_back({mode.name, [runner, mode](const Case& test, Outcome& outcome) {
