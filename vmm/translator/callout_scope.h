@@ -1,43 +1,43 @@
 // What every call-out does on the way in and out: EFLAGS made whole, and the ways to finish.
 #pragma once
 #include "vmm/translator/callouts.h"
-#include "vmm/translator/engine_core.h"
+#include "vmm/translator/vcpu.h"
 
 namespace vmm {
 
 class CalloutScope {
   public:
-    explicit CalloutScope(Runtime& rt) : rt_(rt), core_(*rt.engine) { core_.gather_flags(); }
+    explicit CalloutScope(Runtime& rt) : rt_(rt), vcpu_(*rt.vcpu) { vcpu_.gather_flags(); }
 
     // Must the block be left at the next instruction boundary?
     [[nodiscard]] bool must_leave() const {
-        return core_.code_changed || core_.flush_requested || core_.contexts_stale || core_.intercepted ||
-               core_.interrupt_due || core_.poll_armed() || core_.idle_loops.found();
+        return vcpu_.code_changed || vcpu_.flush_requested || vcpu_.contexts_stale || vcpu_.intercepted ||
+               vcpu_.interrupt_due || vcpu_.poll_armed() || vcpu_.idle_loops.found();
     }
 
     // Would the access meet a data breakpoint, whose trap has to come right after this instruction? Then,
     // before anything is done: return again_alone().
     [[nodiscard]] bool watched(uint32_t linear, uint64_t bytes, bool write) const {
-        return core_.breakpoints.watching() && !core_.running_key.has(ModeKey::kWatched) &&
-               core_.breakpoints.met(linear, bytes, write) != 0;
+        return vcpu_.breakpoints.watching() && !vcpu_.running_key.has(ModeKey::kWatched) &&
+               vcpu_.breakpoints.met(linear, bytes, write) != 0;
     }
     [[nodiscard]] uint32_t again_alone() {
-        core_.alone_left = Breakpoints::kAlone;
-        core_.again_alone = true;
+        vcpu_.alone_left = Breakpoints::kAlone;
+        vcpu_.again_alone = true;
         rt_.site = 0; // it has not accessed anything
         return leave();
     }
 
     // The instruction is not finished yet: back into the block.
     [[nodiscard]] uint32_t go_on() {
-        core_.scatter_flags();
-        if (core_.interrupt_due) // mid-instruction (a device's memory was read): at the next poll, then
-            core_.arm_poll();
+        vcpu_.scatter_flags();
+        if (vcpu_.interrupt_due) // mid-instruction (a device's memory was read): at the next poll, then
+            vcpu_.arm_poll();
         return kGoOn;
     }
     // Out to the dispatcher; cpu.eip is where to go on.
     [[nodiscard]] uint32_t leave() {
-        core_.scatter_flags();
+        vcpu_.scatter_flags();
         return kLeave;
     }
     // Out, at the next instruction.
@@ -49,18 +49,18 @@ class CalloutScope {
     [[nodiscard]] uint32_t done() { return must_leave() ? next() : go_on(); }
     // The instruction is finished and may have changed the mode key.
     [[nodiscard]] uint32_t done_with_mode() {
-        return must_leave() || compute_mode_key(rt_.cpu) != core_.running_key ? next() : go_on();
+        return must_leave() || compute_mode_key(rt_.cpu) != vcpu_.running_key ? next() : go_on();
     }
     // Likewise, when the only change can be one data segment register's.
     [[nodiscard]] uint32_t done_with_segment(unsigned reg) {
         if (reg == static_cast<unsigned>(SegReg::Ss))
             return done_with_mode();
-        return must_leave() || classify_segment(rt_.cpu, reg) != core_.running_key.segment(reg) ? next()
+        return must_leave() || classify_segment(rt_.cpu, reg) != vcpu_.running_key.segment(reg) ? next()
                                                                                                 : go_on();
     }
     [[nodiscard]] uint32_t fault(const Fault& fault) {
-        core_.note_site_fault(fault);
-        core_.raise(fault);
+        vcpu_.note_site_fault(fault);
+        vcpu_.raise(fault);
         return leave();
     }
     // Finished or faulted, mode unchanged.
@@ -74,7 +74,7 @@ class CalloutScope {
 
   private:
     Runtime& rt_;
-    EngineCore& core_;
+    Vcpu& vcpu_;
 };
 
 } // namespace vmm

@@ -4,9 +4,9 @@
 
 #include "vmm/base/operation.h"
 #include "vmm/translator/callout_scope.h"
-#include "vmm/translator/engine_core.h"
 #include "vmm/translator/fpu_callouts.h"
 #include "vmm/translator/intel_flags.h"
+#include "vmm/translator/vcpu.h"
 
 #include <cstring>
 #include <utility>
@@ -48,7 +48,7 @@ struct Access {
 
 uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
+    Vcpu& vcpu = *rt.vcpu;
     const Access access(packed);
     if (access.flags & SlotAccess::kBitString) { // SDM Vol. 2A 3.1.1.9: the bit offset moves the operand
         const uint32_t bit = rt.cpu.gpr[access.bit_register];
@@ -63,7 +63,7 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
             offset &= 0xFFFF;
     }
     const bool write = (access.flags & SlotAccess::kWrite) != 0;
-    auto linear = core.cpu->linear_address(access.segment, offset, access.bytes,
+    auto linear = vcpu.cpu->linear_address(access.segment, offset, access.bytes,
                                            write ? AccessKind::Write : AccessKind::Read);
     if (!linear)
         return scope.fault(linear.error());
@@ -72,21 +72,20 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
     if ((access.flags & SlotAccess::kAligned16) && (*linear & 15) != 0)
         return scope.fault({Vector::GeneralProtection, true, 0, 0});
     if (write)
-        if (auto allowed = core.linear->check_write(*linear, access.bytes, core.privilege()); !allowed)
+        if (auto allowed = vcpu.linear->check_write(*linear, access.bytes, vcpu.privilege()); !allowed)
             return scope.fault(allowed.error());
     if (access.flags & SlotAccess::kRead)
-        if (auto done = core.linear->read_bytes(*linear, rt.slot, access.bytes, core.privilege()); !done)
+        if (auto done = vcpu.linear->read_bytes(*linear, rt.slot, access.bytes, vcpu.privilege()); !done)
             return scope.fault(done.error());
     rt.slot_linear = *linear;
-    core.note_data_access(*linear, access.bytes, write);
+    vcpu.note_data_access(*linear, access.bytes, write);
     return scope.go_on();
 }
 
 uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
     CalloutScope scope(rt);
     const Access access(packed);
-    if (auto done =
-            rt.engine->linear->write_bytes(rt.slot_linear, rt.slot, access.bytes, rt.engine->privilege());
+    if (auto done = rt.vcpu->linear->write_bytes(rt.slot_linear, rt.slot, access.bytes, rt.vcpu->privilege());
         !done)
         return scope.fault(done.error());
     if (access.released != 0) {
@@ -112,10 +111,10 @@ uint32_t push(Runtime& rt, uint32_t value, uint32_t packed) {
     const uint32_t width = packed & 0xFF, top = stack_top(rt.cpu, width);
     if (scope.watched(top, width, true))
         return scope.again_alone();
-    auto done = rt.engine->cpu->push(value, static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->push(value, static_cast<Width>(width));
     if (!done)
         return scope.fault(done.error());
-    rt.engine->note_data_access(top, width, true);
+    rt.vcpu->note_data_access(top, width, true);
     return (packed & kEndsInstruction) ? scope.done() : scope.go_on();
 }
 
@@ -124,9 +123,9 @@ uint32_t push_segment(Runtime& rt, uint32_t selector, uint32_t width) {
     const uint32_t top = stack_top(rt.cpu, width);
     if (scope.watched(top, 2, true))
         return scope.again_alone();
-    auto done = rt.engine->cpu->push_selector(static_cast<uint16_t>(selector), static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->push_selector(static_cast<uint16_t>(selector), static_cast<Width>(width));
     if (done)
-        rt.engine->note_data_access(top, 2, true);
+        rt.vcpu->note_data_access(top, 2, true);
     return scope.result(done);
 }
 
@@ -135,10 +134,10 @@ uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
     const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
-    auto value = rt.engine->cpu->pop(static_cast<Width>(width));
+    auto value = rt.vcpu->cpu->pop(static_cast<Width>(width));
     if (!value)
         return scope.fault(value.error());
-    rt.engine->note_data_access(top, width, false);
+    rt.vcpu->note_data_access(top, width, false);
     if (!move)
         rt.cpu.gpr[4] = esp;
     put(rt, *value);
@@ -150,15 +149,15 @@ uint32_t pop_peek(Runtime& rt, uint32_t, uint32_t width) { return pop_value(rt, 
 
 uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    auto image = rt.engine->cpu->pushf_image(static_cast<Width>(width));
+    auto image = rt.vcpu->cpu->pushf_image(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
     const uint32_t top = stack_top(rt.cpu, width);
     if (scope.watched(top, width, true))
         return scope.again_alone();
-    auto done = rt.engine->cpu->push(*image, static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->push(*image, static_cast<Width>(width));
     if (done)
-        rt.engine->note_data_access(top, width, true);
+        rt.vcpu->note_data_access(top, width, true);
     return scope.result(done);
 }
 
@@ -167,16 +166,16 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
     const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
-    auto image = rt.engine->cpu->pop(static_cast<Width>(width));
+    auto image = rt.vcpu->cpu->pop(static_cast<Width>(width));
     if (!image)
         return scope.fault(image.error());
-    auto done = rt.engine->cpu->popf(*image, static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->popf(*image, static_cast<Width>(width));
     if (!done) {
         rt.cpu.gpr[4] = esp;
         return scope.fault(done.error());
     }
-    rt.engine->note_data_access(top, width, false);
-    rt.engine->interrupt_line_changed(); // IF may be 1 now
+    rt.vcpu->note_data_access(top, width, false);
+    rt.vcpu->interrupt_line_changed(); // IF may be 1 now
     return scope.done_with_mode();
 }
 
@@ -185,9 +184,9 @@ uint32_t push_all(Runtime& rt, uint32_t, uint32_t width) {
     const uint32_t bytes = 8 * width, top = stack_top(rt.cpu, bytes);
     if (scope.watched(top, bytes, true))
         return scope.again_alone();
-    auto done = rt.engine->cpu->pusha(static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->pusha(static_cast<Width>(width));
     if (done)
-        rt.engine->note_data_access(top, bytes, true);
+        rt.vcpu->note_data_access(top, bytes, true);
     return scope.result(done);
 }
 
@@ -196,9 +195,9 @@ uint32_t pop_all(Runtime& rt, uint32_t, uint32_t width) {
     const uint32_t bytes = 8 * width, top = stack_top(rt.cpu);
     if (scope.watched(top, bytes, false))
         return scope.again_alone();
-    auto done = rt.engine->cpu->popa(static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->popa(static_cast<Width>(width));
     if (done)
-        rt.engine->note_data_access(top, bytes, false);
+        rt.vcpu->note_data_access(top, bytes, false);
     return scope.result(done);
 }
 
@@ -209,10 +208,10 @@ uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
     const uint32_t top = stack_top(rt.cpu, bytes);
     if (scope.watched(top, bytes, true))
         return scope.again_alone();
-    auto done = rt.engine->cpu->enter(static_cast<uint16_t>(sizes), static_cast<uint8_t>(sizes >> 16),
-                                      static_cast<Width>(width));
+    auto done = rt.vcpu->cpu->enter(static_cast<uint16_t>(sizes), static_cast<uint8_t>(sizes >> 16),
+                                    static_cast<Width>(width));
     if (done)
-        rt.engine->note_data_access(top, bytes, true);
+        rt.vcpu->note_data_access(top, bytes, true);
     return scope.result(done);
 }
 
@@ -220,16 +219,16 @@ uint32_t enter_frame(Runtime& rt, uint32_t sizes, uint32_t width) {
 
 uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
     CalloutScope scope(rt);
-    auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(selector));
+    auto done = rt.vcpu->cpu->load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(selector));
     if (!done)
         return scope.fault(done.error());
-    rt.engine->remember_segment(segment);
+    rt.vcpu->remember_segment(segment);
     return scope.done_with_segment(segment);
 }
 
 uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     CalloutScope scope(rt);
-    Cpu& cpu = *rt.engine->cpu;
+    Cpu& cpu = *rt.vcpu->cpu;
     const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
@@ -244,8 +243,8 @@ uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     if (!done)
         return scope.fault(done.error());
     rt.cpu.gpr[4] = moved;
-    rt.engine->note_data_access(top, width, false);
-    rt.engine->remember_segment(segment);
+    rt.vcpu->note_data_access(top, width, false);
+    rt.vcpu->remember_segment(segment);
     return scope.done_with_segment(segment);
 }
 
@@ -254,7 +253,7 @@ uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
     const unsigned width = packed & 0xFF, reg = (packed >> 8) & 7;
     const uint32_t offset = width == 4 ? get<uint32_t>(rt) : get<uint16_t>(rt);
     const auto selector = get<uint16_t>(rt, width);
-    auto done = rt.engine->cpu->load_segment(static_cast<SegReg>(segment), selector);
+    auto done = rt.vcpu->cpu->load_segment(static_cast<SegReg>(segment), selector);
     if (!done)
         return scope.fault(done.error());
     rt.cpu.interrupt_shadow = 0; // only MOV and POP to SS cast one: LSS loads ESP itself
@@ -272,22 +271,22 @@ struct StringStart {
 
 // What the first element of those that were done accessed: data breakpoints (under which it is the only one),
 // and what the whole stands for in Sites.
-void note_string_access(EngineCore& core, uint32_t packed, const StringStart& start) {
+void note_string_access(Vcpu& vcpu, uint32_t packed, const StringStart& start) {
     const auto op = static_cast<StringOp>(packed & 15);
     const uint32_t bytes = (packed >> 8) & 15;
     const uint32_t mask = ((packed >> 12) & 0xFF) == 16 ? 0xFFFF : 0xFFFFFFFF;
-    const CpuState& c = core.rt->cpu;
+    const CpuState& c = vcpu.rt->cpu;
     const bool repeated = ((packed >> 4) & 15) != 0;
     const uint32_t done = repeated ? (start.count - c.gpr[1]) & mask : 1;
-    const uint32_t site = std::exchange(core.rt->site, 0);
+    const uint32_t site = std::exchange(vcpu.rt->site, 0);
     if (repeated && (start.count & mask) == 0)
         return;
     // What it costs more than the host's own, in call-outs: what is moved in bulk costs little.
     constexpr uint32_t kBulkBytes = 1024;
     const uint32_t cost = op == StringOp::Movs || op == StringOp::Stos ? done * bytes / kBulkBytes + 1 : done;
     const auto note = [&](SegReg segment, uint32_t offset, bool write) {
-        core.rt->site = site;
-        core.note_data_access(c.segment(segment).base + (offset & mask), bytes, write, cost);
+        vcpu.rt->site = site;
+        vcpu.note_data_access(c.segment(segment).base + (offset & mask), bytes, write, cost);
     };
     if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
         note(static_cast<SegReg>(((packed >> 20) & 7) % kSegmentCount), start.source, false);
@@ -327,20 +326,20 @@ bool meets_watch(const CalloutScope& scope, uint32_t packed, const CpuState& c) 
 
 uint32_t string_instruction(Runtime& rt, uint32_t packed, uint32_t) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
-    const bool one_by_one = core.running_key.has(ModeKey::kWatched);
-    if (core.breakpoints.watching() && !one_by_one && meets_watch(scope, packed, rt.cpu))
+    Vcpu& vcpu = *rt.vcpu;
+    const bool one_by_one = vcpu.running_key.has(ModeKey::kWatched);
+    if (vcpu.breakpoints.watching() && !one_by_one && meets_watch(scope, packed, rt.cpu))
         return scope.again_alone();
-    core.string_stop = one_by_one || (rt.cpu.eflags & eflags::kTf) != 0;
+    vcpu.string_stop = one_by_one || (rt.cpu.eflags & eflags::kTf) != 0;
     const StringStart start(rt.cpu);
-    auto finished = core.cpu->string_instruction(
+    auto finished = vcpu.cpu->string_instruction(
         static_cast<StringOp>(packed & 15), static_cast<Repeat>((packed >> 4) & 15),
         static_cast<Width>((packed >> 8) & 15), (packed >> 12) & 0xFF,
-        static_cast<SegReg>((packed >> 20) & 7), rt.next_eip, core.string_stop);
+        static_cast<SegReg>((packed >> 20) & 7), rt.next_eip, vcpu.string_stop);
     if (!finished)
         return scope.fault(finished.error());
-    note_string_access(core, packed, start);
-    core.interrupt_line_changed();
+    note_string_access(vcpu, packed, start);
+    vcpu.interrupt_line_changed();
     if (!*finished) // SDM Vol. 3B 17.3.1.1: RF is set in what is pushed between iterations
         rt.cpu.eflags |= eflags::kRf;
     if (!*finished || scope.must_leave())
@@ -352,33 +351,33 @@ uint32_t port_in(Runtime& rt, uint32_t port, uint32_t width) {
     CalloutScope scope(rt);
     // The 8042's status is what it is until a byte comes or goes.
     constexpr uint32_t kKeyboardStatus = 0x64;
-    const bool asks = port == kKeyboardStatus && rt.engine->config.find_idle_loops;
+    const bool asks = port == kKeyboardStatus && rt.vcpu->shared->config.find_idle_loops;
     if (asks)
-        rt.engine->idle_loops.asks(*rt.engine);
+        rt.vcpu->idle_loops.asks(*rt.vcpu);
     const uint64_t operations = base::Operation::number();
-    auto value = rt.engine->cpu->port_in(static_cast<uint16_t>(port), static_cast<Width>(width));
+    auto value = rt.vcpu->cpu->port_in(static_cast<uint16_t>(port), static_cast<Width>(width));
     if (asks)
-        rt.engine->idle_loops.asked(base::Operation::number() - operations);
+        rt.vcpu->idle_loops.asked(base::Operation::number() - operations);
     if (!value)
         return scope.fault(value.error());
     uint32_t& eax = rt.cpu.gpr[0];
     eax = width == 4   ? *value
           : width == 2 ? (eax & 0xFFFF0000u) | (*value & 0xFFFF)
                        : (eax & ~0xFFu) | (*value & 0xFF);
-    rt.engine->interrupt_line_changed();
+    rt.vcpu->interrupt_line_changed();
     return scope.done();
 }
 
 uint32_t port_out(Runtime& rt, uint32_t port, uint32_t width) {
     CalloutScope scope(rt);
     const uint32_t eax = rt.cpu.gpr[0];
-    auto done = rt.engine->cpu->port_out(static_cast<uint16_t>(port), static_cast<Width>(width),
-                                         width == 4   ? eax
-                                         : width == 2 ? eax & 0xFFFF
-                                                      : eax & 0xFF);
+    auto done = rt.vcpu->cpu->port_out(static_cast<uint16_t>(port), static_cast<Width>(width),
+                                       width == 4   ? eax
+                                       : width == 2 ? eax & 0xFFFF
+                                                    : eax & 0xFF);
     if (!done)
         return scope.fault(done.error());
-    rt.engine->interrupt_line_changed();
+    rt.vcpu->interrupt_line_changed();
     return scope.done();
 }
 
@@ -386,17 +385,17 @@ uint32_t port_out(Runtime& rt, uint32_t port, uint32_t width) {
 
 uint32_t cli(Runtime& rt, uint32_t, uint32_t) {
     CalloutScope scope(rt);
-    return scope.result(rt.engine->cpu->cli());
+    return scope.result(rt.vcpu->cpu->cli());
 }
 
 // `straight_on`: the next instruction is in the same block and cannot be interrupted before it is done, so
 // with nothing waiting the shadow need not be kept.
 uint32_t sti(Runtime& rt, uint32_t straight_on, uint32_t) {
     CalloutScope scope(rt);
-    auto done = rt.engine->cpu->sti();
+    auto done = rt.vcpu->cpu->sti();
     if (!done)
         return scope.fault(done.error());
-    if (straight_on != 0 && !scope.must_leave() && !rt.engine->interrupt_pending()) {
+    if (straight_on != 0 && !scope.must_leave() && !rt.vcpu->interrupt_pending()) {
         rt.cpu.interrupt_shadow = 0;
         return scope.go_on();
     }
@@ -407,41 +406,41 @@ uint32_t sti(Runtime& rt, uint32_t straight_on, uint32_t) {
 
 uint32_t far_jump(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    return scope.transferred(rt.engine->cpu->far_jump(static_cast<uint16_t>(packed), offset,
-                                                      static_cast<Width>(packed >> 16), rt.next_eip));
+    return scope.transferred(rt.vcpu->cpu->far_jump(static_cast<uint16_t>(packed), offset,
+                                                    static_cast<Width>(packed >> 16), rt.next_eip));
 }
 
 uint32_t far_call(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    return scope.transferred(rt.engine->cpu->far_call(static_cast<uint16_t>(packed), offset,
-                                                      static_cast<Width>(packed >> 16), rt.next_eip));
+    return scope.transferred(rt.vcpu->cpu->far_call(static_cast<uint16_t>(packed), offset,
+                                                    static_cast<Width>(packed >> 16), rt.next_eip));
 }
 
 uint32_t far_return(Runtime& rt, uint32_t release, uint32_t width) {
     CalloutScope scope(rt);
     return scope.transferred(
-        rt.engine->cpu->far_return(static_cast<Width>(width), static_cast<uint16_t>(release)));
+        rt.vcpu->cpu->far_return(static_cast<Width>(width), static_cast<uint16_t>(release)));
 }
 
 uint32_t interrupt_return(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    return scope.transferred(rt.engine->cpu->iret(static_cast<Width>(width), rt.next_eip));
+    return scope.transferred(rt.vcpu->cpu->iret(static_cast<Width>(width), rt.next_eip));
 }
 
 uint32_t software_interrupt(Runtime& rt, uint32_t vector, uint32_t kind) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
-    if (core.intercept && core.intercept({static_cast<Vector>(vector), false, 0, 0})) {
-        core.intercepted = true;
-        core.step_suppressed = true;
+    Vcpu& vcpu = *rt.vcpu;
+    if (vcpu.intercept && vcpu.intercept({static_cast<Vector>(vector), false, 0, 0})) {
+        vcpu.intercepted = true;
+        vcpu.step_suppressed = true;
         return scope.leave();
     }
     // DOS and BIOS are asked so.
-    if (core.config.find_idle_loops && (!rt.cpu.protected_mode() || rt.cpu.v86()))
-        core.idle_loops.calls(core, static_cast<uint8_t>(vector));
+    if (vcpu.shared->config.find_idle_loops && (!rt.cpu.protected_mode() || rt.cpu.v86()))
+        vcpu.idle_loops.calls(vcpu, static_cast<uint8_t>(vector));
     auto done =
-        core.cpu->software_interrupt(static_cast<uint8_t>(vector), static_cast<EventKind>(kind), rt.next_eip);
-    core.step_suppressed = true;
+        vcpu.cpu->software_interrupt(static_cast<uint8_t>(vector), static_cast<EventKind>(kind), rt.next_eip);
+    vcpu.step_suppressed = true;
     return scope.transferred(done);
 }
 
@@ -449,7 +448,7 @@ uint32_t software_interrupt(Runtime& rt, uint32_t vector, uint32_t kind) {
 
 uint32_t move_from_control(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto value = rt.engine->cpu->read_cr(index);
+    auto value = rt.vcpu->cpu->read_cr(index);
     if (!value)
         return scope.fault(value.error());
     rt.cpu.gpr[gpr & 7] = *value;
@@ -458,13 +457,13 @@ uint32_t move_from_control(Runtime& rt, uint32_t index, uint32_t gpr) {
 
 uint32_t move_to_control(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto done = rt.engine->cpu->write_cr(index, rt.cpu.gpr[gpr & 7]);
+    auto done = rt.vcpu->cpu->write_cr(index, rt.cpu.gpr[gpr & 7]);
     return done ? scope.next() : scope.fault(done.error());
 }
 
 uint32_t move_from_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto value = rt.engine->cpu->read_dr(index);
+    auto value = rt.vcpu->cpu->read_dr(index);
     if (!value)
         return scope.fault(value.error());
     rt.cpu.gpr[gpr & 7] = *value;
@@ -473,13 +472,13 @@ uint32_t move_from_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
 
 uint32_t move_to_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto done = rt.engine->cpu->write_dr(index, rt.cpu.gpr[gpr & 7]);
+    auto done = rt.vcpu->cpu->write_dr(index, rt.cpu.gpr[gpr & 7]);
     return done ? scope.next() : scope.fault(done.error());
 }
 
 uint32_t simple(Runtime& rt, uint32_t operation, uint32_t) {
     CalloutScope scope(rt);
-    Cpu& cpu = *rt.engine->cpu;
+    Cpu& cpu = *rt.vcpu->cpu;
     switch (static_cast<SimpleOperation>(operation)) {
     case SimpleOperation::Hlt: {
         auto done = cpu.hlt();
@@ -493,12 +492,12 @@ uint32_t simple(Runtime& rt, uint32_t operation, uint32_t) {
         cpu.cpuid();
         return scope.done();
     case SimpleOperation::Rdtsc:
-        rt.engine->idle_loops.clock_read();
+        rt.vcpu->idle_loops.clock_read();
         return scope.result(cpu.rdtsc());
     case SimpleOperation::Rdpmc:
         return scope.result(cpu.rdpmc());
     case SimpleOperation::Rdmsr: // the time-stamp counter may be one
-        rt.engine->idle_loops.clock_read();
+        rt.vcpu->idle_loops.clock_read();
         return scope.result(cpu.rdmsr());
     case SimpleOperation::Wrmsr: {
         auto done = cpu.wrmsr();
@@ -518,10 +517,10 @@ uint32_t table_load(Runtime& rt, uint32_t which, uint32_t width) {
     CalloutScope scope(rt);
     const auto limit = get<uint16_t>(rt);
     const auto base = get<uint32_t>(rt, 2);
-    Cpu& cpu = *rt.engine->cpu;
+    Cpu& cpu = *rt.vcpu->cpu;
     auto done = which == 0 ? cpu.lgdt(limit, base, static_cast<Width>(width))
                            : cpu.lidt(limit, base, static_cast<Width>(width));
-    rt.engine->segments.follow(rt.cpu);
+    rt.vcpu->segments.follow(rt.cpu);
     return scope.result(done);
 }
 
@@ -535,7 +534,7 @@ uint32_t table_store(Runtime& rt, uint32_t which, uint32_t) {
 
 uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
     CalloutScope scope(rt);
-    Cpu& cpu = *rt.engine->cpu;
+    Cpu& cpu = *rt.vcpu->cpu;
     CpuState& c = rt.cpu;
     const unsigned gpr = (packed >> 8) & 7, width = (packed >> 16) & 0xFF;
     const auto selector = static_cast<uint16_t>(value);
@@ -556,7 +555,7 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
     switch (static_cast<SelectorOperation>(packed & 0xFF)) {
     case SelectorOperation::Lldt: {
         auto done = cpu.lldt(selector);
-        rt.engine->segments.follow(c);
+        rt.vcpu->segments.follow(c);
         return scope.result(done);
     }
     case SelectorOperation::Ltr:
@@ -589,10 +588,10 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
         if (raised && width == 0) {
             if (!c.segment(static_cast<SegReg>(packed >> 24)).writable())
                 return scope.fault({Vector::GeneralProtection, true, 0, 0});
-            const EngineCore& core = *rt.engine;
-            if (auto done = core.linear->write_bytes(rt.slot_linear, &result, 2, core.privilege()); !done)
+            const Vcpu& vcpu = *rt.vcpu;
+            if (auto done = vcpu.linear->write_bytes(rt.slot_linear, &result, 2, vcpu.privilege()); !done)
                 return scope.fault(done.error());
-            rt.engine->note_data_access(rt.slot_linear, 2, true);
+            rt.vcpu->note_data_access(rt.slot_linear, 2, true);
         }
         c.eflags = raised ? c.eflags | eflags::kZf : c.eflags & ~eflags::kZf;
         return scope.done();
@@ -603,7 +602,7 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
 
 uint32_t invlpg(Runtime& rt, uint32_t offset, uint32_t segment) {
     CalloutScope scope(rt);
-    auto done = rt.engine->cpu->invlpg(rt.cpu.seg[segment % kSegmentCount].base + offset);
+    auto done = rt.vcpu->cpu->invlpg(rt.cpu.seg[segment % kSegmentCount].base + offset);
     return done ? scope.next() : scope.fault(done.error());
 }
 
@@ -611,7 +610,7 @@ uint32_t invlpg(Runtime& rt, uint32_t offset, uint32_t segment) {
 
 uint32_t bcd(Runtime& rt, uint32_t operation, uint32_t immediate) {
     CalloutScope scope(rt);
-    Cpu& cpu = *rt.engine->cpu;
+    Cpu& cpu = *rt.vcpu->cpu;
     switch (static_cast<BcdOperation>(operation)) {
     case BcdOperation::Daa:
         cpu.daa();
@@ -642,26 +641,26 @@ uint32_t bcd(Runtime& rt, uint32_t operation, uint32_t immediate) {
 // SDM Vol. 2A "BOUND". An index below the lower bound is #BR before the upper one is read.
 uint32_t bound(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
+    Vcpu& vcpu = *rt.vcpu;
     const uint32_t width = packed >> 8 & 0xFF;
     const auto extended = [width](uint32_t value) {
         return width == 4 ? static_cast<int32_t>(value) : static_cast<int16_t>(value);
     };
     const auto linear =
-        core.cpu->linear_address(static_cast<SegReg>(packed & 7), offset, 2 * width, AccessKind::Read);
+        vcpu.cpu->linear_address(static_cast<SegReg>(packed & 7), offset, 2 * width, AccessKind::Read);
     if (!linear)
         return scope.fault(linear.error());
     const int32_t index = extended(rt.cpu.gpr[packed >> 16 & 7]);
     for (const bool upper : {false, true}) {
         uint32_t limit = 0;
         if (auto done =
-                core.linear->read_bytes(*linear + (upper ? width : 0), &limit, width, core.privilege());
+                vcpu.linear->read_bytes(*linear + (upper ? width : 0), &limit, width, vcpu.privilege());
             !done)
             return scope.fault(done.error());
         if (upper ? index > extended(limit) : index < extended(limit))
             return scope.fault({Vector::BoundRange, false, 0, 0});
     }
-    core.note_data_access(*linear, 2 * width, false);
+    vcpu.note_data_access(*linear, 2 * width, false);
     return scope.done();
 }
 

@@ -2,9 +2,9 @@
 // interrupt, brings the address space and the breakpoints up to date, finds the code for the present EIP and
 // enters it; what the way out says is for the next turn.
 #include "vmm/base/verify.h"
-#include "vmm/translator/engine_core.h"
 #include "vmm/translator/fpu_state.h"
 #include "vmm/translator/host_window.h"
+#include "vmm/translator/vcpu.h"
 
 #include <cstring>
 #include <optional>
@@ -56,7 +56,7 @@ class MaskedMathErrors {
 
 class Dispatcher {
   public:
-    explicit Dispatcher(EngineCore& core) : core_(core), cpu_(core.rt->cpu) {}
+    explicit Dispatcher(Vcpu& vcpu) : vcpu_(vcpu), cpu_(vcpu.rt->cpu) {}
     Engine::Stop run();
 
   private:
@@ -74,7 +74,7 @@ class Dispatcher {
     bool report_math_error();
     void end_instruction(const ModeKey& key);
 
-    EngineCore& core_;
+    Vcpu& vcpu_;
     CpuState& cpu_;
     uint64_t window_ = 0;
     uint32_t link_from_ = kNoLink; // link of the last exit, to be patched once its target is known
@@ -91,41 +91,41 @@ Engine::Stop Dispatcher::run() {
         if (cpu_.halted)
             return Engine::Stop::Halted;
         catch_up();
-        if ((cpu_.dr[7] & 0xFF) != 0 || core_.breakpoints.any())
-            core_.follow_breakpoints();
+        if ((cpu_.dr[7] & 0xFF) != 0 || vcpu_.breakpoints.any())
+            vcpu_.follow_breakpoints();
         ModeKey key = compute_mode_key(cpu_);
-        if (core_.alone_left != 0) {
-            --core_.alone_left;
+        if (vcpu_.alone_left != 0) {
+            --vcpu_.alone_left;
             key.bits |= ModeKey::kWatched;
         }
-        if (core_.ferr)
+        if (vcpu_.ferr)
             follow_math_error(key);
-        core_.running_key = key;
+        vcpu_.running_key = key;
         follow_address_space();
         if (takes_instruction_breakpoint(key))
             continue;
-        core_.step_suppressed = false;
-        core_.breakpoint_hits = core_.held_hits;
-        core_.held_hits = 0;
+        vcpu_.step_suppressed = false;
+        vcpu_.breakpoint_hits = vcpu_.held_hits;
+        vcpu_.held_hits = 0;
         if (const uint32_t code = find_code(key); code != 0)
             execute(code, key);
-        if (core_.idle_loops.take_found())
+        if (vcpu_.idle_loops.take_found())
             return Engine::Stop::Idle;
     }
 }
 
 std::optional<Engine::Stop> Dispatcher::heed_requests() {
-    core_.disarm_poll();
-    core_.interrupt_due = false;
-    if (core_.stop_requested.exchange(false))
+    vcpu_.disarm_poll();
+    vcpu_.interrupt_due = false;
+    if (vcpu_.stop_requested.exchange(false))
         return Engine::Stop::Requested;
-    if (core_.attention.exchange(false) && core_.boundary_hook) {
-        core_.review_timed_forms();
-        core_.boundary_hook();
-        if (core_.stop_requested.exchange(false))
+    if (vcpu_.attention.exchange(false) && vcpu_.boundary_hook) {
+        vcpu_.review_timed_forms();
+        vcpu_.boundary_hook();
+        if (vcpu_.stop_requested.exchange(false))
             return Engine::Stop::Requested;
     }
-    if (core_.intercepted)
+    if (vcpu_.intercepted)
         return Engine::Stop::Intercepted;
     if (cpu_.shutdown)
         return Engine::Stop::Shutdown;
@@ -133,47 +133,47 @@ std::optional<Engine::Stop> Dispatcher::heed_requests() {
 }
 
 bool Dispatcher::take_interrupt() {
-    Runtime& rt = *core_.rt;
-    const bool pending = core_.interrupt_pending();
-    rt.sti_poll_pointer = pending ? core_.trap_page_ : reinterpret_cast<uint64_t>(&rt.slot);
+    Runtime& rt = *vcpu_.rt;
+    const bool pending = vcpu_.interrupt_pending();
+    rt.sti_poll_pointer = pending ? vcpu_.trap_page_ : reinterpret_cast<uint64_t>(&rt.slot);
     rt.interrupt_waiting = pending ? kInterruptWaiting : 0;
-    if (core_.nmi_due() && !cpu_.interrupt_shadow) {
-        ++core_.counters.interrupts;
-        core_.interrupts_->acknowledge_nmi();
-        core_.cpu->external_interrupt(static_cast<uint8_t>(Vector::Nmi));
+    if (vcpu_.nmi_due() && !cpu_.interrupt_shadow) {
+        ++vcpu_.counters.interrupts;
+        vcpu_.interrupts_->acknowledge_nmi();
+        vcpu_.cpu->external_interrupt(static_cast<uint8_t>(Vector::Nmi));
         link_from_ = kNoLink;
         return true;
     }
     if (!pending || !(cpu_.eflags & eflags::kIf) || cpu_.interrupt_shadow)
         return false;
-    ++core_.counters.interrupts;
-    core_.cpu->external_interrupt(core_.interrupts_->acknowledge_interrupt());
+    ++vcpu_.counters.interrupts;
+    vcpu_.cpu->external_interrupt(vcpu_.interrupts_->acknowledge_interrupt());
     link_from_ = kNoLink;
     return true;
 }
 
 // Flushes that were asked for while translated code was on the stack; a link may not outlive its block.
 void Dispatcher::catch_up() {
-    const bool full = core_.cache->room() < 2 * BlockTranslator::kMaxBlockBytes;
-    if (!core_.flush_requested && !core_.contexts_stale && !core_.code_changed && !full)
+    const bool full = vcpu_.shared->full();
+    if (!vcpu_.flush_requested && !vcpu_.contexts_stale && !vcpu_.code_changed && !full)
         return;
-    if (core_.code_changed || core_.flush_requested || full)
+    if (vcpu_.code_changed || vcpu_.flush_requested || full)
         link_from_ = kNoLink;
-    core_.apply_pending();
+    vcpu_.apply_pending();
 }
 
 void Dispatcher::follow_address_space() {
-    core_.segments.follow(cpu_);
-    if (const uint64_t base = core_.windows->select(); base != window_) {
+    vcpu_.segments.follow(cpu_);
+    if (const uint64_t base = vcpu_.windows->select(); base != window_) {
         window_ = base;
-        core_.rt->window_base = base;
+        vcpu_.rt->window_base = base;
         write_gs_base(base);
     }
-    EngineCore::Refill& refill = core_.refill_;
+    Vcpu::Refill& refill = vcpu_.refill_;
     if (refill.pending && cpu_.cpl == 3) {
         refill.pending = false;
         if (cpu_.eip == refill.eip)
-            (void)core_.windows->resolve(refill.linear, refill.write ? AccessKind::Write : AccessKind::Read);
+            (void)vcpu_.windows->resolve(refill.linear, refill.write ? AccessKind::Write : AccessKind::Read);
     }
 }
 
@@ -183,41 +183,41 @@ bool Dispatcher::takes_instruction_breakpoint(const ModeKey& key) {
     if (!key.has(ModeKey::kBreakpoints) || (cpu_.eflags & eflags::kRf) ||
         cpu_.interrupt_shadow == kShadowMovSs)
         return false;
-    const uint32_t hits = core_.breakpoints.at(cpu_.segment(SegReg::Cs).base + cpu_.eip);
+    const uint32_t hits = vcpu_.breakpoints.at(cpu_.segment(SegReg::Cs).base + cpu_.eip);
     if (hits == 0)
         return false;
-    core_.cpu->raise_debug(hits);
+    vcpu_.cpu->raise_debug(hits);
     link_from_ = kNoLink;
     return true;
 }
 
 // Where translated code for the present EIP begins; 0 when fetching it raised an exception (delivered).
 uint32_t Dispatcher::find_code(const ModeKey& key) {
-    const bool linkable =
-        core_.config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !core_.stops_here(key);
+    const bool linkable = vcpu_.shared->config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) &&
+                          !vcpu_.stops_here(key);
     uint32_t code = 0;
     // Back from a call-out that transferred, say a system call: what an indirect jump may use without
     // asking, so may this.
     if (linkable && after_callout_) {
-        core_.select_context(key);
-        code = core_.context->table[Contexts::index_of(cpu_.eip)];
+        vcpu_.select_context(key);
+        code = vcpu_.context->table[Contexts::index_of(cpu_.eip)];
     }
-    if (code == 0 || code == core_.stubs.indirect_miss) {
-        Block* block = core_.current_block(linkable && goes_back(key));
+    if (code == 0 || code == vcpu_.shared->stubs.indirect_miss) {
+        Block* block = vcpu_.current_block(linkable && goes_back(key));
         if (block == nullptr) {
             link_from_ = kNoLink;
             return 0;
         }
-        core_.select_context(key);
-        core_.admit(key, (cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
+        vcpu_.select_context(key);
+        vcpu_.admit(key, (cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
         if (linkable && link_from_ != kNoLink)
             patch_link(*block, key);
         if (linkable && (from_indirect_ || after_callout_))
-            core_.contexts.set(*core_.context, cpu_.eip, block->entry);
+            vcpu_.contexts.set(*vcpu_.context, cpu_.eip, block->entry);
         code = block->body;
     }
     // Whatever way we came: a CALL of this block leaves a landing that must not outlive the page's mapping.
-    core_.context->note((cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
+    vcpu_.context->note((cpu_.segment(SegReg::Cs).base + cpu_.eip) >> kPageShift);
     after_callout_ = false;
     link_from_ = kNoLink;
     from_indirect_ = false;
@@ -227,9 +227,9 @@ uint32_t Dispatcher::find_code(const ModeKey& key) {
 // Did the last block's exit, a jump, come back to where it or a block before it begins? What has run twice is
 // likely to run often.
 bool Dispatcher::goes_back(const ModeKey& key) const {
-    if (link_from_ >= core_.cache->links.size())
+    if (link_from_ >= vcpu_.shared->cache->links.size())
         return false;
-    const Link& link = core_.cache->links[link_from_];
+    const Link& link = vcpu_.shared->cache->links[link_from_];
     return link.from != nullptr && !link.call && link.from->key == key &&
            link.from->eip + link.from->guest_bytes - cpu_.eip <= kPageSize;
 }
@@ -237,23 +237,24 @@ bool Dispatcher::goes_back(const ModeKey& key) const {
 // The last block's exit goes to `block` without us from now on, by way of the jump table where a direct jump
 // would outlive the mapping it is made under.
 void Dispatcher::patch_link(Block& block, const ModeKey& key) {
-    if (link_from_ >= core_.cache->links.size())
+    if (link_from_ >= vcpu_.shared->cache->links.size())
         return;
-    Link& link = core_.cache->links[link_from_];
+    Link& link = vcpu_.shared->cache->links[link_from_];
     if (link.from == nullptr || !(link.from->key == key))
         return;
-    const uint64_t root = core_.root_identity();
+    const uint64_t root = vcpu_.root_identity();
     const uint32_t from = link.from->eip >> kPageShift;
-    const bool reachable = link.crosses ? core_.crosses_pages(key) && core_.page_links->owns(root, from)
-                                        : link.from->backing == block.backing || !cpu_.paging() ||
-                                              (link.from->global && block.global);
+    const bool reachable =
+        link.crosses
+            ? vcpu_.crosses_pages(key) && vcpu_.shared->page_links->owns(root, from)
+            : link.from->backing == block.backing || !cpu_.paging() || (link.from->global && block.global);
     if (block.second_backing != kNoPage || !reachable) {
-        core_.cache->link_through_table(link);
+        vcpu_.shared->cache->link_through_table(link);
         return;
     }
-    core_.cache->link(link, block);
+    vcpu_.shared->cache->link(link, block);
     if (link.crosses)
-        core_.page_links->made(link_from_, root, from, block.eip >> kPageShift);
+        vcpu_.shared->page_links->made(link_from_, root, from, block.eip >> kPageShift);
 }
 
 void Dispatcher::execute(uint32_t code, const ModeKey& key) {
@@ -261,29 +262,29 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
     // Both come back if the block is left before it has done anything.
     const uint32_t first_eip = cpu_.eip, resume_flag = cpu_.eflags & eflags::kRf;
     const uint8_t shadow = cpu_.interrupt_shadow;
-    const uint32_t held_hits = core_.breakpoint_hits; // so far, those of a MOV SS before
+    const uint32_t held_hits = vcpu_.breakpoint_hits; // so far, those of a MOV SS before
     cpu_.eflags &= ~eflags::kRf;
     cpu_.interrupt_shadow = 0;
-    core_.rt->exit_reason = ~0u;
+    vcpu_.rt->exit_reason = ~0u;
     if (std::exchange(ignore_math_error_, false)) {
         const MaskedMathErrors masked;
-        core_.enter(code);
+        vcpu_.enter(code);
     } else {
-        core_.enter(code);
+        vcpu_.enter(code);
     }
-    if (std::exchange(core_.again_alone, false))
-        core_.rt->exit_reason = static_cast<uint32_t>(ExitReason32::Retry);
-    switch (static_cast<ExitReason32>(core_.rt->exit_reason)) {
+    if (std::exchange(vcpu_.again_alone, false))
+        vcpu_.rt->exit_reason = static_cast<uint32_t>(ExitReason32::Retry);
+    switch (static_cast<ExitReason32>(vcpu_.rt->exit_reason)) {
     case ExitReason32::Link:
-        ++core_.counters.links;
-        link_from_ = core_.rt->exit_argument;
+        ++vcpu_.counters.links;
+        link_from_ = vcpu_.rt->exit_argument;
         break;
     case ExitReason32::Indirect:
-        ++core_.counters.indirect;
+        ++vcpu_.counters.indirect;
         from_indirect_ = true;
         break;
     case ExitReason32::Callout:
-        ++core_.counters.callout_exits;
+        ++vcpu_.counters.callout_exits;
         after_callout_ = true;
         break;
     case ExitReason32::Fault:
@@ -294,13 +295,13 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
         return;
     case ExitReason32::Poll:
     case ExitReason32::Retry:
-        ++(core_.rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? core_.counters.polls
-                                                                              : core_.counters.retries);
-        core_.make_busy_whole();
+        ++(vcpu_.rt->exit_reason == static_cast<uint32_t>(ExitReason32::Poll) ? vcpu_.counters.polls
+                                                                              : vcpu_.counters.retries);
+        vcpu_.make_busy_whole();
         if (cpu_.eip == first_eip) {
             cpu_.eflags |= resume_flag;
             cpu_.interrupt_shadow = shadow;
-            core_.held_hits = held_hits;
+            vcpu_.held_hits = held_hits;
         }
         return;
     default:
@@ -312,16 +313,16 @@ void Dispatcher::execute(uint32_t code, const ModeKey& key) {
 // An x87 error while CR0.NE is 0, met by the instruction that reports it (SDM Vol. 1 8.7.2): the processor
 // raises FERR# and stands still until an interrupt comes, or goes on where IGNNE# says so.
 bool Dispatcher::report_math_error() {
-    if (core_.pending_fault.vector != Vector::MathFault || core_.math_errors == nullptr ||
+    if (vcpu_.pending_fault.vector != Vector::MathFault || vcpu_.math_errors == nullptr ||
         (cpu_.cr0 & cr0::kNe) != 0)
         return false;
-    ++core_.counters.faults;
-    if (core_.ferr && core_.math_errors->ignne()) {
+    ++vcpu_.counters.faults;
+    if (vcpu_.ferr && vcpu_.math_errors->ignne()) {
         ignore_math_error_ = true;
         return true;
     }
-    core_.ferr = true;
-    core_.math_errors->set_ferr(true);
+    vcpu_.ferr = true;
+    vcpu_.math_errors->set_ferr(true);
     cpu_.halted = 1;
     return true;
 }
@@ -333,54 +334,54 @@ void Dispatcher::follow_math_error(ModeKey& key) {
     uint16_t status = 0;
     asm volatile("fnstsw %0" : "=m"(status));
     if ((status & kErrorSummary) == 0 || (cpu_.cr0 & cr0::kNe) != 0) {
-        core_.ferr = false;
-        core_.math_errors->set_ferr(false);
-    } else if (core_.math_errors->ignne()) {
+        vcpu_.ferr = false;
+        vcpu_.math_errors->set_ferr(false);
+    } else if (vcpu_.math_errors->ignne()) {
         key.bits |= ModeKey::kOneInstruction;
     }
 }
 
 void Dispatcher::deliver_fault() {
-    const Fault& fault = core_.pending_fault;
-    ++core_.counters.faults;
+    const Fault& fault = vcpu_.pending_fault;
+    ++vcpu_.counters.faults;
     if (fault.vector == Vector::PageFault && cpu_.cpl == 3) {
         constexpr uint32_t kWriteFault = 2;
-        core_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip, fault.linear_address};
+        vcpu_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip, fault.linear_address};
     }
-    core_.raise(fault);
+    vcpu_.raise(fault);
 }
 
 // Traps: single step and the data breakpoints met, put off past the instruction after a MOV SS.
 void Dispatcher::end_instruction(const ModeKey& key) {
     if (cpu_.interrupt_shadow == kShadowMovSs) {
-        core_.held_hits = core_.breakpoint_hits;
+        vcpu_.held_hits = vcpu_.breakpoint_hits;
         return;
     }
     const bool single_step = key.has(ModeKey::kTrapFlag);
-    if (core_.step_suppressed || (!single_step && core_.breakpoint_hits == 0))
+    if (vcpu_.step_suppressed || (!single_step && vcpu_.breakpoint_hits == 0))
         return;
     constexpr uint32_t kSingleStep = 1u << 14; // DR6.BS
-    if (!core_.intercept || !core_.intercept({Vector::Debug, false, 0, 0}))
-        core_.cpu->raise_debug(core_.breakpoint_hits | (single_step ? kSingleStep : 0));
+    if (!vcpu_.intercept || !vcpu_.intercept({Vector::Debug, false, 0, 0}))
+        vcpu_.cpu->raise_debug(vcpu_.breakpoint_hits | (single_step ? kSingleStep : 0));
     else
-        core_.intercepted = true;
+        vcpu_.intercepted = true;
     link_from_ = kNoLink;
 }
 
 } // namespace
 
-void EngineCore::enter(uint32_t code) {
+void Vcpu::enter(uint32_t code) {
     running = true;
     ++counters.exits;
     scatter_flags();
     check_shadow_stack();
-    stubs.enter(rt, code);
+    shared->stubs.enter(rt, code);
     check_shadow_stack();
     gather_flags();
     running = false;
 }
 
-Engine::Stop EngineCore::run() {
+Engine::Stop Vcpu::run() {
     ThreadSignals signals(*this, signal_stack_);
     GuestFpu fpu(rt->cpu.fx);
     intercepted = false;

@@ -1,6 +1,6 @@
 #include "vmm/translator/engine.h"
 
-#include "vmm/translator/engine_core.h"
+#include "vmm/translator/vcpu.h"
 
 #include <fmt/format.h>
 
@@ -13,7 +13,8 @@ namespace vmm {
 // during them.
 struct Engine::Impl {
     CpuState* outside = nullptr;
-    std::unique_ptr<EngineCore> core;
+    std::unique_ptr<Translations> shared;
+    std::unique_ptr<Vcpu> vcpu;
     uint64_t first_mappings = 0; // after the first revert
 };
 
@@ -25,85 +26,88 @@ base::Result<std::unique_ptr<Engine>> Engine::create(CpuState& state, GuestMemor
     std::unique_ptr<Engine> engine(new Engine);
     engine->impl_ = std::make_unique<Impl>();
     engine->impl_->outside = &state;
-    engine->impl_->core = TRY(EngineCore::create(memory, io, config));
+    engine->impl_->vcpu = TRY(Vcpu::create(memory, io));
+    Vcpu& vcpu = *engine->impl_->vcpu;
+    engine->impl_->shared = TRY(Translations::create(memory, config, {*vcpu.runtime_memory, vcpu.segments}));
+    engine->impl_->shared->add(vcpu);
     return engine;
 }
 
 Engine::Stop Engine::run() {
-    EngineCore& core = *impl_->core;
-    core.rt->cpu = *impl_->outside;
-    core.was_paging = core.rt->cpu.paging();
-    const Stop stop = core.run();
-    *impl_->outside = core.rt->cpu;
+    Vcpu& vcpu = *impl_->vcpu;
+    vcpu.rt->cpu = *impl_->outside;
+    vcpu.was_paging = vcpu.rt->cpu.paging();
+    const Stop stop = vcpu.run();
+    *impl_->outside = vcpu.rt->cpu;
     return stop;
 }
 
 void Engine::kick() {
-    impl_->core->attention.store(true);
-    impl_->core->arm_poll();
+    impl_->vcpu->attention.store(true);
+    impl_->vcpu->arm_poll();
 }
 
 void Engine::request_stop() {
-    impl_->core->stop_requested.store(true);
-    impl_->core->arm_poll();
+    impl_->vcpu->stop_requested.store(true);
+    impl_->vcpu->arm_poll();
 }
 
-void Engine::leave_string(ucontext_t& interrupted) { impl_->core->leave_string(interrupted); }
+void Engine::leave_string(ucontext_t& interrupted) { impl_->vcpu->leave_string(interrupted); }
 
-void Engine::set_boundary_hook(std::function<void()> hook) { impl_->core->boundary_hook = std::move(hook); }
-void Engine::set_interrupt_source(InterruptSource* source) { impl_->core->interrupts_ = source; }
-void Engine::set_apic(ApicMsrs* apic) { impl_->core->cpu->set_apic(apic); }
-void Engine::set_math_error_wires(MathErrorWires* wires) { impl_->core->math_errors = wires; }
-void Engine::interrupt_line_changed() { impl_->core->interrupt_line_changed(); }
+void Engine::set_boundary_hook(std::function<void()> hook) { impl_->vcpu->boundary_hook = std::move(hook); }
+void Engine::set_interrupt_source(InterruptSource* source) { impl_->vcpu->interrupts_ = source; }
+void Engine::set_apic(ApicMsrs* apic) { impl_->vcpu->cpu->set_apic(apic); }
+void Engine::set_math_error_wires(MathErrorWires* wires) { impl_->vcpu->math_errors = wires; }
+void Engine::interrupt_line_changed() { impl_->vcpu->interrupt_line_changed(); }
 void Engine::set_fault_intercept(std::function<bool(const Fault&)> intercept) {
-    impl_->core->intercept = std::move(intercept);
+    impl_->vcpu->intercept = std::move(intercept);
 }
-Cpu& Engine::cpu() { return *impl_->core->cpu; }
+Cpu& Engine::cpu() { return *impl_->vcpu->cpu; }
 
 void Engine::state_replaced() {
-    EngineCore& core = *impl_->core;
-    core.rt->cpu = *impl_->outside;
-    core.idle_loops.forget(core);
-    core.ferr = core.math_errors != nullptr; // to be looked at
-    core.linear->flush();
-    core.windows->revoke_all();
-    core.windows->paging_changed();
-    core.flush_requested = true;
-    core.apply_pending();
-    core.was_paging = core.rt->cpu.paging();
+    Vcpu& vcpu = *impl_->vcpu;
+    vcpu.rt->cpu = *impl_->outside;
+    vcpu.idle_loops.forget(vcpu);
+    vcpu.ferr = vcpu.math_errors != nullptr; // to be looked at
+    vcpu.linear->flush();
+    vcpu.windows->revoke_all();
+    vcpu.windows->paging_changed();
+    vcpu.flush_requested = true;
+    vcpu.apply_pending();
+    vcpu.was_paging = vcpu.rt->cpu.paging();
 }
 
 void Engine::state_reverted() {
-    EngineCore& core = *impl_->core;
-    core.rt->cpu = *impl_->outside;
-    core.idle_loops.forget(core);
-    core.paging_changed(); // windows compare their page tables; global pages are looked at again
-    if (core.supervisor_code.has_global() && !(core.rt->cpu.paging() && (core.rt->cpu.cr4 & cr4::kPge) != 0))
-        core.flush_requested = true; // nothing to look at them through
-    core.contexts_stale = true;      // jump tables, shadow stacks, fetches
+    Vcpu& vcpu = *impl_->vcpu;
+    vcpu.rt->cpu = *impl_->outside;
+    vcpu.idle_loops.forget(vcpu);
+    vcpu.paging_changed(); // windows compare their page tables; global pages are looked at again
+    if (vcpu.supervisor_code.has_global() && !(vcpu.rt->cpu.paging() && (vcpu.rt->cpu.cr4 & cr4::kPge) != 0))
+        vcpu.flush_requested = true; // nothing to look at them through
+    vcpu.contexts_stale = true;      // jump tables, shadow stacks, fetches
     // Pages that come and go from one session to the next leave mappings in pieces; start afresh before they
     // add up.
     constexpr uint64_t kMorePieces = 512;
-    const uint64_t mappings = core.windows->statistics().live_mappings;
+    const uint64_t mappings = vcpu.windows->statistics().live_mappings;
     if (impl_->first_mappings == 0)
         impl_->first_mappings = mappings;
     else if (mappings > impl_->first_mappings + kMorePieces)
-        core.windows->revoke_all();
-    core.refill_ = {};
-    core.held_hits = 0;
-    core.ferr = core.math_errors != nullptr;
-    core.apply_pending();
+        vcpu.windows->revoke_all();
+    vcpu.refill_ = {};
+    vcpu.held_hits = 0;
+    vcpu.ferr = vcpu.math_errors != nullptr;
+    vcpu.apply_pending();
 }
 
 CodeUse Engine::code_use() const {
-    const CodeCache& cache = *impl_->core->cache;
+    const CodeCache& cache = *impl_->vcpu->shared->cache;
     const auto& k = cache.statistics;
     return {cache.used(), k.blocks, k.copied, k.revived, k.invalidated, k.flushes};
 }
 
 SpecialForms Engine::special_forms() const {
-    const EngineCore& core = *impl_->core;
-    const Sites::Statistics& s = core.cache->sites.statistics;
+    const Vcpu& vcpu = *impl_->vcpu;
+    const Sites::Statistics& s = vcpu.shared->cache->sites.statistics;
     SpecialForms forms;
     for (size_t i = 0; i < s.made.size(); ++i) {
         const auto reason = static_cast<Sites::Reason>(i);
@@ -113,21 +117,21 @@ SpecialForms Engine::special_forms() const {
     }
     forms.needed = s.needed;
     forms.needless = s.needless;
-    forms.mapped_by_callouts = core.counters.callout_maps;
-    forms.mapped = core.windows->statistics().mapped_pages;
+    forms.mapped_by_callouts = vcpu.counters.callout_maps;
+    forms.mapped = vcpu.windows->statistics().mapped_pages;
     return forms;
 }
 
-std::string Engine::failure() const { return impl_->core->containment->failure(); }
+std::string Engine::failure() const { return impl_->vcpu->shared->containment->failure(); }
 
 std::string Engine::statistics() const {
-    const EngineCore& core = *impl_->core;
-    const auto& c = core.counters;
-    const auto& k = core.cache->statistics;
-    const auto& p = core.page_links->statistics;
-    const auto& w = core.windows->statistics();
-    const Sites::Statistics& s = core.cache->sites.statistics;
-    const Containment::Statistics& checked = core.containment->statistics;
+    const Vcpu& vcpu = *impl_->vcpu;
+    const auto& c = vcpu.counters;
+    const auto& k = vcpu.shared->cache->statistics;
+    const auto& p = vcpu.shared->page_links->statistics;
+    const auto& w = vcpu.windows->statistics();
+    const Sites::Statistics& s = vcpu.shared->cache->sites.statistics;
+    const Containment::Statistics& checked = vcpu.shared->containment->statistics;
     static constexpr const char* kReasons[] = {"cold",  "device", "code",   "crossing",
                                                "split", "wrap",   "arrival"};
     static_assert(std::size(kReasons) == std::tuple_size_v<decltype(s.made)>);
@@ -151,8 +155,8 @@ std::string Engine::statistics() const {
         k.guest_bytes, k.host_bytes, w.faults, w.maps, w.mapped_pages, w.revocations, w.evictions, w.flushes,
         w.live_mappings, w.live_windows, marks, s.returned, s.forgotten, s.crowded_out, s.needed, s.needless,
         c.callout_maps, p.made, p.undone, p.handed_over, p.shared, k.dormant, k.revived, k.dormant_dropped,
-        k.mixed_pages, k.code_dropped, core.idle_loops.statistics().found,
-        core.idle_loops.statistics().refuted, c.made_whole, checked.blocks, checked.copies, checked.patches,
+        k.mixed_pages, k.code_dropped, vcpu.idle_loops.statistics().found,
+        vcpu.idle_loops.statistics().refuted, c.made_whole, checked.blocks, checked.copies, checked.patches,
         checked.bytes, checked.left_out);
 }
 

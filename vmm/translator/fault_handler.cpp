@@ -6,8 +6,8 @@
 // DEVIATION from resolving on the normal stack: the interrupted context is always generated code, which holds
 // no lock and no half-made C++ state, so allocation here is as safe as anywhere, and sigreturn restores x87,
 // XMM and flags for free.
-#include "vmm/translator/engine_core.h"
 #include "vmm/translator/host_window.h"
+#include "vmm/translator/vcpu.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,13 +19,13 @@ namespace vmm {
 
 namespace {
 
-thread_local EngineCore* thread_engine = nullptr;
+thread_local Vcpu* thread_vcpu = nullptr;
 
 constexpr int kSignals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL};
 struct sigaction previous_actions[64];
 
 void on_signal(int signal, siginfo_t* info, void* context) {
-    if (thread_engine != nullptr && thread_engine->handle_signal(signal, info, context))
+    if (thread_vcpu != nullptr && thread_vcpu->handle_signal(signal, info, context))
         return;
     // Not translated code: whoever was here before us decides (sanitizers, the default action).
     const struct sigaction& previous = previous_actions[signal];
@@ -66,8 +66,8 @@ void install_signal_handlers() {
     });
 }
 
-ThreadSignals::ThreadSignals(EngineCore& core, std::vector<uint8_t>& stack) : previous_(thread_engine) {
-    thread_engine = &core;
+ThreadSignals::ThreadSignals(Vcpu& vcpu, std::vector<uint8_t>& stack) : previous_(thread_vcpu) {
+    thread_vcpu = &vcpu;
     stack_t alternate{};
     alternate.ss_sp = stack.data();
     alternate.ss_size = stack.size();
@@ -75,7 +75,7 @@ ThreadSignals::ThreadSignals(EngineCore& core, std::vector<uint8_t>& stack) : pr
 }
 
 ThreadSignals::~ThreadSignals() {
-    thread_engine = previous_;
+    thread_vcpu = previous_;
     sigaltstack(&saved_, nullptr);
 }
 
@@ -101,9 +101,9 @@ struct HostString {
 } // namespace
 
 // Intel's processors read ES:[EDI] first, all of it, and a fault there comes before one at the other operand.
-Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
+Fault Vcpu::first_fault_of_compare(const ucontext_t& uc, const Fault& found) {
     const HostString compare(static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]));
-    if (config.host_maker == HostMaker::Intel || !compare.cmps)
+    if (shared->config.host_maker == HostMaker::Intel || !compare.cmps)
         return found;
     const auto first = static_cast<uint32_t>(uc.uc_mcontext.gregs[REG_RDI]);
     const uint32_t last_page = (first + compare.bytes - 1) & ~(kPageSize - 1);
@@ -114,8 +114,8 @@ Fault EngineCore::first_fault_of_compare(const ucontext_t& uc, const Fault& foun
     return found;
 }
 
-void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip) {
-    if (config.host_maker != HostMaker::Intel) {
+void Vcpu::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_t eip) {
+    if (shared->config.host_maker != HostMaker::Intel) {
         // A repeated compare that is not finished has left the flags alone; AMD's processors show those of
         // the last element.
         auto& gregs = uc.uc_mcontext.gregs;
@@ -125,29 +125,29 @@ void EngineCore::leave_from_handler(ucontext_t& uc, ExitReason32 reason, uint32_
                              static_cast<greg_t>(rt->string_flags & eflags::kArithmetic);
     }
     const auto host = static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]);
-    if (const Block* block = cache->find_host(host); block != nullptr) // ESP is ahead of its register
-        host_register(uc, stubs.plan->stack()) += cache->side_point(*block, host).stack;
+    if (const Block* block = shared->cache->find_host(host); block != nullptr) // ESP is ahead of its register
+        host_register(uc, shared->stubs.plan->stack()) += shared->cache->side_point(*block, host).stack;
     rt->cpu.eip = eip;
     rt->exit_reason = static_cast<uint32_t>(reason);
-    uc.uc_mcontext.gregs[REG_RIP] = stubs.leave;
+    uc.uc_mcontext.gregs[REG_RIP] = shared->stubs.leave;
 }
 
 // The registers are the progress so far, as at a fault.
-void EngineCore::leave_string(ucontext_t& uc) {
+void Vcpu::leave_string(ucontext_t& uc) {
     const auto host = static_cast<uint64_t>(uc.uc_mcontext.gregs[REG_RIP]);
-    if (!running || !poll_armed() || !cache->memory().contains(host))
+    if (!running || !poll_armed() || !shared->cache->memory().contains(host))
         return;
-    const Block* block = cache->find_host(host);
+    const Block* block = shared->cache->find_host(host);
     if (block == nullptr)
         return;
     const HostString string(host);
     if (string.repeated && (string.cmps || string.scas || string.moves))
-        leave_from_handler(uc, ExitReason32::Poll, cache->guest_eip(*block, host));
+        leave_from_handler(uc, ExitReason32::Poll, shared->cache->guest_eip(*block, host));
 }
 
-void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
+void Vcpu::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
-    const uint32_t eip = cache->guest_eip(block, static_cast<uint64_t>(gregs[REG_RIP]));
+    const uint32_t eip = shared->cache->guest_eip(block, static_cast<uint64_t>(gregs[REG_RIP]));
     const bool write = (gregs[REG_ERR] & kErrorWrite) != 0;
     WindowFault fault = windows->resolve(address, write ? AccessKind::Write : AccessKind::Read);
     switch (fault.outcome) {
@@ -184,35 +184,35 @@ void EngineCore::window_fault(ucontext_t& uc, Block& block, uint32_t address) {
 
 // The one access to the guest outside blocks: a stub compares a descriptor. Its caller is on the shadow
 // stack.
-void EngineCore::stub_fault(ucontext_t& uc, uint64_t address) {
+void Vcpu::stub_fault(ucontext_t& uc, uint64_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const uint64_t call = *reinterpret_cast<const uint64_t*>(gregs[REG_RSP]) - 1;
-    Block* block = cache->find_host(call);
+    Block* block = shared->cache->find_host(call);
     VERIFY(block != nullptr);
     // A descriptor across the top of the 4 GiB ends in the guard; the call-out knows how it wraps.
-    const Addressing::Meeting met = stubs.addressing->meeting(address, rt->window_base, 0);
+    const Addressing::Meeting met = shared->stubs.addressing->meeting(address, rt->window_base, 0);
     const bool wraps = met.what != Addressing::Meeting::What::Guest;
     if (!wraps && windows->resolve(static_cast<uint32_t>(met.linear), AccessKind::Read).outcome ==
                       WindowFault::Outcome::Mapped)
         return;
     gregs[REG_RSP] += 8;
-    retry_with_callout(uc, *block, cache->guest_eip(*block, call),
+    retry_with_callout(uc, *block, shared->cache->guest_eip(*block, call),
                        wraps ? Sites::Reason::Wrap : Sites::Reason::Cold);
 }
 
 // An indirect transfer came to a block, or a return to a landing, that was made for another EIP; it is in
 // scratch[0].
-void EngineCore::wrong_arrival(ucontext_t& uc, Block& block) {
+void Vcpu::wrong_arrival(ucontext_t& uc, Block& block) {
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint32_t>(gregs[REG_RIP]);
-    const uint32_t made_for = cache->guest_eip(block, host);
-    gregs[REG_RIP] = host < block.body ? stubs.indirect_miss : stubs.return_miss;
+    const uint32_t made_for = shared->cache->guest_eip(block, host);
+    gregs[REG_RIP] = host < block.body ? shared->stubs.indirect_miss : shared->stubs.return_miss;
     note_wrong_arrival(block, made_for);
 }
 
 // Calls nested deeper than the shadow stack: it starts afresh. Calls do not poll, for their returns do; ones
 // that never return meet this every few thousand calls.
-void EngineCore::shadow_stack_full(ucontext_t& uc) {
+void Vcpu::shadow_stack_full(ucontext_t& uc) {
     auto& gregs = uc.uc_mcontext.gregs;
     gregs[REG_RSP] = static_cast<greg_t>(rt->shadow_top);
     const auto* call = reinterpret_cast<const uint8_t*>(gregs[REG_RIP]);
@@ -222,12 +222,12 @@ void EngineCore::shadow_stack_full(ucontext_t& uc) {
     int32_t distance = 0;
     std::memcpy(&distance, call + 1, sizeof distance);
     const uint64_t target = static_cast<uint64_t>(gregs[REG_RIP]) + 5 + static_cast<int64_t>(distance);
-    const Block* callee = cache->find_host(target);
+    const Block* callee = shared->cache->find_host(target);
     if (callee != nullptr && callee->body == target) // the guest's own push is done: it is about to begin
         leave_from_handler(uc, ExitReason32::Poll, callee->eip);
 }
 
-void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t address) {
+void Vcpu::handle_page_fault(ucontext_t& uc, Block* block, uint64_t address) {
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
     if (contexts.in_shadow_guard(address)) {
@@ -235,7 +235,7 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         return;
     }
     VERIFY(block != nullptr && !contexts.in_shadow_sentinels(address));
-    const uint32_t eip = cache->guest_eip(*block, host);
+    const uint32_t eip = shared->cache->guest_eip(*block, host);
     const RuntimeMemory::Place place = runtime_memory->place_of(address);
     const bool polls = place == RuntimeMemory::Place::Poll || place == RuntimeMemory::Place::Arrival;
     if (polls && !block->whole)
@@ -246,11 +246,11 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
     }
     if (place == RuntimeMemory::Place::Arrival) { // a poll; whether it came here by right is not known yet
         leave_from_handler(uc, ExitReason32::Poll,
-                           static_cast<uint32_t>(host_register(uc, stubs.plan->scratch[0])));
+                           static_cast<uint32_t>(host_register(uc, shared->stubs.plan->scratch[0])));
         return;
     }
     if (place == RuntimeMemory::Place::Guard) {
-        if (translator->is_split_check(
+        if (shared->translator->is_split_check(
                 reinterpret_cast<const uint8_t*>(host))) // arrivals load in another way
             retry_with_callout(uc, *block, eip, Sites::Reason::Split);
         else
@@ -268,9 +268,9 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
         leave_from_handler(uc, ExitReason32::Fault, eip);
         return;
     }
-    greg_t& stack = host_register(uc, stubs.plan->stack());
+    greg_t& stack = host_register(uc, shared->stubs.plan->stack());
     const Addressing::Meeting met =
-        stubs.addressing->meeting(address, rt->window_base, static_cast<uint64_t>(stack));
+        shared->stubs.addressing->meeting(address, rt->window_base, static_cast<uint64_t>(stack));
     switch (met.what) {
     case Addressing::Meeting::What::Guest:
         window_fault(uc, *block, static_cast<uint32_t>(met.linear));
@@ -287,16 +287,17 @@ void EngineCore::handle_page_fault(ucontext_t& uc, Block* block, uint64_t addres
     VERIFY(!"translated code has met a fault where it has nothing to do");
 }
 
-bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
+bool Vcpu::handle_signal(int signal, siginfo_t* info, void* context) {
     auto& uc = *static_cast<ucontext_t*>(context);
     auto& gregs = uc.uc_mcontext.gregs;
     const auto host = static_cast<uint64_t>(gregs[REG_RIP]);
-    if (!cache->memory().contains(host) || !running)
+    if (!shared->cache->memory().contains(host) || !running)
         return false;
     ++counters.host_faults;
-    Block* block = cache->find_host(host);
+    Block* block = shared->cache->find_host(host);
     const long trap = gregs[REG_TRAPNO];
-    if (signal == SIGSEGV && trap == kTrapPage && host >= stubs.ring0_first && host < stubs.ring0_end) {
+    if (signal == SIGSEGV && trap == kTrapPage && host >= shared->stubs.ring0_first &&
+        host < shared->stubs.ring0_end) {
         stub_fault(uc, static_cast<uint64_t>(gregs[REG_CR2]));
         return true;
     }
@@ -327,13 +328,13 @@ bool EngineCore::handle_signal(int signal, siginfo_t* info, void* context) {
     case kTrapAlignment:
         // The guest's own alignment checks are made by call-outs: the host refuses a locked access across
         // cache lines (split_lock_detect=fatal), if one has come past check_split(). The slot never is one.
-        retry_with_callout(uc, *block, cache->guest_eip(*block, host), Sites::Reason::Split);
+        retry_with_callout(uc, *block, shared->cache->guest_eip(*block, host), Sites::Reason::Split);
         return true;
     default:
         return false; // SIGBUS on guest memory: the host is out of memory
     }
     pending_fault = fault;
-    leave_from_handler(uc, ExitReason32::Fault, cache->guest_eip(*block, host));
+    leave_from_handler(uc, ExitReason32::Fault, shared->cache->guest_eip(*block, host));
     return true;
 }
 

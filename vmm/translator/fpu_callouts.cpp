@@ -21,7 +21,7 @@ struct Pointers {
 
 // FIP/FDP/FOP of the last x87 instruction, as guest offsets (selectors read as zero, as on processors that
 // deprecate FCS and FDS: CPUID.7.EBX[13]).
-Pointers guest_pointers(EngineCore& core) {
+Pointers guest_pointers(Vcpu& vcpu) {
     FxArea image;
     asm volatile("fxsave64 %0" : "=m"(image));
     uint64_t fip = 0, fdp = 0;
@@ -29,9 +29,9 @@ Pointers guest_pointers(EngineCore& core) {
     std::memcpy(&pointers.opcode, image.bytes.data() + 6, 2);
     std::memcpy(&fip, image.bytes.data() + 8, 8);
     std::memcpy(&fdp, image.bytes.data() + 16, 8);
-    if (Block* block = core.cache->find_host(fip))
-        pointers.instruction = core.cache->guest_eip(*block, fip);
-    if (fdp - core.rt->window_base < (uint64_t{1} << 32))
+    if (Block* block = vcpu.shared->cache->find_host(fip))
+        pointers.instruction = vcpu.shared->cache->guest_eip(*block, fip);
+    if (fdp - vcpu.rt->window_base < (uint64_t{1} << 32))
         pointers.data = static_cast<uint32_t>(fdp);
     return pointers;
 }
@@ -97,16 +97,16 @@ uint32_t access_bytes(uint32_t kind, unsigned operand_bytes) {
     return kind == kWhole ? environment + 80 : environment;
 }
 
-GuestResult<uint32_t> locate(EngineCore& core, uint32_t offset, uint32_t packed, AccessKind access) {
+GuestResult<uint32_t> locate(Vcpu& vcpu, uint32_t offset, uint32_t packed, AccessKind access) {
     const uint32_t kind = packed & 15;
     const uint32_t bytes = access_bytes(kind, packed >> 8);
-    auto linear = core.cpu->linear_address(static_cast<SegReg>((packed >> 4) & 7), offset, bytes, access);
+    auto linear = vcpu.cpu->linear_address(static_cast<SegReg>((packed >> 4) & 7), offset, bytes, access);
     if (!linear)
         return linear;
     if (kind == kFx && (*linear & 15) != 0)
         return guest_fault(Vector::GeneralProtection, 0);
     if (access == AccessKind::Write)
-        if (auto allowed = core.linear->check_write(*linear, bytes, core.privilege()); !allowed)
+        if (auto allowed = vcpu.linear->check_write(*linear, bytes, vcpu.privilege()); !allowed)
             return tl::make_unexpected(allowed.error());
     return linear;
 }
@@ -115,15 +115,15 @@ GuestResult<uint32_t> locate(EngineCore& core, uint32_t offset, uint32_t packed,
 
 uint32_t fpu_store(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
-    auto linear = locate(core, offset, packed, AccessKind::Write);
+    Vcpu& vcpu = *rt.vcpu;
+    auto linear = locate(vcpu, offset, packed, AccessKind::Write);
     if (!linear)
         return scope.fault(linear.error());
     const uint32_t kind = packed & 15;
     const uint32_t bytes = kind == kFx ? kFxBytes32 : access_bytes(kind, packed >> 8);
     if (scope.watched(*linear, bytes, true))
         return scope.again_alone();
-    const Pointers pointers = guest_pointers(core);
+    const Pointers pointers = guest_pointers(vcpu);
     std::array<uint8_t, 512> out{};
     uint32_t length = 0;
     if (kind == kFx) {
@@ -150,16 +150,16 @@ uint32_t fpu_store(Runtime& rt, uint32_t offset, uint32_t packed) {
             length += 80;
         }
     }
-    if (auto done = core.linear->write_bytes(*linear, out.data(), length, core.privilege()); !done)
+    if (auto done = vcpu.linear->write_bytes(*linear, out.data(), length, vcpu.privilege()); !done)
         return scope.fault(done.error());
-    core.note_data_access(*linear, length, true);
+    vcpu.note_data_access(*linear, length, true);
     return scope.done();
 }
 
 uint32_t fpu_load(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
-    auto linear = locate(core, offset, packed, AccessKind::Read);
+    Vcpu& vcpu = *rt.vcpu;
+    auto linear = locate(vcpu, offset, packed, AccessKind::Read);
     if (!linear)
         return scope.fault(linear.error());
     const uint32_t kind = packed & 15;
@@ -167,9 +167,9 @@ uint32_t fpu_load(Runtime& rt, uint32_t offset, uint32_t packed) {
     if (scope.watched(*linear, bytes, false))
         return scope.again_alone();
     std::array<uint8_t, 512> in{};
-    if (auto done = core.linear->read_bytes(*linear, in.data(), bytes, core.privilege()); !done)
+    if (auto done = vcpu.linear->read_bytes(*linear, in.data(), bytes, vcpu.privilege()); !done)
         return scope.fault(done.error());
-    core.note_data_access(*linear, bytes, false);
+    vcpu.note_data_access(*linear, bytes, false);
     if (kind == kFx) {
         uint32_t mxcsr;
         std::memcpy(&mxcsr, in.data() + kFxMxcsrOffset, 4);
@@ -203,7 +203,7 @@ uint32_t load_mxcsr(Runtime& rt, uint32_t, uint32_t) {
 
 uint32_t masked_move(Runtime& rt, uint32_t registers, uint32_t packed) {
     CalloutScope scope(rt);
-    EngineCore& core = *rt.engine;
+    Vcpu& vcpu = *rt.vcpu;
     const bool wide = (registers >> 16) & 1;
     const unsigned bytes = wide ? 16 : 8;
     const unsigned address_bits = packed >> 8;
@@ -222,10 +222,10 @@ uint32_t masked_move(Runtime& rt, uint32_t registers, uint32_t packed) {
     const uint8_t* source = lane(registers & 7);
     const uint8_t* mask = lane((registers >> 8) & 7);
     auto linear =
-        core.cpu->linear_address(static_cast<SegReg>(packed & 0xFF), offset, bytes, AccessKind::Write);
+        vcpu.cpu->linear_address(static_cast<SegReg>(packed & 0xFF), offset, bytes, AccessKind::Write);
     if (!linear)
         return scope.fault(linear.error());
-    if (auto allowed = core.linear->check_write(*linear, bytes, core.privilege()); !allowed)
+    if (auto allowed = vcpu.linear->check_write(*linear, bytes, vcpu.privilege()); !allowed)
         return scope.fault(allowed.error());
     for (unsigned i = 0; i < bytes; ++i)
         if ((mask[i] & 0x80) && scope.watched(*linear + i, 1, true))
@@ -233,9 +233,9 @@ uint32_t masked_move(Runtime& rt, uint32_t registers, uint32_t packed) {
     for (unsigned i = 0; i < bytes; ++i) {
         if ((mask[i] & 0x80) == 0)
             continue;
-        if (auto done = core.linear->write<uint8_t>(*linear + i, source[i], core.privilege()); !done)
+        if (auto done = vcpu.linear->write<uint8_t>(*linear + i, source[i], vcpu.privilege()); !done)
             return scope.fault(done.error());
-        core.note_data_access(*linear + i, 1, true);
+        vcpu.note_data_access(*linear + i, 1, true);
     }
     return scope.done();
 }

@@ -10,7 +10,7 @@
 
 namespace vmm {
 
-struct EngineCore;
+struct Vcpu;
 
 // WRGSBASE where the kernel allows it (AT_HWCAP2 bit 1), the system call elsewhere.
 inline void write_gs_base(uint64_t base) {
@@ -24,13 +24,13 @@ inline void write_gs_base(uint64_t base) {
 // For the duration of run(): this thread's faults go to the engine, on a stack of their own.
 class ThreadSignals {
   public:
-    ThreadSignals(EngineCore& core, std::vector<uint8_t>& stack);
+    ThreadSignals(Vcpu& vcpu, std::vector<uint8_t>& stack);
     ~ThreadSignals();
     ThreadSignals(const ThreadSignals&) = delete;
     ThreadSignals& operator=(const ThreadSignals&) = delete;
 
   private:
-    EngineCore* previous_;
+    Vcpu* previous_;
     stack_t saved_{};
 };
 

@@ -18,15 +18,15 @@
 
 namespace vmm {
 
-struct EngineCore;
+struct Vcpu;
 
 class IdleLoops {
   public:
     // The guest is about to ask whether something has happened, by reading a register that changes only with
     // an event or a timer of its device, or is about to make an interrupt call, which may be to ask. The
     // processor's state is whole.
-    void asks(EngineCore& core);
-    void calls(EngineCore& core, uint8_t vector);
+    void asks(Vcpu& vcpu);
+    void calls(Vcpu& vcpu, uint8_t vector);
     // How many operations the question took; only those of others count.
     void asked(uint64_t operations) { own_operations_ += operations; }
     void clock_read() { ++clock_readings_; }
@@ -39,7 +39,7 @@ class IdleLoops {
         return found;
     }
     // Whatever was derived from state that is no longer the guest's.
-    void forget(EngineCore& core);
+    void forget(Vcpu& vcpu);
 
     struct Statistics {
         uint64_t found = 0, refuted = 0;
@@ -59,10 +59,10 @@ class IdleLoops {
         bool operator==(const Question&) const = default;
     };
     // Whatever else than questions happened, in all.
-    [[nodiscard]] uint64_t happenings(const EngineCore& core) const;
-    void begin_proof(EngineCore& core);
-    void end_proof(EngineCore& core);
-    [[nodiscard]] bool proven(const EngineCore& core, uint64_t now) const;
+    [[nodiscard]] uint64_t happenings(const Vcpu& vcpu) const;
+    void begin_proof(Vcpu& vcpu);
+    void end_proof(Vcpu& vcpu);
+    [[nodiscard]] bool proven(const Vcpu& vcpu, uint64_t now) const;
 
     Question anchor_;
     uint64_t since_ = 0; // happenings at the anchor's last turn

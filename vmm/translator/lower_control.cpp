@@ -1,6 +1,6 @@
 // Near control transfers. A guest CALL is paired with a host CALL and a guest RET with a host RET: the
 // landing after the CALL checks that the guest really returned there. Backward jumps poll for attention, and
-// so do indirect arrivals; a CALL leaves it to its landing (see EngineCore::shadow_stack_full).
+// so do indirect arrivals; a CALL leaves it to its landing (see Vcpu::shadow_stack_full).
 #include "vmm/translator/block_translator.h"
 
 #include <Zydis/Zydis.h>

@@ -180,7 +180,7 @@ void BlockTranslator::lower_string() {
         poll();
     const bool compares = form.op == StringOp::Cmps || form.op == StringOp::Scas;
     if (i.repeat != 0 && compares && host_maker_ != HostMaker::Intel)
-        e_->call(stubs_.keep_flags); // see EngineCore::leave_from_handler
+        e_->call(stubs_.keep_flags); // see Vcpu::leave_from_handler
     if (form.source)
         addressing_.enter_string(*e_, host_reg(Reg::Esi));
     if (form.destination)

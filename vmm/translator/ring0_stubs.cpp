@@ -57,7 +57,7 @@ void emit_load_segment(Emitter& e, const Stubs& stubs, unsigned reg, unsigned re
     selector.zero_goes_here();
     e.load32(p.scratch[2], {.base = p.scratch[1], .displacement = ENCORE_ENTRY(linear)});
     e.load64(p.scratch[2],
-             stubs.addressing->based(p.scratch[2], kNone, 0)); // may fault: see EngineCore::stub_fault
+             stubs.addressing->based(p.scratch[2], kNone, 0)); // may fault: see Vcpu::stub_fault
     e.load64(kRcx, {.base = p.scratch[1], .displacement = ENCORE_ENTRY(negated_bytes)});
     e.lea64(kRcx, {.base = kRcx, .index = p.scratch[2]});
     ZeroBranch bytes(e, p.scratch[3]);

@@ -8,7 +8,7 @@
 
 namespace vmm {
 
-struct EngineCore;
+struct Vcpu;
 
 // Why translated code came back to the dispatcher.
 enum class ExitReason32 : uint32_t {
@@ -55,7 +55,7 @@ struct Runtime {
     uint32_t target_eip = 0; // of an indirect transfer, to take its halves apart (see load_table_entry)
     uint32_t slot_linear = 0, slot_packed = 0, slot_bit = 0;
     uint32_t site = 0; // of the call-out that is being made instead of a plain access (see Sites); 0: none
-    EngineCore* engine = nullptr;
+    Vcpu* vcpu = nullptr;
     uint64_t callouts[kMaxCallouts]{};
     alignas(64) uint8_t slot[kSlotBytes]{};
 };

@@ -1,7 +1,7 @@
 // Which form code is made in, by what happens when it runs: the engine's side of Sites, which says why and
 // for how long. The host's faults speak against the plain form, here under the fault handler; accesses by
 // call-out say whether they were needed.
-#include "vmm/translator/engine_core.h"
+#include "vmm/translator/vcpu.h"
 
 #include <array>
 #include <chrono>
@@ -37,41 +37,41 @@ bool moves_in_bulk(const GuestInstruction& insn) {
 
 } // namespace
 
-void EngineCore::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason) {
-    if (block.backing != uncached_backing_)
-        cache->mark(place_in(block, eip, Sites::Kind::Memory), reason, now());
-    cache->remake(block);
+void Vcpu::retry_with_callout(ucontext_t& uc, Block& block, uint32_t eip, Sites::Reason reason) {
+    if (block.backing != shared->uncached_backing)
+        shared->cache->mark(place_in(block, eip, Sites::Kind::Memory), reason, now());
+    shared->cache->remake(block);
     leave_from_handler(uc, ExitReason32::Retry, eip);
 }
 
 // An operand without prefixes met a guard. With them the host wraps its address as the guest's processor
 // does; an access that runs over 4 GiB nevertheless is a call-out's.
-void EngineCore::address_wrapped(ucontext_t& uc, Block& block, uint32_t eip) {
+void Vcpu::address_wrapped(ucontext_t& uc, Block& block, uint32_t eip) {
     const Sites::Place place = place_in(block, eip, Sites::Kind::Address);
-    const bool known = cache->mark_at(place) != 0;
-    if (known && !cache->marked_since(block)) {
+    const bool known = shared->cache->mark_at(place) != 0;
+    if (known && !shared->cache->marked_since(block)) {
         retry_with_callout(uc, block, eip, Sites::Reason::Crossing);
         return;
     }
     if (!known)
-        cache->mark(place, Sites::Reason::Wrap, now());
-    cache->remake(block);
+        shared->cache->mark(place, Sites::Reason::Wrap, now());
+    shared->cache->remake(block);
     leave_from_handler(uc, ExitReason32::Retry, eip);
 }
 
 // Only what lowers to a call-out for one operand: there it is one of them for an access; or for a whole
 // string.
-bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
+bool Vcpu::turns_cold(const Block& block, uint32_t eip, uint32_t address) {
     const uint32_t offset = block.offset + (eip - block.eip);
     // A page that the guest has flushed since is another page: a kernel's window on memory that it has no
     // other address for, say.
     constexpr unsigned kPageBits = 32 - kPageShift;
     const uint32_t page = address >> kPageShift | flushes_of(address) << kPageBits;
-    if (block.backing == uncached_backing_ || block.second_backing != kNoPage || offset >= kPageSize ||
-        !cache->sites.faulted(place_in(block, eip, Sites::Kind::Memory), page, now()))
+    if (block.backing == shared->uncached_backing || block.second_backing != kNoPage || offset >= kPageSize ||
+        !shared->cache->sites.faulted(place_in(block, eip, Sites::Kind::Memory), page, now()))
         return false;
     GuestInstruction insn;
-    const uint8_t* code = memory->data() + (uint64_t{block.backing} << kPageShift);
+    const uint8_t* code = shared->memory.data() + (uint64_t{block.backing} << kPageShift);
     return decode({code + offset, kPageSize - offset}, eip, block.key.has(ModeKey::kCode32), insn) &&
            (insn.lowering == Lowering::Identity || insn.lowering == Lowering::MoveOffset ||
             moves_in_bulk(insn));
@@ -80,45 +80,45 @@ bool EngineCore::turns_cold(const Block& block, uint32_t eip, uint32_t address) 
 // A plain store into a page that is write-protected because code was made from it. The instruction's own page
 // must stay so, and a page that changes again and again shall: the store becomes a call-out. Any other page
 // simply stops being code.
-void EngineCore::store_into_code(ucontext_t& uc, Block& block, uint32_t eip, uint32_t address,
-                                 uint32_t backing) {
-    if (cache->has_blocks(backing)) {
+void Vcpu::store_into_code(ucontext_t& uc, Block& block, uint32_t eip, uint32_t address, uint32_t backing) {
+    if (shared->cache->has_blocks(backing)) {
         const bool own = backing == block.backing || backing == block.second_backing;
-        if (own || cache->strike(backing, now())) {
+        if (own || shared->cache->strike(backing, now())) {
             retry_with_callout(uc, block, eip, Sites::Reason::Code);
             return;
         }
-        cache->invalidate_page(backing);
+        shared->cache->invalidate_page(backing);
     }
-    memory->set_code(backing, false);
+    shared->memory.set_code(backing, false);
     (void)windows->resolve(address, AccessKind::Write); // whatever else there is, its next try meets
 }
 
-void EngineCore::note_wrong_arrival(Block& block, uint32_t eip) {
+void Vcpu::note_wrong_arrival(Block& block, uint32_t eip) {
     const Sites::Place place = place_in(block, eip, Sites::Kind::Arrival);
-    if (!cache->sites.missed(place, now()))
+    if (!shared->cache->sites.missed(place, now()))
         return;
-    cache->mark(place, Sites::Reason::Arrival, now());
-    cache->remake(block);
+    shared->cache->mark(place, Sites::Reason::Arrival, now());
+    shared->cache->remake(block);
 }
 
-void EngineCore::review_timed_forms() {
+void Vcpu::review_timed_forms() {
     constexpr Sites::Microseconds kBetween = 500'000;
     const Sites::Microseconds time = now();
     if (time - forms_reviewed_ < kBetween)
         return;
     forms_reviewed_ = time;
-    for (const uint16_t number : cache->sites.expired(time))
-        code_changed |= cache->unmark(number, time);
+    for (const uint16_t number : shared->cache->sites.expired(time))
+        code_changed |= shared->cache->unmark(number, time);
 }
 
 // What would have become of that access without a call-out; maps what a plain access would have.
-Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes, AccessKind kind) {
+Sites::Need Vcpu::need_of(uint16_t site, uint32_t address, uint32_t bytes, AccessKind kind) {
     const uint32_t last = address + bytes - 1;
     if (last < address)
         return Sites::Need::Always;
     constexpr uint32_t kCacheLine = 64;
-    if (cache->sites.reason(site) == Sites::Reason::Split && address % kCacheLine + bytes > kCacheLine)
+    if (shared->cache->sites.reason(site) == Sites::Reason::Split &&
+        address % kCacheLine + bytes > kCacheLine)
         return Sites::Need::Always;
     Sites::Need need = Sites::Need::None;
     const std::array ends{address, last};
@@ -129,17 +129,17 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
         const auto physical = linear->translate(at, kind, privilege());
         if (!physical)
             return Sites::Need::Always;
-        const PageEntry page = memory->entry(page_of(*physical));
+        const PageEntry page = shared->memory.entry(page_of(*physical));
         const bool write = kind == AccessKind::Write;
-        const bool plain = page.kind == PageKind::Ram ? !write || !memory->is_code(page.backing)
+        const bool plain = page.kind == PageKind::Ram ? !write || !shared->memory.is_code(page.backing)
                                                       : page.kind == PageKind::Rom && !write;
         if (!plain)
             return Sites::Need::Always;
         // A page that was code a moment ago may be so again in the next: mapping it now would cost twice. And
         // the first touch of a fresh page may be the last.
-        if (cache->sites.reason(site) == Sites::Reason::Code)
+        if (shared->cache->sites.reason(site) == Sites::Reason::Code)
             continue;
-        uint32_t& fresh = cache->sites.fresh_page(site);
+        uint32_t& fresh = shared->cache->sites.fresh_page(site);
         if (fresh == at >> kPageShift) {
             fresh |= kAccessed;
             need = Sites::Need::First;
@@ -161,34 +161,34 @@ Sites::Need EngineCore::need_of(uint16_t site, uint32_t address, uint32_t bytes,
 }
 
 // The block that made the call-out may be a loop that asks nobody: it is left at its next poll.
-void EngineCore::make_plain(uint16_t site) {
-    if (!cache->unmark(site, now()))
+void Vcpu::make_plain(uint16_t site) {
+    if (!shared->cache->unmark(site, now()))
         return;
     code_changed = true;
     arm_poll();
 }
 
-void EngineCore::note_site_access(uint32_t address, uint32_t bytes, AccessKind kind, uint32_t count) {
+void Vcpu::note_site_access(uint32_t address, uint32_t bytes, AccessKind kind, uint32_t count) {
     const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
-    if (cache->sites.executed(site, need_of(site, address, bytes, kind), count))
+    if (shared->cache->sites.executed(site, need_of(site, address, bytes, kind), count))
         make_plain(site);
 }
 
-void EngineCore::note_site_without_access() {
+void Vcpu::note_site_without_access() {
     const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
-    if (site != 0 && cache->sites.executed(site, Sites::Need::None, 1))
+    if (site != 0 && shared->cache->sites.executed(site, Sites::Need::None, 1))
         make_plain(site);
 }
 
-void EngineCore::note_site_fault(const Fault& fault) {
+void Vcpu::note_site_fault(const Fault& fault) {
     const auto site = static_cast<uint16_t>(std::exchange(rt->site, 0));
     if (site == 0)
         return;
     if (fault.vector == Vector::PageFault) {
-        cache->sites.fresh_page(site) = fault.linear_address >> kPageShift;
+        shared->cache->sites.fresh_page(site) = fault.linear_address >> kPageShift;
         touches_of(fault.linear_address) = 0;
     }
-    (void)cache->sites.executed(site, Sites::Need::Fault, 1);
+    (void)shared->cache->sites.executed(site, Sites::Need::Fault, 1);
 }
 
 } // namespace vmm

@@ -196,7 +196,7 @@ TEST_CASE("verifier: Runtime's fields, each for its use", "[verifier]") {
     load("its top", ENCORE_RT(shadow_top));
     load("the window's base", ENCORE_RT(window_base));
     load("the jump table", ENCORE_RT(jump_table));
-    load("the engine", ENCORE_RT(engine));
+    load("the engine", ENCORE_RT(vcpu));
     load("a call-out's address", ENCORE_RT(callouts));
     load("CR0", ENCORE_RT(cpu.cr0));
     load("CR3", ENCORE_RT(cpu.cr3));
@@ -218,7 +218,7 @@ TEST_CASE("verifier: Runtime's fields, each for its use", "[verifier]") {
     load("jump table, whole", ENCORE_RT(jump_table), 8);
     load("host stack, whole", ENCORE_RT(cpp_rsp), 8);
     load("a call-out, whole", ENCORE_RT(callouts), 8);
-    load("the engine, whole", ENCORE_RT(engine), 8);
+    load("the engine, whole", ENCORE_RT(vcpu), 8);
     load("one byte of a bit's number", ENCORE_RT(slot_bit), 1);
     for (const bool immediate : {false, true}) {
         store("CPL", ENCORE_RT(cpu.cpl), immediate);
@@ -234,7 +234,7 @@ TEST_CASE("verifier: Runtime's fields, each for its use", "[verifier]") {
         store("the jump table", ENCORE_RT(jump_table), immediate);
         store("the host's stack pointer", ENCORE_RT(cpp_rsp), immediate);
         store("the shadow stack's", ENCORE_RT(shadow_rsp), immediate);
-        store("the engine", ENCORE_RT(engine), immediate);
+        store("the engine", ENCORE_RT(vcpu), immediate);
         store("a call-out", ENCORE_RT(callouts) + 8, immediate);
         store("the poll page", kPoll, immediate);
         store("other flags", ENCORE_RT(other_flags), immediate);

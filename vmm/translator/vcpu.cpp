@@ -1,10 +1,9 @@
 // What the dispatcher works with: requests from other threads, the guest's flushes and changes of memory,
 // fetching code and translating it.
-#include "vmm/translator/engine_core.h"
+#include "vmm/translator/vcpu.h"
 
 #include "vmm/base/log.h"
 #include "vmm/base/verify.h"
-#include "vmm/translator/ring0_stubs.h"
 
 #include <algorithm>
 #include <cstring>
@@ -19,86 +18,46 @@ constexpr uint32_t kHostTrapFlagsKept = eflags::kHostHeld;
 
 } // namespace
 
-// Larger guests run more programs; small machines shall stay small.
-static uint32_t code_cache_for(const GuestMemory& memory) {
-    constexpr uint64_t kLeast = 24u << 20, kMost = 96u << 20, kShareOfRam = 24;
-    return static_cast<uint32_t>(std::clamp<uint64_t>(memory.ram_bytes() / kShareOfRam, kLeast, kMost) &
-                                 ~(kPageSize - 1ull));
-}
-
-base::Result<std::unique_ptr<EngineCore>> EngineCore::create(GuestMemory& memory, IoBus& io,
-                                                             EngineConfig config) {
-    auto core = std::make_unique<EngineCore>();
-    core->memory = &memory;
-    core->config = config;
-    core->runtime_memory = TRY(RuntimeMemory::create());
-    core->rt = &core->runtime_memory->runtime();
-    Runtime& rt = *core->rt;
-    rt.engine = core.get();
-    core->trap_page_ = core->runtime_memory->trap_pages();
-    core->null_segment_page_ = core->trap_page_ + kPageSize;
-
-    // Backing may still grow by as much as GuestMemory allows; the page after all of it stands for uncached
-    // code.
-    constexpr uint32_t kMostAddedPages = (256u << 20) >> kPageShift;
-    core->uncached_backing_ = static_cast<uint32_t>(memory.backing_bytes() >> kPageShift) + kMostAddedPages;
-    core->linear = std::make_unique<LinearMemory>(rt.cpu, memory);
-    core->cpu = std::make_unique<Cpu>(rt.cpu, *core->linear, io, *core);
-    core->windows = TRY(Windows::create(rt.cpu, memory));
-    core->cache =
-        TRY(CodeCache::create(config.code_cache_bytes != 0 ? config.code_cache_bytes : code_cache_for(memory),
-                              core->uncached_backing_ + 1, memory.data(), core->uncached_backing_));
-    core->page_links = std::make_unique<PageLinks>(*core->cache);
-    TRY(core->contexts.create());
-    CodeMemory& code = core->cache->memory();
-    Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
-    core->stubs = emit_stubs(emitter, config.host_rotates, *config.addressing);
-    TRY(core->segments.create());
-    emit_ring0_stubs(emitter, core->stubs);
-    core->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
-    core->cache->set_exit_stubs(core->stubs.indirect_miss, core->stubs.return_miss, core->stubs.leave_link,
-                                link_stub_for(*core->stubs.plan));
-    core->contexts.set_miss_stubs(core->stubs.indirect_miss, core->stubs.return_miss);
-    core->translator = std::make_unique<BlockTranslator>(*core->cache, core->stubs, rt, core->segments,
-                                                         core->runtime_memory->has_arrival_guard(),
-                                                         config.host_maker, config.host_rotates);
-    core->containment = std::make_unique<Containment>(
-        *core->cache, containment_rules(code, core->stubs, *core->runtime_memory, core->segments),
-        config.verify_containment ? Containment::Blocks::All : Containment::Blocks::Sampled,
-        [self = core.get()] { self->stop_requested.store(true); });
-    if (!core->containment->check_stubs())
-        return base::fail(core->containment->failure());
-    core->cache->set_patch_check(core->containment.get());
+base::Result<std::unique_ptr<Vcpu>> Vcpu::create(GuestMemory& memory, IoBus& io) {
+    auto vcpu = std::make_unique<Vcpu>();
+    vcpu->runtime_memory = TRY(RuntimeMemory::create());
+    vcpu->rt = &vcpu->runtime_memory->runtime();
+    Runtime& rt = *vcpu->rt;
+    rt.vcpu = vcpu.get();
+    vcpu->trap_page_ = vcpu->runtime_memory->trap_pages();
+    vcpu->null_segment_page_ = vcpu->trap_page_ + kPageSize;
+    vcpu->linear = std::make_unique<LinearMemory>(rt.cpu, memory);
+    vcpu->cpu = std::make_unique<Cpu>(rt.cpu, *vcpu->linear, io, *vcpu);
+    vcpu->windows = TRY(Windows::create(rt.cpu, memory));
+    TRY(vcpu->contexts.create());
+    TRY(vcpu->segments.create());
     install_callouts(rt);
     rt.sti_poll_pointer = reinterpret_cast<uint64_t>(&rt.slot);
-    EngineCore* self = core.get();
-    core->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
+    Vcpu* self = vcpu.get();
+    vcpu->windows->set_code_dropped([self](uint32_t first, uint32_t count) {
         self->drop_code_pages(self->root_identity(), first, count);
         self->supervisor_code.for_local(first, count, [self](uint32_t page, uint32_t pages) {
             self->drop_code_pages(Contexts::kSharedRoot, page, pages);
         });
         self->forget_fetches(first, count);
     });
-    memory.set_observer(self);
-    core->signal_stack_.resize(256 * 1024);
+    vcpu->signal_stack_.resize(256 * 1024);
     install_signal_handlers();
-    return core;
+    return vcpu;
 }
 
-EngineCore::~EngineCore() {
-    if (memory != nullptr) {
-        memory->set_observer(nullptr);
-        memory->watch_writes(nullptr);
-    }
+Vcpu::~Vcpu() {
+    if (shared != nullptr)
+        shared->memory.watch_writes(nullptr);
 }
 
-void EngineCore::gather_flags() {
+void Vcpu::gather_flags() {
     uint32_t& flags = rt->cpu.eflags;
     flags = (flags & ~(kHostTrapFlagsKept | eflags::kIf)) |
             (static_cast<uint32_t>(rt->host_flags) & kHostTrapFlagsKept) | rt->interrupt_flag;
 }
 
-void EngineCore::scatter_flags() {
+void Vcpu::scatter_flags() {
     const CpuState& c = rt->cpu;
     rt->host_flags = (c.eflags & kHostTrapFlagsKept) | eflags::kFixed1 | eflags::kIf;
     rt->interrupt_flag = c.eflags & eflags::kIf;
@@ -111,7 +70,7 @@ void EngineCore::scatter_flags() {
     rt->gs_base_pointer = base_pointer(SegReg::Gs);
 }
 
-void EngineCore::raise(const Fault& fault) {
+void Vcpu::raise(const Fault& fault) {
     step_suppressed = true;
     ++counters.guest_exceptions;
     if (intercept && intercept(fault)) {
@@ -123,7 +82,7 @@ void EngineCore::raise(const Fault& fault) {
 
 // Also from a signal on the vCPU thread, so it waits for nobody. Whoever else has the page just now is either
 // arming it too, or is the dispatcher, which looks at what the caller has asked for right afterwards.
-void EngineCore::arm_poll() {
+void Vcpu::arm_poll() {
     if (poll_armed() || poll_busy_.test_and_set())
         return;
     if (!poll_armed_.exchange(true))
@@ -131,7 +90,7 @@ void EngineCore::arm_poll() {
     poll_busy_.clear();
 }
 
-void EngineCore::disarm_poll() {
+void Vcpu::disarm_poll() {
     if (!poll_armed())
         return;
     while (poll_busy_.test_and_set()) // another thread is arming it
@@ -141,7 +100,7 @@ void EngineCore::disarm_poll() {
     poll_busy_.clear();
 }
 
-void EngineCore::interrupt_line_changed() {
+void Vcpu::interrupt_line_changed() {
     interrupt_due = interrupt_due || nmi_due();
     if (!interrupt_pending())
         return;
@@ -150,13 +109,13 @@ void EngineCore::interrupt_line_changed() {
     interrupt_due = interrupt_due || (rt->cpu.eflags & eflags::kIf) != 0;
 }
 
-void EngineCore::cr3_loaded() {
+void Vcpu::cr3_loaded() {
     linear->flush_local();
     windows->cr3_loaded();
     drop_local_supervisor_code();
 }
 
-void EngineCore::drop_local_supervisor_code() {
+void Vcpu::drop_local_supervisor_code() {
     if (!supervisor_code.has_local())
         return;
     supervisor_code.for_local(0, kLinearPages, [this](uint32_t first, uint32_t count) {
@@ -169,7 +128,7 @@ void EngineCore::drop_local_supervisor_code() {
 }
 
 // Those of pages [first, first+count), but for the guest's global ones.
-void EngineCore::forget_fetches(uint32_t first, uint32_t count) {
+void Vcpu::forget_fetches(uint32_t first, uint32_t count) {
     const auto forget = [&](Fetch& fetch) {
         if (!fetch.global && fetch.page - first < count)
             fetch = {};
@@ -181,7 +140,7 @@ void EngineCore::forget_fetches(uint32_t first, uint32_t count) {
             forget(fetch_of(page));
 }
 
-void EngineCore::paging_changed() {
+void Vcpu::paging_changed() {
     linear->flush();
     windows->paging_changed();
     drop_local_supervisor_code();
@@ -196,7 +155,7 @@ void EngineCore::paging_changed() {
     }
 }
 
-void EngineCore::invlpg(uint32_t address) {
+void Vcpu::invlpg(uint32_t address) {
     linear->flush_page(address);
     windows->invlpg(address);
     touches_of(address) = 0;
@@ -206,53 +165,8 @@ void EngineCore::invlpg(uint32_t address) {
     });
 }
 
-void EngineCore::page_remapped(uint32_t physical_page) {
-    const PageEntry old = memory->entry(physical_page);
-    if (old.kind == PageKind::Ram || old.kind == PageKind::Rom) {
-        windows->revoke(old.backing);
-        if (old.backing < memory->backing_bytes() >> kPageShift && cache->page(old.backing) != nullptr &&
-            !cache->page(old.backing)->blocks.empty())
-            flush_requested = true;
-    }
-    contexts_stale = true;
-}
-
-void EngineCore::all_remapped() {
-    linear->flush();
-    windows->revoke_all();
-    flush_requested = contexts_stale = true;
-}
-
-void EngineCore::code_written(uint32_t backing, uint32_t offset, uint32_t length) {
-    if (cache->invalidate_range(backing, offset, length)) {
-        code_changed = true;
-    } else if (cache->has_blocks(backing) && cache->store_beside_code(backing)) {
-        cache->invalidate_page(backing);
-        code_changed = true;
-    }
-    if (!cache->has_blocks(backing)) // no code any more: stores are plain again
-        memory->set_code(backing, false);
-}
-
-void EngineCore::page_dropped(uint32_t backing) {
-    windows->revoke(backing);
-    if (memory->is_code(backing)) {
-        cache->invalidate_page(backing);
-        memory->set_code(backing, false);
-        code_changed = true;
-    }
-}
-
-// In the middle of an instruction, perhaps: it may finish, on zeros, but the block is left right after it and
-// the dispatcher stops.
-void EngineCore::page_failed() {
-    stop_requested.store(true);
-    interrupt_due = true;
-    arm_poll();
-}
-
 // For the next time: what `reg`, loaded at ring 0 just now, was loaded from.
-void EngineCore::remember_segment(unsigned reg) {
+void Vcpu::remember_segment(unsigned reg) {
     note_site_without_access();
     const CpuState& c = rt->cpu;
     if (c.cpl != 0 || !c.protected_mode() || reg == static_cast<unsigned>(SegReg::Ss))
@@ -268,7 +182,7 @@ void EngineCore::remember_segment(unsigned reg) {
         segments.remember(c, reg, linear_address, bytes, null_segment_page_);
 }
 
-void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write, uint32_t count) {
+void Vcpu::note_data_access(uint32_t address, uint32_t bytes, bool write, uint32_t count) {
     if (rt->site != 0)
         note_site_access(address, bytes, write ? AccessKind::Write : AccessKind::Read, count);
     if (!breakpoints.watching())
@@ -278,7 +192,7 @@ void EngineCore::note_data_access(uint32_t address, uint32_t bytes, bool write, 
         alone_left = Breakpoints::kAlone;
 }
 
-void EngineCore::follow_breakpoints() {
+void Vcpu::follow_breakpoints() {
     if (!breakpoints.follow(rt->cpu))
         return;
     windows->set_guards(breakpoints.guards());
@@ -287,7 +201,7 @@ void EngineCore::follow_breakpoints() {
     const Breakpoints::Stops now = breakpoints.stops(), before = code_stops_;
     if (now.count == 0 || now == before) // code made for others stays, for when they come back
         return;
-    cache->invalidate_breakpoint_blocks([&](const Block& block) {
+    shared->cache->invalidate_breakpoint_blocks([&](const Block& block) {
         const auto stops_in = [&](const Breakpoints::Stops& these, const Breakpoints::Stops& but_not) {
             for (unsigned i = 0; i < these.count; ++i)
                 if (!but_not.contains(these.linear[i]) &&
@@ -301,36 +215,34 @@ void EngineCore::follow_breakpoints() {
     code_stops_ = now;
 }
 
-bool EngineCore::stops_here(const ModeKey& key) const {
+bool Vcpu::stops_here(const ModeKey& key) const {
     const uint32_t eip = rt->cpu.eip, linear_address = rt->cpu.segment(SegReg::Cs).base + eip;
     return key.has(ModeKey::kBreakpoints) &&
            breakpoints.stops().within(key, eip, linear_address & (kPageSize - 1), 1);
 }
 
 // The block that a poll has just left goes; at its next run it is made as a loop's is.
-void EngineCore::make_busy_whole() {
+void Vcpu::make_busy_whole() {
     Block* block = std::exchange(caught_polling, nullptr);
     if (block == nullptr || !block->valid || block->second_backing != kNoPage ||
         block->key.has(ModeKey::kAlone))
         return;
-    busy_.insert(busy_place(block->backing, block->offset));
-    cache->replace(*block);
+    shared->busy.insert(Translations::busy_place(block->backing, block->offset));
+    shared->cache->replace(*block);
     ++counters.made_whole;
     code_changed = true;
 }
 
-void EngineCore::apply_pending() {
+void Vcpu::apply_pending() {
     if (contexts_stale && !flush_requested) {
         contexts.drop_all();
         forget_fetches();
         context = nullptr;
         contexts_stale = false;
     }
-    if (flush_requested || cache->room() < 2 * BlockTranslator::kMaxBlockBytes) {
-        cache->flush();
+    if (flush_requested || shared->full()) {
+        shared->flush();
         caught_polling = nullptr;
-        busy_.clear();
-        page_links->clear();
         contexts.drop_all();
         context = nullptr;
         forget_fetches();
@@ -340,7 +252,7 @@ void EngineCore::apply_pending() {
     code_changed = false;
 }
 
-void EngineCore::select_context(const ModeKey& key) {
+void Vcpu::select_context(const ModeKey& key) {
     const uint64_t root = key.has(ModeKey::kSharedSupervisor) ? Contexts::kSharedRoot : root_identity();
     if (context != nullptr)
         context->shadow_rsp = rt->shadow_rsp;
@@ -351,66 +263,67 @@ void EngineCore::select_context(const ModeKey& key) {
     rt->shadow_top = next.shadow_top;
 }
 
-bool EngineCore::crosses_pages(const ModeKey& key) const {
+bool Vcpu::crosses_pages(const ModeKey& key) const {
     return key.has(ModeKey::kUser) && !key.has(ModeKey::kV86) && rt->cpu.paging() &&
            rt->cpu.segment(SegReg::Cs).base == 0;
 }
 
 // Code of that page is about to run.
-void EngineCore::admit(const ModeKey& key, uint32_t page) {
+void Vcpu::admit(const ModeKey& key, uint32_t page) {
     if (!crosses_pages(key))
         return;
-    if (const uint64_t former = page_links->admit(root_identity(), page); former != 0)
+    if (const uint64_t former = shared->page_links->admit(root_identity(), page); former != 0)
         contexts.drop_pages(former, page, 1);
 }
 
-void EngineCore::drop_code_pages(uint64_t root, uint32_t first, uint32_t count) {
+void Vcpu::drop_code_pages(uint64_t root, uint32_t first, uint32_t count) {
     contexts.drop_pages(root, first, count);
-    page_links->dropped(root, first, count);
+    shared->page_links->dropped(root, first, count);
     // A call-out's caller may lie on such a page, and its block has landings: no further in it.
     code_changed = code_changed || running;
 }
 
 // What the guest's RET may meet (README, invariants) depends on this.
-void EngineCore::check_shadow_stack() const {
+void Vcpu::check_shadow_stack() const {
     VERIFY(context != nullptr && rt->shadow_top == context->shadow_top &&
            Contexts::in_bounds(*context, rt->shadow_rsp));
 }
 
 // A global page whose cached translation the guest has just flushed (or may have): if it changed, it takes
 // its code with it, and every link to that.
-bool EngineCore::drop_if_changed(uint32_t page, uint32_t physical_page) {
-    const Translation now = page_probe(rt->cpu, *memory, page << kPageShift, Privilege::Supervisor);
+bool Vcpu::drop_if_changed(uint32_t page, uint32_t physical_page) {
+    const Translation now = page_probe(rt->cpu, shared->memory, page << kPageShift, Privilege::Supervisor);
     const bool same = now.page_bytes != 0 && now.executable && now.global &&
                       page_of(now.physical) == physical_page && rt->cpu.paging();
     if (same)
         return false;
     drop_code_pages(Contexts::kSharedRoot, page, 1);
-    const PageEntry entry = memory->entry(physical_page);
+    const PageEntry entry = shared->memory.entry(physical_page);
     if (entry.backing != kNoPage)
-        cache->invalidate_page(entry.backing);
+        shared->cache->invalidate_page(entry.backing);
     code_changed = true;
     if (Fetch& fetch = fetch_of(page); fetch.page == page)
         fetch = {};
     return true;
 }
 
-GuestResult<Physical> EngineCore::fetch_address(uint32_t address, bool& global) {
+GuestResult<Physical> Vcpu::fetch_address(uint32_t address, bool& global) {
     global = false;
     if (!rt->cpu.paging())
         return address;
-    const bool shared = running_key.has(ModeKey::kSharedSupervisor);
+    const bool shared_context = running_key.has(ModeKey::kSharedSupervisor);
     const uint32_t page = address >> kPageShift;
     Fetch& fetch = fetch_of(page);
     // Ring 3 and the others may not share an entry: the walk checks U/S.
-    const uint64_t root = shared ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 63;
+    const uint64_t root =
+        shared_context ? Contexts::kSharedRoot : root_identity() | uint64_t{rt->cpu.cpl == 3} << 63;
     if (fetch.root == root && fetch.page == page) {
         global = fetch.global;
         return Physical{fetch.physical_page} << kPageShift | (address & (kPageSize - 1));
     }
     const Physical physical = TRY(linear->translate(address, AccessKind::Execute, privilege()));
-    if (shared) {
-        const Translation found = page_probe(rt->cpu, *memory, address, Privilege::Supervisor);
+    if (shared_context) {
+        const Translation found = page_probe(rt->cpu, shared->memory, address, Privilege::Supervisor);
         global = found.global;
         const uint32_t frame = page_of(physical);
         if (!global) {
@@ -430,40 +343,40 @@ GuestResult<Physical> EngineCore::fetch_address(uint32_t address, bool& global) 
     return physical;
 }
 
-const uint8_t* EngineCore::next_page(uint32_t& backing) {
+const uint8_t* Vcpu::next_page(uint32_t& backing) {
     bool global = false;
     auto physical = fetch_address(fetch_next_linear, global);
     if (!physical) {
         fetch_fault = physical.error();
         return nullptr;
     }
-    const Physical masked = memory->mask(*physical);
-    const PageEntry entry = memory->entry(page_of(masked));
+    const Physical masked = shared->memory.mask(*physical);
+    const PageEntry entry = shared->memory.entry(page_of(masked));
     backing = entry.kind == PageKind::Ram || entry.kind == PageKind::Rom ? entry.backing : kNoPage;
-    memory->read(masked, fetch_bytes.data(), 16);
+    shared->memory.read(masked, fetch_bytes.data(), 16);
     if (entry.kind == PageKind::Ram) {
         windows->write_protect(backing);
-        memory->set_code(backing, true);
+        shared->memory.set_code(backing, true);
     }
     return fetch_bytes.data();
 }
 
-Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key,
-                                  bool global, bool whole) {
+Block* Vcpu::translate_here(uint32_t address, PageEntry page, uint16_t offset, const ModeKey& key,
+                            bool global, bool whole) {
     const auto [kind, backing] = page;
-    if (!memory->make_present(backing)) // the dispatcher has been told to stop
+    if (!shared->memory.make_present(backing)) // the dispatcher has been told to stop
         return nullptr;
-    if (kind == PageKind::Ram && !memory->is_code(backing)) {
+    if (kind == PageKind::Ram && !shared->memory.is_code(backing)) {
         windows->write_protect(backing);
-        memory->set_code(backing, true);
+        shared->memory.set_code(backing, true);
     }
     CodeBytes code;
     code.backing = backing;
-    code.first = memory->data() + (uint64_t{backing} << kPageShift) + offset;
+    code.first = shared->memory.data() + (uint64_t{backing} << kPageShift) + offset;
     code.first_length = kPageSize - offset;
     fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
     bool faulted = false;
-    Block* revived = cache->revive(backing, offset, rt->cpu.eip, key, global, [&] {
+    Block* revived = shared->cache->revive(backing, offset, rt->cpu.eip, key, global, [&] {
         uint32_t second = kNoPage;
         faulted = faulted || next_page(second) == nullptr;
         return faulted ? kNoPage : second;
@@ -471,51 +384,36 @@ Block* EngineCore::translate_here(uint32_t address, PageEntry page, uint16_t off
     if (faulted)
         raise(fetch_fault);
     if (faulted || revived != nullptr)
-        return checked(revived, BlockUse::Revived);
+        return shared->checked(revived, BlockUse::Revived);
     const bool stop = stops_here(key);
-    Block* copied = stop ? nullptr : cache->copy(backing, offset, rt->cpu.eip, key, global, whole);
+    Block* copied = stop ? nullptr : shared->cache->copy(backing, offset, rt->cpu.eip, key, global, whole);
     if (copied != nullptr)
-        return unless_refused(copied);
+        return shared->unless_refused(copied);
     ++counters.translated;
     TranslateOptions options;
     options.brief = !whole;
-    options.link = config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !stop;
-    if (config.block_mode == BlockMode::SingleInstruction || stop)
+    options.link = shared->config.block_mode == BlockMode::Linked && !key.has(ModeKey::kAlone) && !stop;
+    if (shared->config.block_mode == BlockMode::SingleInstruction || stop)
         options.max_instructions = 1;
     if (key.has(ModeKey::kBreakpoints))
         options.stops = &breakpoints.stops();
     options.same_page_only = rt->cpu.paging() && !global;
     options.cross = crosses_pages(key);
     options.global = global;
-    Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
+    Block* block = shared->translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)
         raise(fetch_fault);
-    return checked(block, BlockUse::Fresh);
-}
-
-Block* EngineCore::checked(Block* block, BlockUse use) {
-    if (block != nullptr)
-        (void)containment->check_block(
-            *block, use, use == BlockUse::Fresh ? translator->loop_heads() : std::span<const uint32_t>());
-    return unless_refused(block);
-}
-
-// Null once something was refused: the dispatcher has been told to stop.
-Block* EngineCore::unless_refused(Block* block) {
-    if (block == nullptr || containment->failure().empty())
-        return block;
-    cache->replace(*block);
-    return nullptr;
+    return shared->checked(block, BlockUse::Fresh);
 }
 
 // Code in MMIO or unmapped space: one instruction at a time, never kept.
-Block* EngineCore::translate_uncached(uint32_t address, Physical physical, const ModeKey& key) {
-    cache->invalidate_page(uncached_backing_);
+Block* Vcpu::translate_uncached(uint32_t address, Physical physical, const ModeKey& key) {
+    shared->cache->invalidate_page(shared->uncached_backing);
     uncached_page.assign(kPageSize + 16, 0xFF);
     const auto offset = static_cast<uint32_t>(physical & (kPageSize - 1));
-    memory->read(physical, uncached_page.data() + offset, std::min<uint32_t>(16, kPageSize - offset));
+    shared->memory.read(physical, uncached_page.data() + offset, std::min<uint32_t>(16, kPageSize - offset));
     CodeBytes code;
-    code.backing = uncached_backing_;
+    code.backing = shared->uncached_backing;
     code.first = uncached_page.data() + offset;
     code.first_length = kPageSize - offset;
     fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
@@ -523,13 +421,13 @@ Block* EngineCore::translate_uncached(uint32_t address, Physical physical, const
     options.call_out = true;
     options.link = false;
     options.max_instructions = 1;
-    Block* block = translator->translate(rt->cpu.eip, key, code, *this, options);
+    Block* block = shared->translator->translate(rt->cpu.eip, key, code, *this, options);
     if (block == nullptr)
         raise(fetch_fault);
-    return checked(block, BlockUse::Fresh);
+    return shared->checked(block, BlockUse::Fresh);
 }
 
-Block* EngineCore::current_block(bool whole) {
+Block* Vcpu::current_block(bool whole) {
     CpuState& c = rt->cpu;
     const ModeKey key = running_key;
     if (c.eip > key.cs_limit) {
@@ -543,13 +441,13 @@ Block* EngineCore::current_block(bool whole) {
         raise(translated.error());
         return nullptr;
     }
-    const Physical physical = memory->mask(*translated);
-    const PageEntry entry = memory->entry(page_of(physical));
+    const Physical physical = shared->memory.mask(*translated);
+    const PageEntry entry = shared->memory.entry(page_of(physical));
     if (entry.kind != PageKind::Ram && entry.kind != PageKind::Rom)
         return translate_uncached(address, physical, key);
     const auto offset = static_cast<uint16_t>(physical & (kPageSize - 1));
-    whole = whole || busy_.contains(busy_place(entry.backing, offset));
-    Block* block = cache->find(entry.backing, offset, c.eip, key);
+    whole = whole || shared->busy.contains(Translations::busy_place(entry.backing, offset));
+    Block* block = shared->cache->find(entry.backing, offset, c.eip, key);
     if (block != nullptr && block->second_backing != kNoPage) {
         fetch_next_linear = (address & ~(kPageSize - 1)) + kPageSize;
         uint32_t second = kNoPage;
@@ -558,12 +456,12 @@ Block* EngineCore::current_block(bool whole) {
             return nullptr;
         }
         if (second != block->second_backing) {
-            cache->remake(*block);
+            shared->cache->remake(*block);
             block = nullptr;
         }
     }
     if (block != nullptr && whole && !block->whole) {
-        cache->replace(*block);
+        shared->cache->replace(*block);
         block = nullptr;
     }
     return block != nullptr ? block : translate_here(address, entry, offset, key, global, whole);

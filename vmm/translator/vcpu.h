@@ -1,32 +1,31 @@
-// The engine's insides, shared by the dispatcher, the call-outs and the fault handler.
+// One virtual processor: its state and Runtime, its view of memory, its jump tables and host stacks, what it
+// has learnt of late, and the requests that other threads have of it; for the dispatcher, the call-outs and
+// the fault handler. It runs on one thread at a time, which is how a signal finds it. What it has in common
+// with others is Translations and guest memory.
 #pragma once
-#include "vmm/code_cache/code_cache.h"
 #include "vmm/code_cache/contexts.h"
-#include "vmm/code_cache/page_links.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/memory/linear_memory.h"
 #include "vmm/memory/windows.h"
-#include "vmm/translator/block_translator.h"
 #include "vmm/translator/breakpoints.h"
-#include "vmm/translator/containment.h"
 #include "vmm/translator/engine.h"
 #include "vmm/translator/idle_loops.h"
 #include "vmm/translator/runtime_memory.h"
 #include "vmm/translator/supervisor_code.h"
+#include "vmm/translator/translations.h"
 
 #include <array>
 #include <atomic>
 #include <csignal>
 #include <memory>
-#include <unordered_set>
 #include <vector>
 
 namespace vmm {
 
-struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
-    static base::Result<std::unique_ptr<EngineCore>> create(GuestMemory& memory, IoBus& io,
-                                                            EngineConfig config);
-    ~EngineCore() override;
+struct Vcpu final : TlbControl, CodeSource {
+    // Translations::add() makes it whole.
+    static base::Result<std::unique_ptr<Vcpu>> create(GuestMemory& memory, IoBus& io);
+    ~Vcpu() override;
 
     Engine::Stop run();
 
@@ -37,8 +36,6 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Block* translate_here(uint32_t linear, PageEntry page, uint16_t offset, const ModeKey& key, bool global,
                           bool whole);
     Block* translate_uncached(uint32_t linear, Physical physical, const ModeKey& key);
-    Block* checked(Block* block, BlockUse use);
-    Block* unless_refused(Block* block);
     void enter(uint32_t code);
     void make_busy_whole();
     void apply_pending(); // flushes asked for while translated code was on the stack
@@ -115,30 +112,17 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     void paging_changed() override;
     void invlpg(uint32_t linear) override;
     void debug_registers_changed() override {}
-    // MemoryObserver
-    void page_remapped(uint32_t physical_page) override;
-    void all_remapped() override;
-    void code_written(uint32_t backing, uint32_t offset, uint32_t length) override;
-    void page_dropped(uint32_t backing) override;
-    void page_watched(uint32_t backing) override { windows->write_protect(backing); }
-    void page_failed() override;
     // CodeSource
     const uint8_t* next_page(uint32_t& backing) override;
 
-    GuestMemory* memory = nullptr;
-    EngineConfig config;
+    Translations* shared = nullptr;
     std::unique_ptr<RuntimeMemory> runtime_memory;
     Runtime* rt = nullptr; // in there
     std::unique_ptr<LinearMemory> linear;
     std::unique_ptr<Cpu> cpu;
     std::unique_ptr<Windows> windows;
-    std::unique_ptr<CodeCache> cache;
-    std::unique_ptr<PageLinks> page_links;
     Contexts contexts;
-    Stubs stubs;
     SegmentCache segments;
-    std::unique_ptr<BlockTranslator> translator;
-    std::unique_ptr<Containment> containment;
 
     std::function<void()> boundary_hook;
     std::function<bool(const Fault&)> intercept;
@@ -162,12 +146,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     bool contexts_stale = false;
     bool step_suppressed = false; // this exit is not the end of an instruction (fault, INT n)
     Breakpoints breakpoints;
-    Breakpoints::Stops code_stops_; // what blocks under kBreakpoints were made for
-    // Places whose blocks are made whole at once.
-    static uint64_t busy_place(uint32_t backing, uint16_t offset) {
-        return uint64_t{backing} << kPageShift | offset;
-    }
-    std::unordered_set<uint64_t> busy_;
+    Breakpoints::Stops code_stops_;  // what blocks under kBreakpoints were made for
     unsigned alone_left = 0;         // instructions still to be carried out under kWatched
     Block* caught_polling = nullptr; // brief, and perhaps busy: to be made whole
     bool again_alone = false;        // the call-out did nothing: once more, under kWatched
@@ -195,7 +174,6 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     Fetch& fetch_of(uint32_t page) { return fetches_[page & (fetches_.size() - 1)]; }
     SupervisorCode supervisor_code;
 
-    uint32_t uncached_backing_ = 0;
     Sites::Microseconds forms_reviewed_ = 0;
     // Accesses by call-out to pages that the window lacks, by the low bits of the page's number: pages that
     // share a place are mapped a little earlier.
@@ -217,7 +195,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     } counters;
 };
 
-// Installs the process-wide handlers once; they act only on the thread whose engine is running.
+// Installs the process-wide handlers once; they act only on a thread that runs a Vcpu.
 void install_signal_handlers();
 
 } // namespace vmm
