@@ -83,6 +83,6 @@ class Window32 final : public Addressing {
     [[nodiscard]] Meeting meeting(uint64_t address, uint64_t base, uint64_t stack) const override;
 };
 
-inline const Window32 kWindow32(kWindowPlan);
+extern const Window32 kWindow32; // with kWindowPlan
 
 } // namespace vmm

@@ -9,7 +9,6 @@
 #include "vmm/bus/irq.h"
 #include "vmm/cpu/cpu.h"
 #include "vmm/memory/guest_memory.h"
-#include "vmm/translator/addressing.h"
 #include "vmm/translator/host_maker.h"
 
 #include <functional>
@@ -19,16 +18,18 @@
 
 namespace vmm {
 
+class Addressing;
+
 // How translated code is formed; tests run guests in all three.
 enum class BlockMode : uint8_t { SingleInstruction, Unlinked, Linked };
 
 struct EngineConfig {
     BlockMode block_mode = BlockMode::Linked;
-    bool verify_containment = false;           // check every block, and not a sample (see Containment)
-    uint32_t code_cache_bytes = 0;             // 0: by the size of RAM
-    bool find_idle_loops = false;              // run() may end with Stop::Idle
-    HostMaker host_maker = vmm::host_maker();  // tests also try the lowerings for the other one
-    const Addressing* addressing = &kWindow32; // tests also try another register plan
+    bool verify_containment = false;          // check every block, and not a sample (see Containment)
+    uint32_t code_cache_bytes = 0;            // 0: by the size of RAM
+    bool find_idle_loops = false;             // run() may end with Stop::Idle
+    HostMaker host_maker = vmm::host_maker(); // tests also try the lowerings for the other one
+    const Addressing* addressing = nullptr;   // null: kWindow32; tests also try another register plan
     bool host_rotates = __builtin_cpu_supports("bmi2") != 0; // RORX; tests also do without
 };
 

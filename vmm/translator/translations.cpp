@@ -29,7 +29,8 @@ Translations::create(GuestMemory& memory, const EngineConfig& config, const Name
     CodeMemory& code = made->cache->memory();
     Emitter emitter(code.writable(code.executable()), kPageSize, code.executable());
     Stubs& stubs = made->stubs;
-    stubs = emit_stubs(emitter, config.host_rotates, *config.addressing);
+    stubs = emit_stubs(emitter, config.host_rotates,
+                       config.addressing != nullptr ? *config.addressing : kWindow32);
     emit_ring0_stubs(emitter, stubs);
     made->cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
     made->cache->set_exit_stubs(stubs.indirect_miss, stubs.return_miss, stubs.leave_link,

@@ -5,6 +5,8 @@ namespace vmm {
 
 using namespace host;
 
+constinit const Window32 kWindow32(kWindowPlan);
+
 // GS: and the 67h prefix make the processor wrap an address at 4 GiB, but a load takes two cycles more with a
 // segment base, and stores half their throughput (Intel). Without prefixes the registers and the displacement
 // add up in 64 bits, from the window's base on: to the same address, or to one in a guard (see WindowSpace).

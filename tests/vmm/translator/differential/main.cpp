@@ -13,6 +13,7 @@
 #include "tests/vmm/translator/differential/report.h"
 #ifdef ENCORE_DIFFERENTIAL_ENGINE
 #include "tests/vmm/translator/differential/engine_runner.h"
+#include "vmm/translator/addressing.h"
 #endif
 
 #include <algorithm>
