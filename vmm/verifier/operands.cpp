@@ -106,7 +106,7 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
         const bool checks_limit = index == Value::LimitIndex && i.scale == 8 && bytes == 4 && segment >= 0 &&
                                   segment % rules.limit_stride == 0 &&
                                   segment / rules.limit_stride < static_cast<int32_t>(rules.limit_count);
-        const bool checks_split = index == Value::Byte && i.scale == 8 && bytes == 1 &&
+        const bool checks_split = rules.arrival_guard && index == Value::Byte && i.scale == 8 && bytes == 1 &&
                                   i.displacement >= rules.split_first && i.displacement <= rules.split_last;
         if (!scratch || !(arrives || checks_limit || checks_split)) {
             fail(refusal::kRuntimeIndex);
