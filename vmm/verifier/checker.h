@@ -76,7 +76,11 @@ struct Verifier::Impl {
     void store_runtime(unsigned bytes);
     [[nodiscard]] bool addressable(unsigned reg) const;
     [[nodiscard]] bool indexable(unsigned reg) const;
-    [[nodiscard]] const Field* field_at(int32_t displacement) const;
+    // The operand's, if its base is Runtime: beyond either end it wraps.
+    [[nodiscard]] uint32_t runtime_offset() const {
+        return static_cast<uint32_t>(i.displacement) - static_cast<uint32_t>(rules.runtime);
+    }
+    [[nodiscard]] const Field* field_here() const;
 
     // -- stubs -----------------------------------------------------------------------------------------
     bool follow_in_stub(); // false: as anywhere

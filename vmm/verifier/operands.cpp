@@ -16,8 +16,8 @@ bool Verifier::Impl::indexable(unsigned reg) const {
     return reg == kNoHostRegister || ((is_guest(reg) || is_scratch(reg)) && is_data(state.of[reg]));
 }
 
-const Field* Verifier::Impl::field_at(int32_t displacement) const {
-    const auto at = static_cast<uint32_t>(displacement - rules.runtime);
+const Field* Verifier::Impl::field_here() const {
+    const uint32_t at = runtime_offset();
     if (at >= rules.runtime_bytes || field_of[at / 2] == 0)
         return nullptr;
     return &rules.fields[field_of[at / 2] - 1u];
@@ -102,7 +102,7 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
         const Value index = i.index < 16 ? state.of[i.index] : Value::Unknown;
         const bool arrives = rules.arrival_guard && is_scratch(i.index) && is_data(index) && i.scale == 1 &&
                              i.displacement == rules.arrival && bytes == 4;
-        const int32_t segment = i.displacement - rules.runtime;
+        const auto segment = static_cast<int32_t>(runtime_offset());
         const bool checks_limit = index == Value::LimitIndex && i.scale == 8 && bytes == 4 && segment >= 0 &&
                                   segment % rules.limit_stride == 0 &&
                                   segment / rules.limit_stride < static_cast<int32_t>(rules.limit_count);
@@ -119,8 +119,8 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
         write(to, 8, Value::Unknown);
         return;
     }
-    const Field* field = field_at(i.displacement);
-    const uint32_t at = static_cast<uint32_t>(i.displacement - rules.runtime);
+    const Field* field = field_here();
+    const uint32_t at = runtime_offset();
     if (field == nullptr || !field->read || bytes > field->element ||
         at + bytes > field->offset + field->bytes) {
         fail(refusal::kRuntimeField);
@@ -149,11 +149,11 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
 }
 
 void Verifier::Impl::store_runtime(unsigned bytes) {
-    const Field* field = i.index == kNoHostRegister ? field_at(i.displacement) : nullptr;
+    const Field* field = i.index == kNoHostRegister ? field_here() : nullptr;
     if (i.index != kNoHostRegister)
         fail(refusal::kRuntimeIndex);
     else if (field == nullptr || !field->written || bytes != field->bytes ||
-             static_cast<uint32_t>(i.displacement - rules.runtime) != field->offset)
+             runtime_offset() != field->offset)
         fail(refusal::kRuntimeField);
 }
 

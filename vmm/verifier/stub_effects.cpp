@@ -16,8 +16,8 @@ const Field* Verifier::Impl::whole_field(unsigned bytes) const {
     if (!i.memory || i.window || i.base != kHostRuntime || i.index != kNoHostRegister ||
         state.of[kHostRuntime] != Value::Fixed)
         return nullptr;
-    const Field* field = field_at(i.displacement);
-    const uint32_t at = static_cast<uint32_t>(i.displacement - rules.runtime);
+    const Field* field = field_here();
+    const uint32_t at = runtime_offset();
     return field != nullptr && at + bytes <= field->offset + field->bytes && (at - field->offset) % bytes == 0
                ? field
                : nullptr;
@@ -112,10 +112,9 @@ void Verifier::Impl::stub_push(bool pops) {
 
 // call [Runtime::callouts + r10 * 8]
 void Verifier::Impl::call_host() {
-    const Field* field = field_at(i.displacement);
+    const Field* field = field_here();
     if (i.window || i.word || i.base != kHostRuntime || i.index != kScratch10 || i.scale != 8 ||
-        field == nullptr || field->holds != Field::Holds::Callouts ||
-        static_cast<uint32_t>(i.displacement - rules.runtime) != field->offset ||
+        field == nullptr || field->holds != Field::Holds::Callouts || runtime_offset() != field->offset ||
         state.of[kScratch10] != Value::CalloutIndex || state.of[kHostRdi] != Value::RuntimeAddress) {
         fail(refusal::kRuntimeIndex);
         return;

@@ -58,6 +58,11 @@ std::string MutationCount::mutate(const HostCode& unchanged, Verifier& verifier,
     return said;
 }
 
+std::string MutationCount::summary() const {
+    return fmt::format("{} blocks of {} instructions on average; {} mutations, {} refused", blocks,
+                       blocks == 0 ? 0 : instructions / blocks, made, made - accepted);
+}
+
 namespace {
 
 template <class Fits> const Instruction* pick(const Translated& t, Random& random, Fits&& fits) {

@@ -41,6 +41,7 @@ class MutationCount {
   public:
     // Breaks each rule in the block once, and checks it by `verifier`. What was accepted, with its code.
     std::string mutate(const HostCode& made, Verifier& verifier, const VerifierRules& rules, Random& random);
+    [[nodiscard]] std::string summary() const;
 
     std::map<std::string, unsigned> refused, seen_otherwise; // by mutation; by broken_rule(), too
     unsigned blocks = 0, made = 0, accepted = 0;

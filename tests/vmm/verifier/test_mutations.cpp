@@ -89,12 +89,6 @@ class Maker : public CodeSource {
     uint8_t page_[kPageSize + 32]{};
 };
 
-std::string say(const MutationCount& count) {
-    return fmt::format("{} blocks of {} instructions on average accepted; {} mutations, {} refused",
-                       count.blocks, count.instructions / count.blocks, count.made,
-                       count.made - count.accepted);
-}
-
 } // namespace
 
 TEST_CASE("verifier: what the translator makes is accepted, and with one rule broken refused", "[verifier]") {
@@ -124,7 +118,7 @@ TEST_CASE("verifier: what the translator makes is accepted, and with one rule br
         CHECK((count.seen_otherwise[name] != 0) != by_value);
     }
     if (asked != nullptr)
-        WARN(say(count));
+        WARN(count.summary());
 }
 
 TEST_CASE("containment: refused code is told in a sentence, once", "[verifier]") {
