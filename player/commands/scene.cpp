@@ -132,6 +132,7 @@ base::Result<> add(Options options) {
     session_options.author = signer;
     session_options.bundle = options.bundle;
     session_options.keyboard_layout = TRY(options.script.layout());
+    session_options.notice = [&](const std::string& text) { progress.say(text); };
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;
     std::chrono::steady_clock::time_point before;
