@@ -2,6 +2,7 @@
 
 #include "appliance-format/output_file.h"
 #include "player/user_folders.h"
+#include "vmm/base/shell_word.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -24,14 +25,6 @@ constexpr const char* kPackageMark = "Part of the package encore-kiosk";
 
 constexpr const char* kSystemScript = "/usr/local/lib/encore/kiosk-session";
 constexpr const char* kPackagedScript = "/usr/lib/encore/kiosk-session";
-
-// A word of sh, whatever is in it (POSIX.1-2017, Shell Command Language, 2.2.2).
-std::string shell_word(const std::string& text) {
-    std::string word = "'";
-    for (const char c : text)
-        c == '\'' ? word += "'\\''" : word += c;
-    return word + "'";
-}
 
 // An argument in a unit's ExecStart (systemd.service(5), "Command lines"): quoted, specifiers and variables
 // off.
@@ -62,9 +55,9 @@ std::string desktop_word(const std::string& text) {
 }
 
 std::string session_script(const KioskPlan& plan) {
-    std::string command = shell_word(plan.program);
+    std::string command = base::shell_word(plan.program);
     for (const std::string& argument : plan.arguments)
-        command += " " + shell_word(argument);
+        command += " " + base::shell_word(argument);
     // An administrator's, which has a catalog of its own, is what the package's choices at the log-in screen
     // start.
     const std::string first =
@@ -234,7 +227,7 @@ std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>
         "The same in a Wayland compositor:        cage -- {0}    (packages cage and xwayland)\n"
         "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n"
         "Before any of them: encore pin set, or nobody gets out.\n",
-        shell_word(files.front().path));
+        base::shell_word(files.front().path));
 }
 
 base::Result<void> install_kiosk(const std::vector<KioskFile>& files, bool force) {

@@ -134,14 +134,10 @@ base::Result<> import(const Options& options) {
     const bool to_recipe = !options.recipe.empty();
     if (to_recipe == !options.output.empty())
         return base::fail("import writes a bundle (-o) or a recipe (--recipe)", kExitUsage);
-    const bool has_key = !options.key.empty() && !options.certificate.empty();
-    if (!to_recipe &&
-        (options.key.empty() != options.certificate.empty() || has_key == options.unsigned_bundle))
-        return base::fail(
-            "a bundle needs --key and --cert together (make them with: encore keygen), or --unsigned",
-            kExitUsage);
+    if (!to_recipe && options.given() == options.unsigned_bundle)
+        return base::fail(kKeyOrUnsigned, kExitUsage);
     std::optional<signing::Signer> signer;
-    if (has_key)
+    if (options.given() && !to_recipe)
         signer = TRY(options.load_signer());
     const bool raw = !options.format.empty();
     format::ImageShelf shelf;

@@ -55,13 +55,10 @@ base::Result<> check_picture(const format::Recipe& recipe, const std::string& pa
 }
 
 base::Result<> pack(const Options& options) {
-    if (options.unsigned_bundle != (options.key.empty() && options.certificate.empty()) ||
-        options.key.empty() != options.certificate.empty())
-        return base::fail(
-            "pack needs --key and --cert together (make them with: encore keygen), or --unsigned",
-            kExitUsage);
+    if (options.unsigned_bundle == options.given())
+        return base::fail(kKeyOrUnsigned, kExitUsage);
     std::optional<signing::Signer> signer;
-    if (!options.unsigned_bundle)
+    if (options.given())
         signer = TRY(options.load_signer());
     if (!options.time_stamp.empty() && !is_web_address(options.time_stamp))
         return base::fail(

@@ -285,9 +285,7 @@ Command scene_command(cli::App& root) {
         cli::App* sub = app->add_subcommand(name, help);
         sub->add_option("bundle", options->bundle, "The bundle")->required()->type_name("X.encore");
         if (signs) {
-            const auto keys = options->declare_keys(*sub);
-            keys.key->required();
-            keys.certificate->required();
+            options->declare_keys(*sub)->required();
         }
         return sub;
     };
