@@ -2,6 +2,8 @@
 #include "tests/player/cli_desk.h"
 
 #include <csignal>
+#include <cstring>
+#include <pty.h>
 #include <thread>
 
 using namespace cli_test;
@@ -177,4 +179,89 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
     }
     CHECK(desk.run(locked + " --passphrase-file secret") == 0);
     CHECK(desk.shell("sh -c '" ENCORE_BINARY " " + locked + " --passphrase-file /dev/fd/3 3<secret'") == 0);
+}
+
+namespace {
+
+// The player with a kiosk beside it that does nothing.
+struct KioskCommandDesk : Desk {
+    KioskCommandDesk() {
+        fs::create_directory(path + "/bin");
+        fs::copy(ENCORE_BINARY, path + "/bin/encore");
+        write("bin/encore-kiosk", "#!/bin/sh\n");
+        REQUIRE(shell("chmod +x bin/encore-kiosk") == 0);
+    }
+    // Runs it for a person at a terminal who answers each question about a PIN with the next of these.
+    int typed(const std::string& arguments, const std::vector<std::string>& answers) {
+        int terminal = -1;
+        const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+        if (child == 0) {
+            const std::string line =
+                fmt::format("cd {0} && export XDG_DATA_HOME={0}/xdg XDG_CONFIG_HOME={0}/xdg "
+                            "XDG_STATE_HOME={0}/xdg && exec bin/encore {1}",
+                            path, arguments);
+            ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+            ::_exit(127);
+        }
+        REQUIRE(child > 0);
+        output.clear();
+        size_t looked = 0, next = 0;
+        char buffer[4096];
+        // Its end is an error (EIO) to the reader.
+        for (ssize_t n; (n = ::read(terminal, buffer, sizeof buffer)) > 0;) {
+            output.append(buffer, static_cast<size_t>(n));
+            for (const char* question : {"New staff PIN: ", "Once more: "})
+                if (const size_t at = output.find(question, looked); at != std::string::npos) {
+                    looked = at + std::strlen(question);
+                    const std::string answer = (next < answers.size() ? answers[next++] : "") + "\n";
+                    CHECK(::write(terminal, answer.data(), answer.size()) > 0);
+                }
+        }
+        ::close(terminal);
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
+};
+
+} // namespace
+
+TEST_CASE("kiosk install: a catalog that is not there is refused, before anything is written", "[cli]") {
+    KioskCommandDesk desk;
+    for (const char* arguments :
+         {"--catalog nowhere", "", "--catalog r.toml", "--catalog nowhere --dry-run"}) {
+        INFO(arguments);
+        CHECK(desk.shell(std::string("bin/encore kiosk install ") + arguments) == 1);
+        CHECK(desk.one_line());
+        CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+    }
+    CHECK(desk.shell("bin/encore kiosk install --system") == 2);
+    CHECK(desk.one_line());
+    CHECK(desk.shell("bin/encore kiosk install --account nobody") == 2);
+    CHECK(desk.one_line());
+    // Its advice, as it is printed.
+    CHECK(desk.shell("bin/encore kiosk install --catalog \"it's there\"") == 1);
+    const size_t advice = desk.output.find("mkdir -p ");
+    REQUIRE(advice != std::string::npos);
+    REQUIRE(desk.shell(desk.output.substr(advice, desk.output.size() - advice - 1)) == 0);
+    CHECK(desk.shell("bin/encore kiosk install --catalog \"it's there\"") == 0);
+    CHECK(desk.says("No staff PIN is set yet")); // nobody was there to ask
+    CHECK(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+}
+
+TEST_CASE("kiosk install: it asks for a PIN where there is none, once", "[cli]") {
+    KioskCommandDesk desk;
+    fs::create_directory(desk.path + "/demos");
+    CHECK(desk.typed("kiosk install --catalog demos", {"2468", "2469"}) == 1);
+    CHECK(desk.says("are not the same"));
+    CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+    CHECK(desk.typed("kiosk install --catalog demos", {"2468", "2468"}) == 0);
+    CHECK_FALSE(desk.says("No staff PIN"));
+    CHECK(desk.shell("sh -c 'echo 2468 | bin/encore pin check'") == 0);
+    CHECK(desk.typed("kiosk install --catalog demos", {}) == 0);
+    CHECK_FALSE(desk.says("New staff PIN"));
+    CHECK(desk.shell("bin/encore kiosk install --system --catalog demos --account no-such-account") == 1);
+    CHECK(desk.one_line());
+    CHECK(desk.says("sudo useradd --create-home --shell /bin/sh no-such-account"));
 }
