@@ -100,8 +100,9 @@ base::Result<> Bundle::check_author(const signing::Signer& signer) const {
         return {};
     return base::fail(
         fmt::format("{}: only its publisher, {}, may do that, and this is the key of {}; to publish "
-                    "it under your own name first: encore sign",
-                    path_, signing::describe(owner), signing::describe(signer.publisher())),
+                    "it under your own name first: encore sign {} --key KEY --cert CERT",
+                    path_, signing::describe(owner), signing::describe(signer.publisher()),
+                    base::shell_word(path_)),
         kNotYours);
 }
 

@@ -196,15 +196,23 @@ base::Result<std::string> base_folder(const char* variable, const char* otherwis
     return fmt::format("{}/{}", home, otherwise);
 }
 
+// A home may be for reading only; the computer's folders are not.
+base::Error with_advice(base::Error error) {
+    if (error.message.ends_with(std::strerror(EROFS)))
+        error.message += "; for the whole computer: sudo encore kiosk install --system";
+    return error;
+}
+
 base::Result<void> write(const KioskFile& file) {
     std::error_code error;
     fs::create_directories(fs::path(file.path).parent_path(), error);
     if (error)
-        return base::fail(fmt::format("cannot make the folder of {}: {}{}", file.path, error.message(),
-                                      error == std::errc::read_only_file_system
-                                          ? "; for the whole computer: sudo encore kiosk install --system"
-                                          : ""));
-    auto out = TRY(appliance_format::OutputFile::create(file.path));
+        return tl::make_unexpected(
+            with_advice({1, fmt::format("cannot make the folder of {}: {}", file.path, error.message())}));
+    auto created = appliance_format::OutputFile::create(file.path);
+    if (!created)
+        return tl::make_unexpected(with_advice(created.error()));
+    auto out = std::move(*created);
     TRY(appliance_format::write_all(
         out.fd(), std::span(reinterpret_cast<const uint8_t*>(file.text.data()), file.text.size()),
         file.path));

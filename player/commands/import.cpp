@@ -8,6 +8,7 @@
 #include "player/commands/key_options.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -171,8 +172,10 @@ base::Result<> import(const Options& options) {
     for (const std::string& note : found.notes)
         fmt::print("{}: note: it {}\n", options.source, note);
     if (to_recipe)
-        fmt::print("{}: written; go on with: encore pack {} -o {}.encore\n", options.recipe, options.recipe,
-                   recipe.appliance.name);
+        fmt::print(
+            "{}: written; sign what is made of it with --key, or go on with: encore pack {} -o {}.encore "
+            "--unsigned\n",
+            options.recipe, base::shell_word(options.recipe), recipe.appliance.name);
     else
         fmt::print("{}: imported{}\n", options.output, signer ? " and signed" : ", not signed");
     return {};

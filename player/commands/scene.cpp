@@ -9,6 +9,7 @@
 #include "player/display.h"
 #include "player/high_water_clock.h"
 #include "signing/small_file.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -186,10 +187,13 @@ base::Result<> list(const Options& options) {
 }
 
 // Where the scene of that name is, or the error to answer with.
-base::Result<size_t> index_of(const format::Manifest& manifest, const std::string& name) {
+base::Result<size_t> index_of(const format::Manifest& manifest, const std::string& name,
+                              const std::string& bundle) {
     const auto found = std::ranges::find(manifest.scenes, name, &format::Scene::name);
     if (found == manifest.scenes.end())
-        return base::fail(fmt::format("there is no scene {}; see: encore scene list", name), kExitUsage);
+        return base::fail(
+            fmt::format("there is no scene {}; see: encore scene list {}", name, base::shell_word(bundle)),
+            kExitUsage);
     return static_cast<size_t>(found - manifest.scenes.begin());
 }
 
@@ -214,7 +218,7 @@ base::Result<> remove(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            const size_t index = TRY(index_of(manifest, options.name));
+            const size_t index = TRY(index_of(manifest, options.name, options.bundle));
             manifest.scenes.erase(manifest.scenes.begin() + static_cast<ptrdiff_t>(index));
             if (manifest.start == options.name)
                 manifest.start.clear();
@@ -227,7 +231,7 @@ base::Result<> rename(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            const size_t index = TRY(index_of(manifest, options.name));
+            const size_t index = TRY(index_of(manifest, options.name, options.bundle));
             format::Scene& scene = manifest.scenes[index];
             if (!format::is_simple_name(options.new_name) || manifest.find_scene(options.new_name) != nullptr)
                 return base::fail(
@@ -257,7 +261,7 @@ base::Result<> set_notes(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            manifest.scenes[TRY(index_of(manifest, options.name))].notes = notes;
+            manifest.scenes[TRY(index_of(manifest, options.name, options.bundle))].notes = notes;
             return {};
         },
         fmt::format("the notes of scene {} are {}", options.name, notes.empty() ? "removed" : "set"));
@@ -268,7 +272,7 @@ base::Result<> set_start(const Options& options) {
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
             if (!options.boot)
-                TRY(index_of(manifest, options.name));
+                TRY(index_of(manifest, options.name, options.bundle));
             manifest.start = options.boot ? std::string() : options.name;
             return {};
         },

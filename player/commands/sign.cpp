@@ -9,6 +9,7 @@
 #include "player/time_stamp_client.h"
 #include "signing/small_file.h"
 #include "signing/time_stamp.h"
+#include "vmm/base/shell_word.h"
 
 #include <fmt/format.h>
 #include <memory>
@@ -93,7 +94,7 @@ base::Result<> sign(const Options& options) {
     TRY(write_file(options.query, TRY(signing::time_stamp_query(TRY(bundle->signature()).value))));
     fmt::print("{}: send it to a time-stamp authority and put the answer in with: encore sign {} --timestamp "
                "ANSWER.tsr\n",
-               options.query, output);
+               options.query, base::shell_word(output));
     return {};
 }
 

@@ -1,4 +1,5 @@
 // The command line as a person or script uses it: the real executable, its output and exit statuses.
+#include "signing/keys.h"
 #include "tests/player/cli_desk.h"
 
 #include <csignal>
@@ -144,6 +145,13 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
     recipe("picture.toml", "picture = \"shot.jpg\"\n", disk);
     recipe("order.toml", "", "[boot]\norder = [\"disk\", \"floppy\"]\n" + disk);
     recipe("scenes.toml", "", disk + "[policy]\nscenes = []\n");
+    recipe("sceneless.toml", "", disk + "[policy]\nscenes = [\"No Scene!\"]\n");
+    recipe("nowhere.toml", "picture = \"nowhere.png\"\n", disk);
+    for (const auto& [name, starts] : {std::pair("old", -9), {"early", 3}}) {
+        const auto pair = signing::generate_key_pair(
+            {.name = "Acme", .organisation = {}, .valid_days = 2, .starts_in_days = starts});
+        REQUIRE((pair && signing::write_key_pair(*pair, desk.path + "/" + name)));
+    }
     desk.write("secret", "open sesame\n");
     desk.write("wrong", "open barley\n");
     desk.write("empty", "");
@@ -156,7 +164,11 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
         const char* says;
     };
     const Mistake mistakes[] = {
+        {"pack r.toml -o x.encore --key old.key --cert old.crt", 6, "expired on"},
+        {"pack r.toml -o x.encore --key early.key --cert early.crt", 6, "is valid only from"},
         {"pack picture.toml" + keys, 9, "make a PNG of it"},
+        {"pack nowhere.toml" + keys, 9, "cannot open"},
+        {"pack sceneless.toml" + keys, 9, "\"scenes\""},
         {"pack order.toml" + keys, 9, "there is no [[floppy]]; add one, or leave it out"},
         {"pack scenes.toml" + keys, 9, "must be a list such as [\"start\", \"power-on\"]"},
         {locked + " --passphrase-file wrong", 1, "the passphrase is not the key's"},
@@ -179,6 +191,55 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
     }
     CHECK(desk.run(locked + " --passphrase-file secret") == 0);
     CHECK(desk.shell("sh -c '" ENCORE_BINARY " " + locked + " --passphrase-file /dev/fd/3 3<secret'") == 0);
+}
+
+TEST_CASE("cli: advice that names a command can be pasted, and works", "[cli]") {
+    Desk desk;
+    const std::string name = "it's a demo.encore";
+    fs::rename(desk.path + "/r.toml", desk.path + "/my recipe.toml");
+    const std::string quoted = "\"" + name + "\"", keys = " --key k.key --cert k.crt";
+    // What stands after the last "encore" of what was said, with the placeholders filled in.
+    const auto pasted = [&](const std::vector<std::pair<std::string, std::string>>& filled) {
+        const std::string line = desk.output.substr(0, desk.output.find('\n'));
+        const size_t at = line.rfind(": encore ");
+        REQUIRE(at != std::string::npos);
+        std::string command = line.substr(at + std::strlen(": encore "));
+        for (const auto& [placeholder, value] : filled)
+            command.replace(command.find(placeholder), placeholder.size(), value);
+        INFO(command);
+        return desk.run(command);
+    };
+    desk.write("scenes.toml", desk.read("my recipe.toml") + "scenes = [\"start\"]\n");
+    REQUIRE(desk.run("pack scenes.toml -o scenes.encore" + keys) == 0);
+    CHECK(desk.output.find(
+              ": encore scene add scenes.encore --name start --key k.key --cert k.crt --after SECONDS") !=
+          std::string::npos);
+    REQUIRE(desk.run("pack \"my recipe.toml\" -o " + quoted + keys) == 0);
+    CHECK(desk.run("verify " + quoted) == 5);
+    CHECK(pasted({}) == 0); // trust add
+    CHECK(desk.run("verify " + quoted) == 0);
+    CHECK(desk.run("run --headless --scene nowhere " + quoted) == 2);
+    CHECK(pasted({}) == 0); // scene list
+    CHECK(desk.run("scene remove " + quoted + " nowhere" + keys) == 2);
+    CHECK(pasted({}) == 0); // scene list
+    REQUIRE(desk.run("trust add scenes.encore") == 0);
+    CHECK(desk.run("run --headless --boot scenes.encore") == 11);
+    CHECK(pasted({}) == 0); // policy explain
+    REQUIRE(desk.run("keygen --name Other --out other") == 0);
+    CHECK(desk.run("scene remove " + quoted + " x --key other.key --cert other.crt") == 11);
+    CHECK(pasted({{"KEY", "other.key"}, {"CERT", "other.crt"}}) == 0); // sign
+    CHECK(desk.run("verify " + quoted) == 5);
+    CHECK(desk.run("import disk.img --recipe \"new recipe.toml\"") == 0);
+    CHECK(pasted({}) == 0); // pack
+    CHECK(desk.run("pack \"my recipe.toml\" -o new.encore") == 2);
+    CHECK(pasted({{"NAME", "Somebody"}, {"PREFIX", "somebody"}}) == 0); // keygen
+    CHECK(fs::exists(desk.path + "/somebody.key"));
+    CHECK(desk.run("pin check </dev/null") == 1);
+    CHECK(desk.output.find(": encore pin set\n") != std::string::npos);
+    CHECK(desk.run("trust remove 'no such publisher'") == 1);
+    CHECK(pasted({}) == 0); // trust list
+    CHECK(desk.run("packk") == 2);
+    CHECK(pasted({}) == 0); // --help
 }
 
 namespace {
