@@ -15,8 +15,8 @@ struct OvaOptions {
     std::function<bool(uint64_t done, uint64_t total)> progress{};
 };
 
-// Of a bundle that was authenticated. The file appears whole, or not at all. Errors: also a machine without any
-// media.
+// Of a bundle that was authenticated. The file appears whole, or not at all. Errors: also a machine without
+// any media.
 base::Result<> write_ova(const Bundle& bundle, const std::string& output, const OvaOptions& options);
 
 } // namespace appliance_format
