@@ -650,8 +650,8 @@ uint32_t bound(Runtime& rt, uint32_t offset, uint32_t packed) {
     };
     const int32_t index = extended(rt.cpu.gpr[packed >> 16 & 7]);
     for (const bool upper : {false, true}) {
-        const auto linear = core.cpu->linear_address(
-            static_cast<SegReg>(packed & 7), offset + (upper ? width : 0), width, AccessKind::Read);
+        const auto linear = core.cpu->linear_address(static_cast<SegReg>(packed & 7),
+                                                     offset + (upper ? width : 0), width, AccessKind::Read);
         if (!linear)
             return scope.fault(linear.error());
         uint32_t limit = 0;
