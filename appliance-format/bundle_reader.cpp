@@ -3,6 +3,7 @@
 #include "appliance-format/format.h"
 #include "signing/outcome.h"
 #include "signing/verify.h"
+#include "vmm/base/shell_word.h"
 #include "vmm/base/verify.h"
 
 #include <cerrno>
@@ -24,6 +25,10 @@ std::span<const uint8_t> bytes_of(const std::string& text) {
 
 base::Error Bundle::located(base::Error error) const {
     error.message = path_ + ": " + error.message;
+    if (error.code == signing::kUntrusted)
+        error.message +=
+            fmt::format("; if you know that fingerprint to be theirs, add it with: encore trust add {}",
+                        base::shell_word(path_));
     return error;
 }
 
@@ -95,8 +100,9 @@ base::Result<> Bundle::check_author(const signing::Signer& signer) const {
         return {};
     return base::fail(
         fmt::format("{}: only its publisher, {}, may do that, and this is the key of {}; to publish "
-                    "it under your own name first: encore sign",
-                    path_, signing::describe(owner), signing::describe(signer.publisher())),
+                    "it under your own name first: encore sign {} --key KEY --cert CERT",
+                    path_, signing::describe(owner), signing::describe(signer.publisher()),
+                    base::shell_word(path_)),
         kNotYours);
 }
 

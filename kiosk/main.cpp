@@ -7,10 +7,10 @@
 #include "player/installed_files.h"
 #include "player/operator_settings.h"
 #include "player/stop_signals.h"
+#include "player/user_folders.h"
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
 #include <fmt/format.h>
 #include <gtk/gtk.h>
 #include <wx/app.h>
@@ -20,23 +20,11 @@
 namespace kiosk {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr int kExitUsage = 2;
 
 // What run() hands to the toolkit's application.
 Settings settings;
 std::optional<Appliance> presented;
-
-// Where bundles are looked for when nobody says where.
-std::string default_catalog() {
-    const char* data = std::getenv("XDG_DATA_HOME");
-    const char* home = std::getenv("HOME");
-    const fs::path base = data != nullptr && *data == '/'
-                              ? fs::path(data)
-                              : fs::path(home != nullptr ? home : "/") / ".local/share";
-    return base / "encore/catalog";
-}
 
 int complain(const std::string& text, int status = 1) {
     fmt::print(stderr, "encore-kiosk: {}\n", text);
@@ -146,8 +134,12 @@ int run(int argc, char** argv) {
         return complain(read.error().message);
     if (!given.folders.empty())
         settings.folders = given.folders;
-    if (settings.folders.empty())
-        settings.folders = {default_catalog()};
+    if (settings.folders.empty()) {
+        auto data = player::data_folder();
+        if (!data)
+            return complain(data.error().message);
+        settings.folders = {*data + "/catalog"};
+    }
     if (!given.headline.empty())
         settings.headline = given.headline;
     if (!given.language.empty())

@@ -139,7 +139,7 @@ Finding check_files() {
 Finding check_trust() {
     auto entries = trust_store().list();
     std::erase_if(entries,
-                  [](const auto& entry) { return entry.role != signing::TrustStore::Role::Publisher; });
+                  [](const auto& entry) { return entry.role == signing::TrustStore::Role::TimeStamps; });
     if (entries.empty())
         return {Level::Note, "publishers", "none is trusted yet, so no bundle opens",
                 "add the ones you know: encore trust add PUBLISHER.crt"};

@@ -2,6 +2,7 @@
 
 #include "appliance-format/output_file.h"
 #include "player/user_folders.h"
+#include "vmm/base/shell_word.h"
 
 #include <cerrno>
 #include <cstdlib>
@@ -24,14 +25,6 @@ constexpr const char* kPackageMark = "Part of the package encore-kiosk";
 
 constexpr const char* kSystemScript = "/usr/local/lib/encore/kiosk-session";
 constexpr const char* kPackagedScript = "/usr/lib/encore/kiosk-session";
-
-// A word of sh, whatever is in it (POSIX.1-2017, Shell Command Language, 2.2.2).
-std::string shell_word(const std::string& text) {
-    std::string word = "'";
-    for (const char c : text)
-        c == '\'' ? word += "'\\''" : word += c;
-    return word + "'";
-}
 
 // An argument in a unit's ExecStart (systemd.service(5), "Command lines"): quoted, specifiers and variables
 // off.
@@ -62,9 +55,9 @@ std::string desktop_word(const std::string& text) {
 }
 
 std::string session_script(const KioskPlan& plan) {
-    std::string command = shell_word(plan.program);
+    std::string command = base::shell_word(plan.program);
     for (const std::string& argument : plan.arguments)
-        command += " " + shell_word(argument);
+        command += " " + base::shell_word(argument);
     // An administrator's, which has a catalog of its own, is what the package's choices at the log-in screen
     // start.
     const std::string first =
@@ -74,7 +67,22 @@ std::string session_script(const KioskPlan& plan) {
 # The whole of an X session, or of the Wayland compositor cage: no window manager, no desktop, nothing to get out
 # to. Ends when staff leave the kiosk; starts it again when it dies.
 
-{}if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked for them, and keeps the screen lit
+{}# A home that cannot be written will do: what sessions write goes elsewhere, and away with this one.
+writable() {{ mkdir -p "$1" 2>/dev/null && [ -w "$1" ]; }}
+if ! writable "${{XDG_CACHE_HOME:-$HOME/.cache}}" || ! writable "${{XDG_STATE_HOME:-$HOME/.local/state}}"; then
+    for place in "$TMPDIR" /var/tmp "$XDG_RUNTIME_DIR" /tmp; do
+        scratch=
+        [ -z "$place" ] || scratch=$(mktemp -d "$place/encore-kiosk.XXXXXX" 2>/dev/null) && [ -n "$scratch" ] && break
+    done
+    if [ -z "$scratch" ]; then
+        echo "kiosk-session: there is no folder that can be written; set TMPDIR to one" >&2
+        exit 1
+    fi
+    trap 'rm -rf "$scratch"' EXIT
+    export XDG_CACHE_HOME="$scratch/cache" XDG_STATE_HOME="$scratch/state"
+fi
+
+if [ -z "$WAYLAND_DISPLAY" ]; then # cage has no such keys unless it is asked for them, and keeps the screen lit
     # Ctrl+Alt+F1 to F12 and Ctrl+Alt+Backspace are keys of the X server; this takes them out of the keyboard map.
     setxkbmap -option srvrkeys:none ||
         echo "kiosk-session: the console keys stay on: setxkbmap (x11-xkb-utils) failed" >&2
@@ -188,12 +196,23 @@ base::Result<std::string> base_folder(const char* variable, const char* otherwis
     return fmt::format("{}/{}", home, otherwise);
 }
 
+// A home may be for reading only; the computer's folders are not.
+base::Error with_advice(base::Error error) {
+    if (error.message.ends_with(std::strerror(EROFS)))
+        error.message += "; for the whole computer: sudo encore kiosk install --system";
+    return error;
+}
+
 base::Result<void> write(const KioskFile& file) {
     std::error_code error;
     fs::create_directories(fs::path(file.path).parent_path(), error);
     if (error)
-        return base::fail(fmt::format("cannot make the folder of {}: {}", file.path, error.message()));
-    auto out = TRY(appliance_format::OutputFile::create(file.path));
+        return tl::make_unexpected(
+            with_advice({1, fmt::format("cannot make the folder of {}: {}", file.path, error.message())}));
+    auto created = appliance_format::OutputFile::create(file.path);
+    if (!created)
+        return tl::make_unexpected(with_advice(created.error()));
+    auto out = std::move(*created);
     TRY(appliance_format::write_all(
         out.fd(), std::span(reinterpret_cast<const uint8_t*>(file.text.data()), file.text.size()),
         file.path));
@@ -223,18 +242,44 @@ base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
 }
 
 std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>& files) {
-    if (plan.system)
-        return "Choose \"Encore kiosk\" at the log-in screen, or make it the session of an account that logs "
-               "in by itself.\n\"Encore kiosk (Wayland)\" is the same in the compositor cage (packages cage "
-               "and "
-               "xwayland).\nThe X server's console keys are off for every session of this computer now.\n"
-               "Before that: encore pin set, as the account that runs it, or nobody gets out.\n";
-    return fmt::format(
-        "Locked, on a console without a desktop:  startx {0} -- vt1 -keeptty -nolisten tcp\n"
-        "The same in a Wayland compositor:        cage -- {0}    (packages cage and xwayland)\n"
-        "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n"
-        "Before any of them: encore pin set, or nobody gets out.\n",
-        shell_word(files.front().path));
+    const char* no_pin =
+        plan.has_pin ? "" : "No staff PIN is set yet, and without one nobody gets out: encore pin set\n";
+    if (!plan.system)
+        return fmt::format(
+            "Locked, on a console without a desktop:  startx {0} -- vt1 -keeptty -nolisten tcp\n"
+            "The same in a Wayland compositor:        cage -- {0}    (packages cage and xwayland)\n"
+            "Over the desktop, at every log-in:       systemctl --user enable --now encore-kiosk\n{1}",
+            base::shell_word(files.front().path), no_pin);
+    std::string text =
+        "Choose \"Encore kiosk\" at the log-in screen, or \"Encore kiosk (Wayland)\", the same in the "
+        "compositor cage\n(packages cage and xwayland). The X server's console keys are off for every "
+        "session "
+        "of this computer now.\n";
+    if (plan.account.empty())
+        return text +
+               "No account was made, and none is logged in by itself. One that is nothing but a kiosk:\n"
+               "  sudo useradd --create-home --shell /bin/sh kiosk\n"
+               "  sudo encore kiosk install --system --account kiosk" +
+               [&] {
+                   std::string words;
+                   for (const std::string& argument : plan.arguments)
+                       words += " " + base::shell_word(argument);
+                   return words;
+               }() +
+               "\n";
+    const std::string account = base::shell_word(plan.account);
+    return text +
+           fmt::format(
+               "{0} is not logged in by itself yet. LightDM does it with\n"
+               "  sudo mkdir -p /etc/lightdm/lightdm.conf.d && printf '%s\\n' '[Seat:*]' autologin-user={0} "
+               "autologin-session=encore-kiosk | sudo tee "
+               "/etc/lightdm/lightdm.conf.d/90-encore-kiosk.conf\n{1}",
+               account,
+               plan.has_pin
+                   ? ""
+                   : fmt::format("No staff PIN is set yet, and without one nobody gets out: sudo -u {} -H "
+                                 "encore pin set\n",
+                                 account));
 }
 
 base::Result<void> install_kiosk(const std::vector<KioskFile>& files, bool force) {

@@ -10,11 +10,13 @@
 namespace player {
 
 struct KioskPlan {
-    bool system = false;                // for the computer (root) instead of this user
-    bool packaged = false;              // what a package brings, below `root`: a choice at the log-in screen
-    std::string root;                   // put before every path: packagers' staging folder, tests
-    std::string program;                // absolute path of encore-kiosk
-    std::vector<std::string> arguments; // handed to it
+    bool system = false;   // for the computer (root) instead of this user
+    bool packaged = false; // what a package brings, below `root`: a choice at the log-in screen
+    std::string root{};    // put before every path: packagers' staging folder, tests
+    std::string program{}; // absolute path of encore-kiosk
+    std::vector<std::string> arguments{}; // handed to it
+    std::string account{};                // of a computer: that is nothing but a kiosk
+    bool has_pin = false;                 // nothing is to be said of that
 };
 
 struct KioskFile {

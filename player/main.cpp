@@ -8,10 +8,11 @@
 namespace {
 
 constexpr player::Command (*kCommands[])(cli::App&) = {
-    player::doctor_command,   player::import_command,  player::inspect_command, player::keygen_command,
-    player::kiosk_command,    player::pack_command,    player::pin_command,     player::policy_command,
-    player::portable_command, player::present_command, player::run_command,     player::scene_command,
-    player::session_command,  player::sign_command,    player::trust_command,   player::verify_command,
+    player::doctor_command, player::export_command,   player::import_command,  player::inspect_command,
+    player::keygen_command, player::kiosk_command,    player::pack_command,    player::pin_command,
+    player::policy_command, player::portable_command, player::present_command, player::run_command,
+    player::scene_command,  player::session_command,  player::sign_command,    player::trust_command,
+    player::verify_command,
 };
 
 int run(int argc, char** argv) {

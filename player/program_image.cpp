@@ -18,7 +18,7 @@
 namespace player {
 
 base::Result<std::string> output_of(const char* program, const std::vector<std::string>& arguments,
-                                    const std::string& variable) {
+                                    const std::optional<std::string>& variable) {
     std::array<int, 2> ends{};
     if (::pipe2(ends.data(), O_CLOEXEC) != 0)
         return base::fail(std::strerror(errno));
@@ -32,10 +32,11 @@ base::Result<std::string> output_of(const char* program, const std::vector<std::
     for (std::string& word : words)
         pointers.push_back(word.data());
     pointers.push_back(nullptr);
-    std::string set = variable;
-    std::array<char*, 2> environment{set.data(), nullptr};
+    std::string set = variable.value_or("");
+    std::array<char*, 2> only{set.data(), nullptr};
     pid_t child = 0;
-    const int failed = ::posix_spawn(&child, program, &actions, nullptr, pointers.data(), environment.data());
+    const int failed =
+        ::posix_spawnp(&child, program, &actions, nullptr, pointers.data(), variable ? only.data() : environ);
     posix_spawn_file_actions_destroy(&actions);
     said.reset();
     if (failed != 0)

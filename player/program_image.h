@@ -3,15 +3,16 @@
 #include "vmm/base/result.h"
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace player {
 
 // What a program prints, run with these arguments and nothing in its environment but `variable`
-// ("NAME=value"). Errors: it cannot be run, or fails.
+// ("NAME=value"); none: in the environment of this one. Errors: it cannot be run, or fails.
 base::Result<std::string> output_of(const char* program, const std::vector<std::string>& arguments,
-                                    const std::string& variable = "LC_ALL=C");
+                                    const std::optional<std::string>& variable = "LC_ALL=C");
 
 // Every library that a program or library needs, by soname, with the file that the dynamic linker of this
 // system takes for it. Errors: the linker does not know one.

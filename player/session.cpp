@@ -3,6 +3,7 @@
 
 #include "appliance-format/format.h"
 #include "player/high_water_clock.h"
+#include "vmm/base/shell_word.h"
 
 #include <ctime>
 #include <fmt/format.h>
@@ -13,8 +14,9 @@ namespace {
 base::Result<std::unique_ptr<appliance_format::Bundle>> open_bundle(const std::string& path) {
     auto bundle = appliance_format::Bundle::open(path);
     if (!bundle && appliance_format::SessionFile::is_one(path))
-        return base::fail(
-            fmt::format("{} is a saved session; go on with it by: encore run --session {}", path, path), 2);
+        return base::fail(fmt::format("{} is a saved session; go on with it by: encore run --session {}",
+                                      path, base::shell_word(path)),
+                          2);
     return bundle;
 }
 

@@ -3,6 +3,7 @@
 #include "player/high_water_clock.h"
 #include "player/host_features.h"
 #include "player/session.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <array>
@@ -71,17 +72,19 @@ std::string Session::first_scene() const {
 
 base::Result<void> Session::choose_scene(const std::string& name) {
     const appliance_format::Scene* scene = name.empty() ? nullptr : manifest().find_scene(name);
+    const std::string bundle = base::shell_word(options_.bundle); // as advice names it
     if (!name.empty() && scene == nullptr)
         return base::fail(
-            fmt::format("{}: there is no scene {}; see: encore scene list", options_.bundle, name), 2);
+            fmt::format("{}: there is no scene {}; see: encore scene list {}", options_.bundle, name, bundle),
+            2);
     if (!policy_.allows_scene(name))
         return base::fail(
             name.empty()
                 ? fmt::format(
-                      "{}: sessions begin at a scene here, not at power-on; see: encore policy explain",
-                      options_.bundle)
-                : fmt::format("{}: scene {} is not allowed here; see: encore policy explain", options_.bundle,
-                              name),
+                      "{}: sessions begin at a scene here, not at power-on; see: encore policy explain {}",
+                      options_.bundle, bundle)
+                : fmt::format("{}: scene {} is not allowed here; see: encore policy explain {}",
+                              options_.bundle, name, bundle),
             kRefused);
     if (scene != nullptr && !recipe_->fits_scenes())
         return base::fail(

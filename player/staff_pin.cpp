@@ -27,10 +27,20 @@ int64_t wait_after(int64_t wrong) {
     return std::min(kLongestWait, kFirstWait << std::min<int64_t>(wrong - kFreeTries, 10));
 }
 
-base::Result<void> write_file(const std::string& path, const std::string& text) {
-    TRY(make_private_folder(std::filesystem::path(path).parent_path()));
+constexpr gid_t kNobody = static_cast<gid_t>(-1);
+
+base::Result<void> write_file(const std::string& path, const std::string& text, gid_t readers = kNobody) {
+    const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+    std::error_code failed;
+    if (readers != kNobody)
+        std::filesystem::create_directories(folder, failed);
+    else
+        TRY(make_private_folder(folder));
+    if (failed)
+        return base::fail(fmt::format("cannot make {}: {}", folder.string(), failed.message()));
     auto file = TRY(appliance_format::OutputFile::create(path));
-    if (::fchmod(file.fd(), 0600) != 0)
+    if (::fchown(file.fd(), static_cast<uid_t>(-1), readers) != 0 ||
+        ::fchmod(file.fd(), readers != kNobody ? 0640 : 0600) != 0)
         return base::fail(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
     TRY(appliance_format::write_all(file.fd(), {reinterpret_cast<const uint8_t*>(text.data()), text.size()},
                                     path));
@@ -64,6 +74,10 @@ base::Result<void> StaffPin::set(std::string_view pin) {
     unwritten_.reset();
     ::unlink(places_.tries.c_str()); // whoever may set it need not wait
     return {};
+}
+
+base::Result<void> StaffPin::set_for(std::string_view pin, gid_t readers) {
+    return write_file(places_.system, TRY(signing::hash_pin(pin)) + "\n", readers);
 }
 
 base::Result<void> StaffPin::remove() {

@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <sys/types.h>
 
 namespace player {
 
@@ -29,6 +30,8 @@ class StaffPin {
 
     [[nodiscard]] bool is_set() const;
     base::Result<void> set(std::string_view pin);
+    // Sets the system's, for an account whose group reads it; the administrator does that.
+    base::Result<void> set_for(std::string_view pin, gid_t readers);
     // Removes the own one. Errors: there is none.
     base::Result<void> remove();
 

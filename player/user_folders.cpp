@@ -23,6 +23,7 @@ base::Result<std::string> folder(const char* variable, const char* below_home) {
 
 } // namespace
 
+base::Result<std::string> data_folder() { return folder("XDG_DATA_HOME", ".local/share"); }
 base::Result<std::string> config_folder() { return folder("XDG_CONFIG_HOME", ".config"); }
 base::Result<std::string> state_folder() { return folder("XDG_STATE_HOME", ".local/state"); }
 

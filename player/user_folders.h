@@ -8,7 +8,8 @@
 
 namespace player {
 
-// $XDG_CONFIG_HOME/encore, $XDG_STATE_HOME/encore. Errors: no HOME.
+// $XDG_DATA_HOME/encore, $XDG_CONFIG_HOME/encore, $XDG_STATE_HOME/encore. Errors: no HOME.
+base::Result<std::string> data_folder();
 base::Result<std::string> config_folder();
 base::Result<std::string> state_folder();
 

@@ -4,6 +4,7 @@
 #include "signing/sha256.h"
 
 #include <fmt/format.h>
+#include <openssl/x509v3.h>
 
 namespace signing {
 
@@ -88,6 +89,11 @@ base::Result<CertificatePtr> read_certificate_pem(std::string_view pem, const st
 base::Result<Publisher> parse_certificate(std::string_view pem, const std::string& where) {
     CertificatePtr certificate = TRY(read_certificate_pem(pem, where));
     return publisher_of(certificate.get());
+}
+
+bool may_issue(const Publisher& certificate) {
+    const auto read = read_certificate_pem(certificate.certificate_pem, "");
+    return read && X509_check_ca(read->get()) == 1;
 }
 
 std::string describe(const Publisher& publisher) {

@@ -1,5 +1,8 @@
 #include "signing/cms_profile.h"
 
+#include "signing/certificate_chain.h"
+
+#include <algorithm>
 #include <cstring>
 #include <openssl/objects.h>
 
@@ -52,27 +55,38 @@ struct Certificates {
     std::string der;            // all of them
     std::string issuer, serial; // of the signer's
     bool has_signer = false;
-    int count = 0;
+    bool sorted = true; // X.690 11.6, SET OF, and no two alike
+    bool a_path = true; // all others lead from the signer's upwards
 };
 
 Certificates certificates_of(CMS_ContentInfo* cms, CMS_SignerInfo* signer) {
     Certificates found;
     STACK_OF(X509)* certificates = CMS_get1_certs(cms);
-    found.count = certificates ? sk_X509_num(certificates) : 0;
+    const int count = certificates ? sk_X509_num(certificates) : 0;
+    X509* signers = nullptr;
+    std::vector<X509*> others;
+    std::string before;
     ASN1_OCTET_STRING* key_id = nullptr;
     X509_NAME* issuer_id = nullptr;
     ASN1_INTEGER* serial_id = nullptr;
     const bool by_issuer =
         CMS_SignerInfo_get0_signer_id(signer, &key_id, &issuer_id, &serial_id) == 1 && !key_id;
-    for (int i = 0; i < found.count; ++i) {
+    for (int i = 0; i < count; ++i) {
         X509* x509 = sk_X509_value(certificates, i);
-        found.der += to_der(x509, i2d_X509);
-        if (!by_issuer || CMS_SignerInfo_cert_cmp(signer, x509) != 0)
+        const std::string der = to_der(x509, i2d_X509);
+        found.sorted = found.sorted && before < der;
+        found.der += before = der;
+        if (!by_issuer || CMS_SignerInfo_cert_cmp(signer, x509) != 0) {
+            others.push_back(x509);
             continue;
+        }
         found.has_signer = true;
+        signers = x509;
         found.issuer = to_der(X509_get_issuer_name(x509), i2d_X509_NAME);
         found.serial = to_der(X509_get0_serialNumber(x509), i2d_ASN1_INTEGER);
     }
+    found.a_path = others.empty() || (signers && others.size() <= kMaxIssuers &&
+                                      issuer_path(signers, std::move(others)).strays.empty());
     sk_X509_pop_free(certificates, X509_free);
     return found;
 }
@@ -113,7 +127,7 @@ bool matches_profile(CMS_ContentInfo* cms, std::span<const uint8_t> der, CmsKind
         return false;
     CMS_SignerInfo* signer = sk_CMS_SignerInfo_value(signers, 0);
     const Certificates certificates = certificates_of(cms, signer);
-    if (!certificates.has_signer || (!token && certificates.count != 1))
+    if (!certificates.has_signer || (!token && !(certificates.sorted && certificates.a_path)))
         return false;
 
     X509_ALGOR *digest = nullptr, *algorithm = nullptr;

@@ -4,8 +4,10 @@
 // may change without the signature failing. Here the structure is rebuilt from its verified parts (RFC 5652
 // section 5) and must equal the file byte for byte: one signer identified by issuer and serial number, signed
 // attributes, and
-//   - in a bundle's signature: SHA-256, detached data, exactly the signer's certificate, and no unsigned
-//     attribute but one time-stamp token (RFC 3161 appendix A), which is held to the following itself;
+//   - in a bundle's signature: SHA-256, detached data, the signer's certificate and none besides but those
+//   that
+//     lead from it upwards, each by its issuer's signature, and no unsigned attribute but one time-stamp
+//     token (RFC 3161 appendix A), which is held to the following itself;
 //   - in such a token: the TSTInfo inside, the signer's certificate and those above it, nothing unsigned.
 #pragma once
 #include "signing/openssl_ptr.h"

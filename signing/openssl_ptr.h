@@ -20,7 +20,10 @@ template <auto Free> struct OpensslDeleter {
 };
 template <class T, auto Free> using OpensslPtr = std::unique_ptr<T, OpensslDeleter<Free>>;
 
+inline void free_certificates(STACK_OF(X509) * stack) { sk_X509_pop_free(stack, X509_free); }
+
 using BioPtr = OpensslPtr<BIO, BIO_free_all>;
+using CertificateStackPtr = OpensslPtr<STACK_OF(X509), free_certificates>;
 using CmsPtr = OpensslPtr<CMS_ContentInfo, CMS_ContentInfo_free>;
 using CertificatePtr = OpensslPtr<X509, X509_free>;
 using ExtensionPtr = OpensslPtr<X509_EXTENSION, X509_EXTENSION_free>;

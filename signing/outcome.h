@@ -6,6 +6,7 @@ namespace signing {
 
 enum Outcome : int {
     kFailed = 1,    // the check could not be carried out (file missing, bad key...)
+    kMissing = 2,   // something has to be named besides what was
     kUnsigned = 3,  // no signature at all
     kTampered = 4,  // the signature does not fit the content
     kUntrusted = 5, // a good signature by somebody this computer does not trust

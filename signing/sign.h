@@ -1,5 +1,6 @@
 // Making the detached CMS signature (RFC 5652) of a manifest.
 #pragma once
+#include "signing/key_source.h"
 #include "signing/publisher.h"
 #include "signing/trusted_time.h"
 #include "vmm/base/result.h"
@@ -7,30 +8,30 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace signing {
 
-// A publisher's key and certificate. The key has proven that it is the certificate's: what it signs, the
-// certificate verifies.
+struct KeyMaterial;
+
+// A publisher's key and certificate, and those certificates that lead from it to a root. The key has proven
+// that it is the certificate's: what it signs, the certificate verifies.
 class Signer {
   public:
-    // Reads both PEM files; an encrypted key whose passphrase is not given asks for it on the terminal, if
-    // there is one. Errors: kExpired: what it signs at the time `now` nobody would open.
-    static base::Result<Signer> load(const std::string& key_path, const std::string& certificate_path,
-                                     const TrustedTime& now,
-                                     const std::optional<std::string>& passphrase = std::nullopt);
-    static base::Result<Signer> from_pem(const std::string& key_pem, const std::string& certificate_pem,
-                                         const std::optional<std::string>& passphrase = std::nullopt);
+    // `key` and `certificate` as key_source.h says. No certificate named: it is where the key is. The first
+    // is the publisher's; further ones are its issuers', in any order, and go into signatures, all but a
+    // root: who trusts one has it. Errors: kExpired: what it signs at the time `now` nobody would open.
+    static base::Result<Signer> load(const std::string& key, const std::string& certificate,
+                                     const TrustedTime& now, const AskSecret& ask = ask_on_terminal);
+    static base::Result<Signer> from_pem(const std::string& key_pem, const std::string& certificate_pem);
 
     Signer(Signer&&) noexcept;
     Signer& operator=(Signer&&) noexcept;
     ~Signer();
 
-    // DER of a detached CMS SignedData over `content`, with the certificate and a signing time inside.
+    // DER of a detached CMS SignedData over `content`, with the certificates and a signing time inside.
     base::Result<std::vector<uint8_t>> sign(std::span<const uint8_t> content) const;
 
     // From now on signatures get a time stamp (time_stamp.h) of the authority that this asks: a query goes
@@ -42,6 +43,7 @@ class Signer {
 
   private:
     struct Keys;
+    static base::Result<Signer> put_together(KeyMaterial material);
     Signer(std::unique_ptr<Keys> keys, Publisher publisher);
     std::unique_ptr<Keys> keys_;
     Publisher publisher_;

@@ -1,8 +1,10 @@
 #include "signing/trust_store.h"
 
 #include "signing/certificate.h"
+#include "signing/certificate_chain.h"
 #include "signing/outcome.h"
 #include "signing/small_file.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <cstdlib>
@@ -18,7 +20,10 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kSystemFolder = "/etc/encore/trust";
-constexpr const char* kAuthorities = "/time-stamps";
+constexpr std::pair<TrustStore::Role, const char*> kFolders[] = {
+    {TrustStore::Role::Publisher, ""},
+    {TrustStore::Role::Issuer, "/issuers"},
+    {TrustStore::Role::TimeStamps, "/time-stamps"}};
 constexpr size_t kMaxEntries = 4096;
 constexpr size_t kMinPrefix = 8; // shorter prefixes of a fingerprint are too easy to collide with
 
@@ -82,8 +87,8 @@ std::vector<TrustStore::Entry> TrustStore::list() const {
          {std::pair(user_folder_, Scope::User), {system_folder_, Scope::System}, {carried_, Scope::Folder}}) {
         if (folder.empty())
             continue;
-        list_folder(folder, scope, Role::Publisher, entries);
-        list_folder(folder + kAuthorities, scope, Role::TimeStamps, entries);
+        for (const auto& [role, below] : kFolders)
+            list_folder(folder + below, scope, role, entries);
     }
     std::stable_sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
         return std::tie(a.role, a.scope, a.publisher.common_name, a.publisher.fingerprint) <
@@ -95,14 +100,19 @@ std::vector<TrustStore::Entry> TrustStore::list() const {
 base::Result<Publisher> TrustStore::add(std::string_view certificate_pem, const std::string& where, Role role,
                                         const std::optional<TimeStamp>& stamped) const {
     Publisher publisher = TRY(parse_certificate(certificate_pem, where));
+    if (role == Role::Issuer && !may_issue(publisher))
+        return base::fail(fmt::format("{}: {} may not issue certificates; to trust it as a publisher: encore "
+                                      "trust add {}",
+                                      where, publisher.common_name, base::shell_word(where)));
     // An authority's old stamps stay good, so its certificate may be of any age.
-    if (role == Role::Publisher)
+    if (role != Role::TimeStamps)
         if (auto dates = check_dates(publisher, stamped ? TrustedTime(stamped->time) : now_); !dates)
             return base::fail(
                 fmt::format("{}: {}; ask the publisher for the one in use now", where, dates.error().message),
                 dates.error().code);
     std::error_code error;
-    const std::string folder = role == Role::Publisher ? user_folder_ : user_folder_ + kAuthorities;
+    const std::string folder =
+        user_folder_ + std::ranges::find(kFolders, role, &std::pair<Role, const char*>::first)->second;
     fs::create_directories(folder, error);
     std::string path = folder + "/" + publisher.fingerprint + ".pem", temporary = path + ".XXXXXX";
     base::UniqueFd fd{::mkostemp(temporary.data(), O_CLOEXEC)};
@@ -151,13 +161,18 @@ base::Result<Publisher> TrustStore::remove(std::string_view wanted) const {
     return matches[0].publisher;
 }
 
+std::vector<std::string> TrustStore::certificates(Role role) const {
+    std::vector<std::string> found;
+    for (const Entry& entry : list())
+        if (entry.role == role)
+            found.push_back(entry.publisher.certificate_pem);
+    return found;
+}
+
 std::optional<TimeStamp> TrustStore::believed(const Signature& signature) const {
     if (signature.time_stamp.empty())
         return std::nullopt;
-    std::vector<std::string> authorities;
-    for (const Entry& entry : list())
-        if (entry.role == Role::TimeStamps)
-            authorities.push_back(entry.publisher.certificate_pem);
+    const auto authorities = certificates(Role::TimeStamps);
     auto stamp = read_time_stamp(signature.time_stamp, signature.value);
     if (!stamp || !is_vouched_for(signature.time_stamp, signature.value, authorities))
         return std::nullopt;
@@ -166,20 +181,24 @@ std::optional<TimeStamp> TrustStore::believed(const Signature& signature) const 
 
 base::Result<Publisher> TrustStore::check(const Signature& signature) const {
     const Publisher& publisher = signature.publisher;
-    auto entries = list();
-    bool known = std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+    const auto entries = list();
+    const bool known = std::any_of(entries.begin(), entries.end(), [&](const Entry& entry) {
         return entry.role == Role::Publisher && entry.publisher.fingerprint == publisher.fingerprint;
     });
-    if (!known)
-        return base::fail(fmt::format("the publisher {} is not trusted on this computer; if you know that "
-                                      "fingerprint to be theirs, add it with: encore trust add",
-                                      describe(publisher)),
-                          kUntrusted);
-    const auto dates = check_dates(publisher, now_);
+    const auto issuers = known ? std::vector<std::string>() : certificates(Role::Issuer);
+    const auto holds = [&](const TrustedTime& time) {
+        return known ? check_dates(publisher, time) : check_chain(signature, issuers, time);
+    };
+    const auto dates = holds(now_);
     if (dates)
         return publisher;
+    if (dates.error().code != kExpired)
+        return base::fail(fmt::format("the publisher {} is not trusted on this computer{}",
+                                      describe(publisher),
+                                      issuers.empty() ? "" : fmt::format(" ({})", dates.error().message)),
+                          kUntrusted);
     const auto stamp = believed(signature);
-    if (stamp && check_dates(publisher, stamp->time))
+    if (stamp && holds(stamp->time))
         return publisher;
     std::string advice = now_.latest < publisher.not_before ? "check this computer's clock"
                                                             : "ask the publisher for a newly signed copy";

@@ -1,5 +1,6 @@
 #include "signing/verify.h"
 
+#include "signing/certificate_chain.h"
 #include "signing/certificate_internal.h"
 #include "signing/cms_profile.h"
 #include "signing/outcome.h"
@@ -37,7 +38,7 @@ base::Result<Signature> verify_signature(std::span<const uint8_t> content, std::
         OBJ_obj2nid(CMS_get0_type(cms.get())) != NID_pkcs7_signed)
         return damaged("the signature is malformed");
 
-    // Trust is a matter of pinned certificates (TrustStore), so no chain is built here.
+    // Whom to trust is TrustStore's affair, so no chain is followed to its end here.
     // The content is behind a filter: CMS_verify makes itself a copy of a bare memory BIO, which OpenSSL 3.0
     // loses when the signature names a digest it cannot set up.
     BioPtr memory{BIO_new_mem_buf(content.data(), static_cast<int>(content.size()))};
@@ -57,6 +58,13 @@ base::Result<Signature> verify_signature(std::span<const uint8_t> content, std::
         return damaged("the signature is malformed");
     TRY(check_key(certificate));
     Signature signature{TRY(publisher_of(certificate))};
+    const CertificateStackPtr brought{CMS_get1_certs(cms.get())};
+    std::vector<X509*> others;
+    for (int i = 0; i < sk_X509_num(brought.get()); ++i)
+        if (X509* other = sk_X509_value(brought.get(), i); X509_cmp(other, certificate) != 0)
+            others.push_back(other);
+    for (const X509* issuer : issuer_path(certificate, std::move(others)).issuers)
+        signature.issuers.push_back(TRY(publisher_of(issuer)).certificate_pem);
     CMS_SignerInfo* signer = sk_CMS_SignerInfo_value(CMS_get0_SignerInfos(cms.get()), 0);
     signature.value = octets_of(CMS_SignerInfo_get0_signature(signer));
     if (CMS_unsigned_get_attr_count(signer) == 1) { // the profile says which

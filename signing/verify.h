@@ -6,12 +6,15 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace signing {
 
 struct Signature {
     Publisher publisher;
+    std::vector<std::string>
+        issuers{};                // certificates (PEM) that lead from the publisher's upwards, nearest first
     std::vector<uint8_t> value{}; // the signature itself: what a time stamp is about (RFC 3161 appendix A)
     std::vector<uint8_t> time_stamp{}; // a token about it (time_stamp.h); empty: none
 };

@@ -33,7 +33,7 @@ set(CPACK_DEBIAN_ENCORE_PACKAGE_DEPENDS
     "seabios, libsdl2-2.0-0, libx11-6, libxrandr2, libpango-1.0-0, libpangocairo-1.0-0, libcairo2, libglib2.0-0, libslirp0, libxkbcommon0, xkb-data")
 set(CPACK_DEBIAN_ENCORE_PACKAGE_RECOMMENDS
     "qemu-utils, libcurl4, fonts-noto-core | fonts-dejavu-core, shared-mime-info, desktop-file-utils, hicolor-icon-theme")
-set(CPACK_DEBIAN_ENCORE_PACKAGE_SUGGESTS "encore-kiosk")
+set(CPACK_DEBIAN_ENCORE_PACKAGE_SUGGESTS "encore-kiosk, libengine-pkcs11-openssl")
 
 set(CPACK_DEBIAN_ENCORE-KIOSK_PACKAGE_NAME encore-kiosk)
 set(CPACK_COMPONENT_ENCORE-KIOSK_DESCRIPTION "kiosk and presenter for software demos

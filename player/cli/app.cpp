@@ -128,10 +128,10 @@ Option* App::add_flag(const std::string& names, bool& to, const std::string& hel
     return keep(*app_.add_flag(names, to, help));
 }
 
-void App::require_one_of(const Option* first, const Option* second) {
-    app_.callback([one = &first->option_, other = &second->option_] {
-        if (one->empty() && other->empty())
-            throw CLI::RequiredError(one->get_name());
+void App::require_one_of(std::initializer_list<const Option*> options) {
+    app_.callback([options = std::vector(options)] {
+        if (std::ranges::all_of(options, [](const Option* one) { return one->option_.empty(); }))
+            throw CLI::RequiredError(options.front()->option_.get_name());
     });
 }
 

@@ -89,7 +89,7 @@ class App {
     template <class T> Option* add_option(const std::string& names, T& to, const std::string& help);
     Option* add_flag(const std::string& names, bool& to, const std::string& help);
     // Else parse() says that the first is missing.
-    void require_one_of(const Option* first, const Option* second);
+    void require_one_of(std::initializer_list<const Option*> options);
 
     // Prints what --help and --version ask for.
     Parsed parse(int argc, const char* const* argv);

@@ -24,6 +24,7 @@ struct Command {
 
 // One a file under commands/, listed in main.cpp. Options live in a structure the returned function shares.
 Command doctor_command(cli::App& root);
+Command export_command(cli::App& root);
 Command import_command(cli::App& root);
 Command inspect_command(cli::App& root);
 Command keygen_command(cli::App& root);

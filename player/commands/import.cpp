@@ -8,6 +8,7 @@
 #include "player/commands/key_options.h"
 #include "player/commands/progress.h"
 #include "player/high_water_clock.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -134,14 +135,10 @@ base::Result<> import(const Options& options) {
     const bool to_recipe = !options.recipe.empty();
     if (to_recipe == !options.output.empty())
         return base::fail("import writes a bundle (-o) or a recipe (--recipe)", kExitUsage);
-    const bool has_key = !options.key.empty() && !options.certificate.empty();
-    if (!to_recipe &&
-        (options.key.empty() != options.certificate.empty() || has_key == options.unsigned_bundle))
-        return base::fail(
-            "a bundle needs --key and --cert together (make them with: encore keygen), or --unsigned",
-            kExitUsage);
+    if (!to_recipe && options.given() == options.unsigned_bundle)
+        return base::fail(kKeyOrUnsigned, kExitUsage);
     std::optional<signing::Signer> signer;
-    if (has_key)
+    if (options.given() && !to_recipe)
         signer = TRY(options.load_signer());
     const bool raw = !options.format.empty();
     format::ImageShelf shelf;
@@ -175,8 +172,10 @@ base::Result<> import(const Options& options) {
     for (const std::string& note : found.notes)
         fmt::print("{}: note: it {}\n", options.source, note);
     if (to_recipe)
-        fmt::print("{}: written; go on with: encore pack {} -o {}.encore\n", options.recipe, options.recipe,
-                   recipe.appliance.name);
+        fmt::print(
+            "{}: written; sign what is made of it with --key, or go on with: encore pack {} -o {}.encore "
+            "--unsigned\n",
+            options.recipe, base::shell_word(options.recipe), recipe.appliance.name);
     else
         fmt::print("{}: imported{}\n", options.output, signer ? " and signed" : ", not signed");
     return {};

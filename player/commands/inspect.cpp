@@ -4,6 +4,7 @@
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
 #include "player/high_water_clock.h"
+#include "signing/certificate.h"
 #include "signing/outcome.h"
 
 #include <fmt/format.h>
@@ -82,6 +83,14 @@ base::Result<> inspect(const Options& options) {
                                    ? "certificate out of date (" + signing::date_text(publisher.not_after) +
                                          (in_date_by_the_clock ? ": " + now.why_not_the_clock() : "") + ")"
                                    : "not trusted on this computer");
+        json issuers = json::array();
+        for (const std::string& pem : signed_by.issuers)
+            issuers.push_back(TRY(signing::parse_certificate(pem, options.path)).common_name);
+        if (!issuers.empty()) {
+            signature["issuers"] = issuers;
+            sentence += fmt::format("; its certificate is from {}",
+                                    fmt::join(issuers.get<std::vector<std::string>>(), ", which is from "));
+        }
         if (!signed_by.time_stamp.empty()) {
             const auto stamp = TRY(signing::read_time_stamp(signed_by.time_stamp, signed_by.value));
             const bool believed = store.believed(signed_by).has_value();

@@ -9,6 +9,7 @@
 #include "player/png_reader.h"
 #include "player/time_stamp_client.h"
 #include "signing/small_file.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -55,18 +56,15 @@ base::Result<> check_picture(const format::Recipe& recipe, const std::string& pa
 }
 
 base::Result<> pack(const Options& options) {
-    if (options.unsigned_bundle != (options.key.empty() && options.certificate.empty()) ||
-        options.key.empty() != options.certificate.empty())
-        return base::fail(
-            "pack needs --key and --cert together (make them with: encore keygen), or --unsigned",
-            kExitUsage);
+    if (options.unsigned_bundle == options.given())
+        return base::fail(kKeyOrUnsigned, kExitUsage);
     std::optional<signing::Signer> signer;
-    if (!options.unsigned_bundle)
+    if (options.given())
         signer = TRY(options.load_signer());
     if (!options.time_stamp.empty() && !is_web_address(options.time_stamp))
         return base::fail(
             "pack asks an authority at a web address for the time stamp; for one that comes as a file, "
-            "pack without and go on with: encore sign --timestamp-query",
+            "pack without and go on with: encore sign X.encore --timestamp-query FILE.tsq",
             kExitUsage);
     if (!options.time_stamp.empty())
         signer->stamp_by(TRY(time_stamp_client(options.time_stamp)));
@@ -87,8 +85,12 @@ base::Result<> pack(const Options& options) {
     const auto& scenes = recipe.policy.scenes;
     if (!scenes.empty() && std::ranges::find(scenes, format::kPowerOn) == scenes.end())
         fmt::print("Its rules allow sessions only at scenes, which it does not have yet: {}. Add them: "
-                   "encore scene add\n",
-                   fmt::join(scenes, ", "));
+                   "encore scene add {} --name {} --key {} {}{}{}\n",
+                   fmt::join(scenes, ", "), base::shell_word(options.output), scenes.front(),
+                   signer ? base::shell_word(options.key) : "KEY",
+                   options.certificate.empty() ? "" : "--cert ",
+                   options.certificate.empty() ? "" : base::shell_word(options.certificate) + " ",
+                   "--after SECONDS");
     if (options.with_player.empty())
         return {};
     const signing::Publisher& publisher = signer->publisher();

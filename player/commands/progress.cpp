@@ -42,6 +42,10 @@ bool Progress::update(const std::string& label, uint64_t done, uint64_t total) {
     return stop_requested == 0;
 }
 
+void Progress::say(const std::string& sentence) const {
+    fmt::print(stderr, "{}encore: {}\n", terminal_ ? "\r\x1b[K" : "", sentence);
+}
+
 void Progress::clear() {
     if (shown_)
         fmt::print(stderr, "\r\x1b[K");

@@ -16,6 +16,8 @@ class Progress {
 
     // Shows "label 42%"; at most ten times a second. False: the user wants to stop.
     bool update(const std::string& label, uint64_t done, uint64_t total);
+    // Says a sentence in the line's place, which comes back below it; for any thread.
+    void say(const std::string& sentence) const;
     // Wipes the line.
     void clear();
 

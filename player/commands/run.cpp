@@ -332,7 +332,7 @@ void add_options(cli::App& app, Options& options) {
     auto* saved = app.add_option("--session", options.session.saved_session,
                                  "Go on with this saved session; its bundle is looked for beside it")
                       ->type_name("FILE");
-    app.require_one_of(bundle, saved);
+    app.require_one_of({bundle, saved});
     app.add_flag("--headless", options.headless, "No window");
     app.add_flag("--message-box", options.message_box,
                  "Why it could not be opened is shown in a window, too (for desktops)");
@@ -381,10 +381,10 @@ void add_options(cli::App& app, Options& options) {
     app.add_flag("--boot", options.boot, "Begin at power-on")->excludes("--scene")->excludes(saved);
     app.add_option("--save", options.save_to, "Ctrl+Alt+W saves the session to this file, to go on later")
         ->type_name("FILE");
-    const auto keys = options.declare_keys(app);
+    cli::Option* key = options.declare_keys(app);
     app.add_flag("--author", options.author,
                  "Ctrl+Alt+S, or the control socket, captures what is there as a scene of the bundle")
-        ->needs(keys.key, keys.certificate);
+        ->needs(key);
     app.add_option("--seed", options.session.seed,
                    "Make generation ID, random seed and MAC address a function of this number")
         ->check(cli::not_negative())

@@ -9,6 +9,7 @@
 #include "player/display.h"
 #include "player/high_water_clock.h"
 #include "signing/small_file.h"
+#include "vmm/base/shell_word.h"
 
 #include <algorithm>
 #include <fmt/format.h>
@@ -132,6 +133,7 @@ base::Result<> add(Options options) {
     session_options.author = signer;
     session_options.bundle = options.bundle;
     session_options.keyboard_layout = TRY(options.script.layout());
+    session_options.notice = [&](const std::string& text) { progress.say(text); };
     if (options.boot || !options.from.empty())
         session_options.scene = options.from;
     std::chrono::steady_clock::time_point before;
@@ -186,10 +188,13 @@ base::Result<> list(const Options& options) {
 }
 
 // Where the scene of that name is, or the error to answer with.
-base::Result<size_t> index_of(const format::Manifest& manifest, const std::string& name) {
+base::Result<size_t> index_of(const format::Manifest& manifest, const std::string& name,
+                              const std::string& bundle) {
     const auto found = std::ranges::find(manifest.scenes, name, &format::Scene::name);
     if (found == manifest.scenes.end())
-        return base::fail(fmt::format("there is no scene {}; see: encore scene list", name), kExitUsage);
+        return base::fail(
+            fmt::format("there is no scene {}; see: encore scene list {}", name, base::shell_word(bundle)),
+            kExitUsage);
     return static_cast<size_t>(found - manifest.scenes.begin());
 }
 
@@ -214,7 +219,7 @@ base::Result<> remove(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            const size_t index = TRY(index_of(manifest, options.name));
+            const size_t index = TRY(index_of(manifest, options.name, options.bundle));
             manifest.scenes.erase(manifest.scenes.begin() + static_cast<ptrdiff_t>(index));
             if (manifest.start == options.name)
                 manifest.start.clear();
@@ -227,7 +232,7 @@ base::Result<> rename(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            const size_t index = TRY(index_of(manifest, options.name));
+            const size_t index = TRY(index_of(manifest, options.name, options.bundle));
             format::Scene& scene = manifest.scenes[index];
             if (!format::is_simple_name(options.new_name) || manifest.find_scene(options.new_name) != nullptr)
                 return base::fail(
@@ -257,7 +262,7 @@ base::Result<> set_notes(const Options& options) {
     return edit(
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
-            manifest.scenes[TRY(index_of(manifest, options.name))].notes = notes;
+            manifest.scenes[TRY(index_of(manifest, options.name, options.bundle))].notes = notes;
             return {};
         },
         fmt::format("the notes of scene {} are {}", options.name, notes.empty() ? "removed" : "set"));
@@ -268,7 +273,7 @@ base::Result<> set_start(const Options& options) {
         options,
         [&](format::Manifest& manifest) -> base::Result<void> {
             if (!options.boot)
-                TRY(index_of(manifest, options.name));
+                TRY(index_of(manifest, options.name, options.bundle));
             manifest.start = options.boot ? std::string() : options.name;
             return {};
         },
@@ -285,9 +290,7 @@ Command scene_command(cli::App& root) {
         cli::App* sub = app->add_subcommand(name, help);
         sub->add_option("bundle", options->bundle, "The bundle")->required()->type_name("X.encore");
         if (signs) {
-            const auto keys = options->declare_keys(*sub);
-            keys.key->required();
-            keys.certificate->required();
+            options->declare_keys(*sub)->required();
         }
         return sub;
     };

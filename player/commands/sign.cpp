@@ -9,6 +9,7 @@
 #include "player/time_stamp_client.h"
 #include "signing/small_file.h"
 #include "signing/time_stamp.h"
+#include "vmm/base/shell_word.h"
 
 #include <fmt/format.h>
 #include <memory>
@@ -52,7 +53,7 @@ base::Result<std::string> put_signature(const Options& options, const std::strin
     writer.progress = [&](format::WriterOptions::Phase, uint64_t done, uint64_t total) {
         return progress.update("writing", done, total);
     };
-    if (options.key.empty()) {
+    if (!options.given()) {
         const auto owner = TRY(bundle->signature()).publisher;
         const auto cms = TRY(stamped(*bundle, options.time_stamp));
         TRY(format::BundleWriter::replace_signature(*bundle, output, cms, std::move(writer)));
@@ -72,14 +73,14 @@ base::Result<std::string> put_signature(const Options& options, const std::strin
 }
 
 base::Result<> sign(const Options& options) {
-    if (options.key.empty() && options.time_stamp.empty() && options.query.empty())
-        return base::fail("sign needs --key and --cert, or what to do about a time stamp", kExitUsage);
-    if (!options.key.empty() && !options.time_stamp.empty() && !is_web_address(options.time_stamp))
+    if (!options.given() && options.time_stamp.empty() && options.query.empty())
+        return base::fail("sign needs --key, or what to do about a time stamp", kExitUsage);
+    if (options.given() && !options.time_stamp.empty() && !is_web_address(options.time_stamp))
         return base::fail(fmt::format("{} is about a signature that is there already, so sign first, with "
                                       "--timestamp-query, and put it in then",
                                       options.time_stamp),
                           kExitUsage);
-    const bool writes = !options.key.empty() || !options.time_stamp.empty();
+    const bool writes = options.given() || !options.time_stamp.empty();
     const std::string& output = options.output.empty() || !writes ? options.bundle : options.output;
     Progress progress;
     if (writes) {
@@ -93,7 +94,7 @@ base::Result<> sign(const Options& options) {
     TRY(write_file(options.query, TRY(signing::time_stamp_query(TRY(bundle->signature()).value))));
     fmt::print("{}: send it to a time-stamp authority and put the answer in with: encore sign {} --timestamp "
                "ANSWER.tsr\n",
-               options.query, output);
+               options.query, base::shell_word(output));
     return {};
 }
 
@@ -109,9 +110,7 @@ Command sign_command(cli::App& root) {
     app->add_option("bundle", options->bundle, "The bundle; replaced at the very end")
         ->required()
         ->type_name("X.encore");
-    const auto keys = options->declare_keys(*app);
-    keys.key->needs(keys.certificate);
-    keys.certificate->needs(keys.key);
+    options->declare_keys(*app);
     app->add_option(
            "--timestamp", options->time_stamp,
            "Have an authority (RFC 3161) say when it was signed: it stays good when the certificate has "

@@ -20,7 +20,7 @@ namespace format = appliance_format;
 namespace {
 
 struct Options {
-    std::string file, authority, wanted;
+    std::string file, issuer, authority, wanted;
     bool json = false;
 };
 
@@ -32,6 +32,15 @@ base::Result<> add_authority(const std::string& path) {
         "its time stamps are believed: {}\nfingerprint {}\nCompare the fingerprint with the authority's; to "
         "take it back: encore trust remove {}\n",
         authority.common_name, authority.fingerprint, authority.fingerprint.substr(0, 16));
+    return {};
+}
+
+base::Result<> add_issuer(const std::string& path) {
+    const auto pem = TRY(signing::read_small_file(path));
+    const auto issuer = TRY(trust_store().add(pem, path, signing::TrustStore::Role::Issuer));
+    fmt::print("trusted, and with it every publisher whose certificate comes from there: {}\nfingerprint {}\n"
+               "Compare the fingerprint with the issuer's; to take it back: encore trust remove {}\n",
+               issuer.common_name, issuer.fingerprint, issuer.fingerprint.substr(0, 16));
     return {};
 }
 
@@ -61,7 +70,10 @@ base::Result<> list(bool as_json) {
     auto entries = trust_store().list();
     nlohmann::json answer = nlohmann::json::array();
     for (const auto& entry : entries) {
-        const bool publisher = entry.role == signing::TrustStore::Role::Publisher;
+        using Role = signing::TrustStore::Role;
+        const char* what = entry.role == Role::Publisher ? "bundles"
+                           : entry.role == Role::Issuer  ? "publishers"
+                                                         : "time-stamps";
         using Scope = signing::TrustStore::Scope;
         const char* scope = entry.scope == Scope::User     ? "user"
                             : entry.scope == Scope::System ? "system"
@@ -69,11 +81,13 @@ base::Result<> list(bool as_json) {
         if (!as_json) {
             fmt::print("{}  {}  until {}  {}{}\n", entry.publisher.fingerprint, scope,
                        signing::date_text(entry.publisher.not_after), entry.publisher.common_name,
-                       publisher ? "" : "  (time stamps)");
+                       entry.role == Role::Publisher
+                           ? ""
+                           : fmt::format("  ({})", entry.role == Role::Issuer ? what : "time stamps"));
             continue;
         }
         answer.push_back(publisher_json(entry.publisher));
-        answer.back()["for"] = publisher ? "bundles" : "time-stamps";
+        answer.back()["for"] = what;
         answer.back()["scope"] = scope;
         answer.back()["file"] = entry.path;
     }
@@ -98,14 +112,22 @@ Command trust_command(cli::App& root) {
     auto* file =
         add_app->add_option("file", options->file, "The publisher's certificate, or a bundle they signed")
             ->type_name("CERT.crt|X.encore");
+    auto* issuer =
+        add_app
+            ->add_option(
+                "--issuer", options->issuer,
+                "Instead, trust every publisher whose certificate this one issued, itself or through "
+                "others: a root of your organisation's")
+            ->type_name("CERT.pem")
+            ->excludes(file);
     auto* authority =
         add_app
             ->add_option(
                 "--timestamp-authority", options->authority,
                 "Instead, believe the time stamps of this authority: its certificate, or one above it")
             ->type_name("CERT.pem")
-            ->excludes(file);
-    add_app->require_one_of(file, authority);
+            ->excludes(file, issuer);
+    add_app->require_one_of({file, issuer, authority});
     cli::App* list_app = app->add_subcommand("list", "Show whom you and this computer's administrator trust");
     list_app->add_flag("--json", options->json, "Answer in JSON");
     cli::App* remove_app = app->add_subcommand("remove", "Stop trusting a publisher, or an authority");
@@ -114,8 +136,9 @@ Command trust_command(cli::App& root) {
         ->type_name("FINGERPRINT|NAME");
     return {app, [=]() -> base::Result<> {
                 if (add_app->parsed())
-                    return options->authority.empty() ? add(options->file)
-                                                      : add_authority(options->authority);
+                    return !options->issuer.empty()      ? add_issuer(options->issuer)
+                           : !options->authority.empty() ? add_authority(options->authority)
+                                                         : add(options->file);
                 if (remove_app->parsed())
                     return remove(options->wanted);
                 return list(options->json);

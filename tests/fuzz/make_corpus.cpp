@@ -4,6 +4,7 @@
 #include "player/machine/messages.h"
 #include "player/network_orders.h"
 #include "signing/keys.h"
+#include "vmm/arch/mode_key.h"
 #include "vmm/base/verify.h"
 #include "vmm/machine.h"
 
@@ -171,6 +172,48 @@ void make_session(const std::string& out, const signing::Signer& signer, const s
     std::filesystem::remove_all(folder);
 }
 
+// Forms of fuzz_verifier: guest code of all kinds in some modes, with and without changes to what is made of
+// it; a block and a link's stub as they are; a patch; every third stub.
+void make_verifier(const std::string& out) {
+    const auto name = [&](const std::string& what) { return out + "/verifier/" + what; };
+    const auto translated = [&](uint8_t options, uint32_t mode, const Bytes& guest, const Bytes& changes) {
+        Bytes input{0, options};
+        for (unsigned n = 0; n < 4; ++n)
+            input.push_back(static_cast<uint8_t>(mode >> 8 * n));
+        input.insert(input.end(), {0x40, 0x01, static_cast<uint8_t>(guest.size())});
+        input.insert(input.end(), guest.begin(), guest.end());
+        input.insert(input.end(), changes.begin(), changes.end());
+        return input;
+    };
+    const std::pair<const char*, Bytes> guests[] = {
+        {"moves", {0x8B, 0x45, 0x08, 0x89, 0x04, 0x24, 0x03, 0x44, 0x8B, 0xFC, 0x0F,
+                   0xB6, 0xC9, 0x8D, 0x64, 0x24, 0xF0, 0x50, 0x5B, 0xC9, 0xC3}},
+        {"calls", {0xE8, 0x10, 0, 0, 0, 0x74, 0xF9, 0xFF, 0xE0, 0xFF, 0x14, 0x85, 0, 0, 4, 0}},
+        {"strings", {0xF3, 0xA5, 0xAA, 0xA6, 0xF2, 0xAE, 0xE2, 0xF8, 0xEB, 0xF6}},
+        {"locks", {0xF0, 0xFF, 0x00, 0xF0, 0x0F, 0xB1, 0x0E, 0xF0, 0x0F, 0xAB, 0x10, 0x87, 0x03, 0xC3}},
+        {"system", {0x0F, 0x22, 0xD8, 0x8E, 0xD8, 0xFA, 0xFB, 0xE4, 0x60, 0xEE, 0x9C, 0x9D, 0xCF}},
+        {"vectors",
+         {0x0F, 0x28, 0x03, 0x66, 0x0F, 0x6F, 0xC1, 0xD9, 0x03, 0xDD, 0x1B, 0x0F, 0xF7, 0xC1, 0x0F, 0x77,
+          0xC3}}};
+    const std::pair<const char*, uint32_t> modes[] = {
+        {"flat",
+         vmm::ModeKey::kCode32 | vmm::ModeKey::kStack32 | vmm::ModeKey::kProtected | vmm::ModeKey::kSse},
+        {"real", 0},
+        {"checked", 0xFFFFFFFF}};
+    for (const auto& [what, code] : guests)
+        for (const auto& [mode, bits] : modes) {
+            put(name(std::string(what) + "_" + mode), translated(0x8F, bits, code, {}));
+            put(name(std::string(what) + "_" + mode + "_changed"),
+                translated(0x1E, bits, code, {3, 40, 0, 5, 2, 20, 0, 1, 8, 30, 0, 1}));
+        }
+    put(name("block"), Bytes{1, 3, 0x43, 0x8B, 0x04, 0x0E, 0x90});
+    put(name("link_stub"),
+        Bytes{2, 3, 0x41, 0xB8, 1, 0, 0, 0, 0x45, 0x8B, 0x8D, 0, 1, 0, 0, 0x41, 0xFF, 0xE1, 0x90});
+    put(name("patch"), Bytes{3, 0, 0, 0, 0, 0, 0, 0x20, 0, 0xE9, 0, 0, 0, 0});
+    for (uint8_t n = 0; n < 24; n = static_cast<uint8_t>(n + 3))
+        put(name("stub_" + std::to_string(n)), Bytes{4, 1, n, 2, 9, 0, 3});
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -277,6 +320,7 @@ int main(int argc, char** argv) {
               0,    0, 0,    0,    10,   0,    2,    2,    42,   0,  0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 2, 0,
               0,    0, 0,    1,    0x08, 0,    0x45, 0,    0,    28, 0,    0,    0x40, 0,    64,   17,   0, 0,
               10,   0, 2,    15,   10,   0,    2,    3,    0x10, 0,  0,    53,   0,    8,    0,    0});
+    make_verifier(out);
     const player::Surroundings around{true, {0xC0A80114, 0xC0A801FF}, {{0xC0A80100, 24}}, 0x08080808};
     put(out + "/network_orders/first",
         to_message(player::NetworkOrders{{0x0A000200, 24}, {{0xC0A80000, 16}}, {{8080, 80}}, around}));

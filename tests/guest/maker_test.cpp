@@ -163,3 +163,35 @@ GUEST_TEST("maker: BOUND refuses an index before it reads the upper bound", "[ma
     g.put32(0x41000, 6);
     CHECK(g.run() == "hlt");
 }
+
+GUEST16(bound_words, "bound ax, ds:[0x40]\n hlt");
+GUEST32(bound_dwords, "bound eax, ds:[0x40]\n hlt");
+GUEST_TEST("maker: BOUND refuses an index before it asks whether the segment has the upper bound",
+           "[maker]") {
+    const auto run = [&](const Snippet& code, unsigned width) {
+        CAPTURE(width);
+        const auto limit = [&](uint32_t last) {
+            g.state.eip = 0;
+            g.set_segment(SegReg::Ds, kFree2, descriptor(kData, last, 0x93, 0x4));
+        };
+        g.load(code);
+        g.set_segment(SegReg::Cs, kFree, descriptor(kCode, 0xFFFF, 0x9B, width == 4 ? 0x4 : 0));
+        g.put32(kData + 0x40, 5);
+        g.put32(kData + 0x40 + width, 6);
+        g.eax() = 4;
+        limit(0x40 + width - 1);
+        CHECK(g.run() == "#5 at 0");
+        limit(0x40 + width - 2);
+        CHECK(g.run() == "#13(0000) at 0");
+        g.eax() = 6;
+        limit(0x40 + 2 * width - 2);
+        CHECK(g.run() == "#13(0000) at 0");
+        limit(0x40 + 2 * width - 1);
+        CHECK(g.run() == "hlt");
+        g.eax() = 7;
+        limit(0xFFFF);
+        CHECK(g.run() == "#5 at 0");
+    };
+    run(bound_words, 2);
+    run(bound_dwords, 4);
+}

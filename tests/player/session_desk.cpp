@@ -47,7 +47,7 @@ pid_t Desk::start(std::vector<std::string> arguments, const std::string& display
 }
 
 pid_t Desk::spawn(std::vector<std::string> arguments, const std::string& display) {
-    arguments.insert(arguments.begin(), ENCORE_BINARY);
+    arguments.insert(arguments.begin(), program);
     const pid_t child = ::fork();
     if (child == 0) {
         enter();

@@ -53,7 +53,8 @@ class Desk {
     [[nodiscard]] size_t leftovers() const;
 
     std::string path, output;
-    std::string bundle = "x.encore"; // what start() plays
+    std::string bundle = "x.encore";     // what start() plays
+    std::string program = ENCORE_BINARY; // what start() and spawn() run
 
   private:
     std::string bundle_;

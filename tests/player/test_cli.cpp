@@ -1,7 +1,10 @@
 // The command line as a person or script uses it: the real executable, its output and exit statuses.
+#include "signing/keys.h"
 #include "tests/player/cli_desk.h"
 
 #include <csignal>
+#include <cstring>
+#include <pty.h>
 #include <thread>
 
 using namespace cli_test;
@@ -142,6 +145,13 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
     recipe("picture.toml", "picture = \"shot.jpg\"\n", disk);
     recipe("order.toml", "", "[boot]\norder = [\"disk\", \"floppy\"]\n" + disk);
     recipe("scenes.toml", "", disk + "[policy]\nscenes = []\n");
+    recipe("sceneless.toml", "", disk + "[policy]\nscenes = [\"No Scene!\"]\n");
+    recipe("nowhere.toml", "picture = \"nowhere.png\"\n", disk);
+    for (const auto& [name, starts] : {std::pair("old", -9), {"early", 3}}) {
+        const auto pair = signing::generate_key_pair(
+            {.name = "Acme", .organisation = {}, .valid_days = 2, .starts_in_days = starts});
+        REQUIRE((pair && signing::write_key_pair(*pair, desk.path + "/" + name)));
+    }
     desk.write("secret", "open sesame\n");
     desk.write("wrong", "open barley\n");
     desk.write("empty", "");
@@ -154,7 +164,11 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
         const char* says;
     };
     const Mistake mistakes[] = {
+        {"pack r.toml -o x.encore --key old.key --cert old.crt", 6, "expired on"},
+        {"pack r.toml -o x.encore --key early.key --cert early.crt", 6, "is valid only from"},
         {"pack picture.toml" + keys, 9, "make a PNG of it"},
+        {"pack nowhere.toml" + keys, 9, "cannot open"},
+        {"pack sceneless.toml" + keys, 9, "\"scenes\""},
         {"pack order.toml" + keys, 9, "there is no [[floppy]]; add one, or leave it out"},
         {"pack scenes.toml" + keys, 9, "must be a list such as [\"start\", \"power-on\"]"},
         {locked + " --passphrase-file wrong", 1, "the passphrase is not the key's"},
@@ -177,4 +191,138 @@ TEST_CASE("cli: mistakes are named in one line, with what to do", "[cli]") {
     }
     CHECK(desk.run(locked + " --passphrase-file secret") == 0);
     CHECK(desk.shell("sh -c '" ENCORE_BINARY " " + locked + " --passphrase-file /dev/fd/3 3<secret'") == 0);
+}
+
+TEST_CASE("cli: advice that names a command can be pasted, and works", "[cli]") {
+    Desk desk;
+    const std::string name = "it's a demo.encore";
+    fs::rename(desk.path + "/r.toml", desk.path + "/my recipe.toml");
+    const std::string quoted = "\"" + name + "\"", keys = " --key k.key --cert k.crt";
+    // What stands after the last "encore" of what was said, with the placeholders filled in.
+    const auto pasted = [&](const std::vector<std::pair<std::string, std::string>>& filled) {
+        const std::string line = desk.output.substr(0, desk.output.find('\n'));
+        const size_t at = line.rfind(": encore ");
+        REQUIRE(at != std::string::npos);
+        std::string command = line.substr(at + std::strlen(": encore "));
+        for (const auto& [placeholder, value] : filled)
+            command.replace(command.find(placeholder), placeholder.size(), value);
+        INFO(command);
+        return desk.run(command);
+    };
+    desk.write("scenes.toml", desk.read("my recipe.toml") + "scenes = [\"start\"]\n");
+    REQUIRE(desk.run("pack scenes.toml -o scenes.encore" + keys) == 0);
+    CHECK(desk.output.find(
+              ": encore scene add scenes.encore --name start --key k.key --cert k.crt --after SECONDS") !=
+          std::string::npos);
+    REQUIRE(desk.run("pack \"my recipe.toml\" -o " + quoted + keys) == 0);
+    CHECK(desk.run("verify " + quoted) == 5);
+    CHECK(pasted({}) == 0); // trust add
+    CHECK(desk.run("verify " + quoted) == 0);
+    CHECK(desk.run("run --headless --scene nowhere " + quoted) == 2);
+    CHECK(pasted({}) == 0); // scene list
+    CHECK(desk.run("scene remove " + quoted + " nowhere" + keys) == 2);
+    CHECK(pasted({}) == 0); // scene list
+    REQUIRE(desk.run("trust add scenes.encore") == 0);
+    CHECK(desk.run("run --headless --boot scenes.encore") == 11);
+    CHECK(pasted({}) == 0); // policy explain
+    REQUIRE(desk.run("keygen --name Other --out other") == 0);
+    CHECK(desk.run("scene remove " + quoted + " x --key other.key --cert other.crt") == 11);
+    CHECK(pasted({{"KEY", "other.key"}, {"CERT", "other.crt"}}) == 0); // sign
+    CHECK(desk.run("verify " + quoted) == 5);
+    CHECK(desk.run("import disk.img --recipe \"new recipe.toml\"") == 0);
+    CHECK(pasted({}) == 0); // pack
+    CHECK(desk.run("pack \"my recipe.toml\" -o new.encore") == 2);
+    CHECK(pasted({{"NAME", "Somebody"}, {"PREFIX", "somebody"}}) == 0); // keygen
+    CHECK(fs::exists(desk.path + "/somebody.key"));
+    CHECK(desk.run("pin check </dev/null") == 1);
+    CHECK(desk.output.find(": encore pin set\n") != std::string::npos);
+    CHECK(desk.run("trust remove 'no such publisher'") == 1);
+    CHECK(pasted({}) == 0); // trust list
+    CHECK(desk.run("packk") == 2);
+    CHECK(pasted({}) == 0); // --help
+}
+
+namespace {
+
+// The player with a kiosk beside it that does nothing.
+struct KioskCommandDesk : Desk {
+    KioskCommandDesk() {
+        fs::create_directory(path + "/bin");
+        fs::copy(ENCORE_BINARY, path + "/bin/encore");
+        write("bin/encore-kiosk", "#!/bin/sh\n");
+        REQUIRE(shell("chmod +x bin/encore-kiosk") == 0);
+    }
+    // Runs it for a person at a terminal who answers each question about a PIN with the next of these.
+    int typed(const std::string& arguments, const std::vector<std::string>& answers) {
+        int terminal = -1;
+        const pid_t child = ::forkpty(&terminal, nullptr, nullptr, nullptr);
+        if (child == 0) {
+            const std::string line =
+                fmt::format("cd {0} && export XDG_DATA_HOME={0}/xdg XDG_CONFIG_HOME={0}/xdg "
+                            "XDG_STATE_HOME={0}/xdg && exec bin/encore {1}",
+                            path, arguments);
+            ::execl("/bin/sh", "sh", "-c", line.c_str(), nullptr);
+            ::_exit(127);
+        }
+        REQUIRE(child > 0);
+        output.clear();
+        size_t looked = 0, next = 0;
+        char buffer[4096];
+        // Its end is an error (EIO) to the reader.
+        for (ssize_t n; (n = ::read(terminal, buffer, sizeof buffer)) > 0;) {
+            output.append(buffer, static_cast<size_t>(n));
+            for (const char* question : {"New staff PIN: ", "Once more: "})
+                if (const size_t at = output.find(question, looked); at != std::string::npos) {
+                    looked = at + std::strlen(question);
+                    const std::string answer = (next < answers.size() ? answers[next++] : "") + "\n";
+                    CHECK(::write(terminal, answer.data(), answer.size()) > 0);
+                }
+        }
+        ::close(terminal);
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    bool says(const std::string& text) const { return output.find(text) != std::string::npos; }
+};
+
+} // namespace
+
+TEST_CASE("kiosk install: a catalog that is not there is refused, before anything is written", "[cli]") {
+    KioskCommandDesk desk;
+    for (const char* arguments :
+         {"--catalog nowhere", "", "--catalog r.toml", "--catalog nowhere --dry-run"}) {
+        INFO(arguments);
+        CHECK(desk.shell(std::string("bin/encore kiosk install ") + arguments) == 1);
+        CHECK(desk.one_line());
+        CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+    }
+    CHECK(desk.shell("bin/encore kiosk install --system") == 2);
+    CHECK(desk.one_line());
+    CHECK(desk.shell("bin/encore kiosk install --account nobody") == 2);
+    CHECK(desk.one_line());
+    // Its advice, as it is printed.
+    CHECK(desk.shell("bin/encore kiosk install --catalog \"it's there\"") == 1);
+    const size_t advice = desk.output.find("mkdir -p ");
+    REQUIRE(advice != std::string::npos);
+    REQUIRE(desk.shell(desk.output.substr(advice, desk.output.size() - advice - 1)) == 0);
+    CHECK(desk.shell("bin/encore kiosk install --catalog \"it's there\"") == 0);
+    CHECK(desk.says("No staff PIN is set yet")); // nobody was there to ask
+    CHECK(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+}
+
+TEST_CASE("kiosk install: it asks for a PIN where there is none, once", "[cli]") {
+    KioskCommandDesk desk;
+    fs::create_directory(desk.path + "/demos");
+    CHECK(desk.typed("kiosk install --catalog demos", {"2468", "2469"}) == 1);
+    CHECK(desk.says("are not the same"));
+    CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/kiosk-session"));
+    CHECK(desk.typed("kiosk install --catalog demos", {"2468", "2468"}) == 0);
+    CHECK_FALSE(desk.says("No staff PIN"));
+    CHECK(desk.shell("sh -c 'echo 2468 | bin/encore pin check'") == 0);
+    CHECK(desk.typed("kiosk install --catalog demos", {}) == 0);
+    CHECK_FALSE(desk.says("New staff PIN"));
+    CHECK(desk.shell("bin/encore kiosk install --system --catalog demos --account no-such-account") == 1);
+    CHECK(desk.one_line());
+    CHECK(desk.says("sudo useradd --create-home --shell /bin/sh no-such-account"));
 }

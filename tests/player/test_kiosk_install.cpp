@@ -29,14 +29,16 @@ class Stage {
         return {std::istreambuf_iterator<char>(in), {}};
     }
     // The session script, with a program that writes down its arguments and ends as it is told.
-    int session(const std::string& body, std::vector<std::string> arguments) {
+    int session(const std::string& body, std::vector<std::string> arguments,
+                const std::string& environment = {}) {
         arguments.insert(arguments.begin(), {"-c", body, "kiosk"});
         const KioskPlan plan{.root = path, .program = "/bin/sh", .arguments = std::move(arguments)};
         auto files = kiosk_files(plan);
         REQUIRE(files);
         REQUIRE(install_kiosk(*files, false));
         const int status = std::system(
-            fmt::format("cd '{}' && env -u DISPLAY '{}' 2> errors", path, files->front().path).c_str());
+            fmt::format("cd '{}' && env -u DISPLAY {} '{}' 2> errors", path, environment, files->front().path)
+                .c_str());
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     }
     std::string path;
@@ -91,6 +93,40 @@ TEST_CASE("kiosk install: a kiosk that dies comes back, one that never stays up 
     fs::remove(stage.path + "/starts");
     CHECK(stage.session("echo x >> starts; exit 2", {}) == 2);
     CHECK(stage.read(stage.path + "/starts") == "x\n");
+}
+
+TEST_CASE("kiosk install: with a home that cannot be written sessions write elsewhere, and that goes again",
+          "[kiosk]") {
+    Stage stage;
+    const std::string body =
+        "mkdir -p \"$XDG_CACHE_HOME\" \"$XDG_STATE_HOME\" && : >\"$XDG_CACHE_HOME/x\" && "
+        "echo \"$XDG_CACHE_HOME\" >where";
+    CHECK(stage.session(body, {}, "XDG_CACHE_HOME= XDG_STATE_HOME= HOME=/proc/none TMPDIR=" + stage.path) ==
+          0);
+    const std::string where = stage.read(stage.path + "/where");
+    CHECK(where.starts_with(stage.path + "/encore-kiosk."));
+    CHECK_FALSE(fs::exists(fs::path(where.substr(0, where.find('\n'))).parent_path()));
+    // One that can be is used.
+    CHECK(stage.session(body, {}, fmt::format("XDG_CACHE_HOME={0}/c XDG_STATE_HOME={0}/s", stage.path)) == 0);
+    CHECK(stage.read(stage.path + "/where") == stage.path + "/c\n");
+    CHECK(fs::exists(stage.path + "/c/x"));
+}
+
+TEST_CASE("kiosk install: what it did not do, it says", "[kiosk]") {
+    KioskPlan plan{
+        .system = true, .program = "/opt/encore-kiosk", .arguments = {"--catalog", "/srv/my demos"}};
+    auto files = kiosk_files(plan);
+    REQUIRE(files);
+    CHECK(kiosk_next_steps(plan, *files).find("No account was made, and none is logged in by itself") !=
+          std::string::npos);
+    CHECK(kiosk_next_steps(plan, *files).find("--account kiosk --catalog '/srv/my demos'\n") !=
+          std::string::npos);
+    plan.account = "seat";
+    const std::string text = kiosk_next_steps(plan, *files);
+    CHECK(text.find("seat is not logged in by itself yet") != std::string::npos);
+    CHECK(text.find("sudo -u seat -H encore pin set\n") != std::string::npos);
+    plan.has_pin = true;
+    CHECK(kiosk_next_steps(plan, *files).find("pin set") == std::string::npos);
 }
 
 TEST_CASE("kiosk install: somebody else's file stays, and removal takes only what is ours", "[kiosk]") {

@@ -80,6 +80,34 @@ TEST_CASE("machine process: its death ends the session with a sentence, and noth
     }
 }
 
+TEST_CASE(
+    "machine process: translated code that is refused ends the session with a sentence, and nothing is left",
+    "[machine]") {
+    Desk desk;
+    fs::create_directories(desk.path + "/refusing");
+    fs::copy(ENCORE_BINARY, desk.path + "/refusing/encore");
+    fs::copy(REFUSING_MACHINE, desk.path + "/refusing/encore-machine");
+    desk.program = desk.path + "/refusing/encore";
+    for (int i = 0; i < 2; ++i) {
+        Running run(desk, {});
+        REQUIRE(run.says("pristine"));
+        const pid_t machine = Desk::machine_of(run.child);
+        REQUIRE(machine != 0);
+        CHECK(status_of(machine).at("Seccomp") == "2");
+        REQUIRE(run.client->ok(R"({"do":"type","text":"w"})"));
+        REQUIRE(run.says("written"));
+        REQUIRE(run.client->ok(R"({"do":"type","text":"q"})"));
+        CHECK(run.finish() == 1); // 0: it has turned itself off
+        CHECK(desk.says("encore: the program's code was not run: a check of its translation failed "
+                        "(instruction is not allowed); report this with the name of the program",
+                        "out.txt"));
+        CHECK_FALSE(lives(machine));
+        CHECK(desk.leftovers() == 0);
+        CHECK(desk.bundle_untouched());
+    }
+    CHECK(desk.run("run x.encore --headless --expect pristine --timeout 60") == 0);
+}
+
 TEST_CASE("machine process: the player's death is its own", "[machine]") {
     Desk desk;
     Running run(desk, {});

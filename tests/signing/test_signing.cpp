@@ -98,6 +98,63 @@ TEST_CASE(
     CHECK(verify_signature(content, cms).error().code == kTampered);
 }
 
+namespace {
+
+// A publisher's key, their certificate with the one above it, and the root's, made by stock openssl.
+struct Issued {
+    std::string key, chain, root;
+};
+
+Issued make_issued() {
+    Folder folder;
+    write_file(folder / "x.cnf", bytes_of("[req]\ndistinguished_name = dn\n[dn]\n[ca]\n"
+                                          "basicConstraints = critical,CA:TRUE\n[end]\n"
+                                          "basicConstraints = critical,CA:FALSE\n"));
+    const std::string make = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -config x.cnf",
+                      sign = "openssl x509 -req -CAcreateserial -days 9 -extfile x.cnf ";
+    REQUIRE(std::system(("cd " + (folder / ".") +
+                         " && (openssl req -x509 -days 9 -extensions ca -subj /CN=Root " + make +
+                         " -keyout r.key -out r.crt && openssl req -new -subj /CN=Below " + make +
+                         " -keyout b.key -out b.csr && openssl req -new -subj /CN=End " + make +
+                         " -keyout e.key -out e.csr && " + sign +
+                         "-in b.csr -CA r.crt -CAkey r.key -extensions ca -out b.crt && " + sign +
+                         "-in e.csr -CA b.crt -CAkey b.key -extensions end -out e.crt) 2>/dev/null")
+                            .c_str()) == 0);
+    const auto read = [&](const char* name) {
+        std::ifstream in(folder / name, std::ios::binary);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    return {read("e.key"), read("e.crt") + read("b.crt"), read("r.crt")};
+}
+
+} // namespace
+
+TEST_CASE("signature: with issuers in it, a changed bit or length is refused, or leads nowhere",
+          "[signing]") {
+    const Issued issued = make_issued();
+    Folder folder;
+    const TrustStore store{folder / "user", folder / "system", std::time(nullptr)};
+    REQUIRE(store.add(issued.root, "root", TrustStore::Role::Issuer));
+    const Bytes content = bytes_of("content");
+    Bytes cms = *Signer::from_pem(issued.key, issued.chain)->sign(content);
+    const auto accepted = [&](std::span<const uint8_t> signature) {
+        const auto read = verify_signature(content, signature);
+        return read && store.check(*read);
+    };
+    REQUIRE(accepted(cms));
+    CHECK(verify_signature(content, cms)->issuers.size() == 1);
+    for (size_t bit = 0; bit < cms.size() * 8; bit += 5) {
+        Bytes changed = cms;
+        changed[bit / 8] ^= static_cast<uint8_t>(1 << bit % 8);
+        INFO("bit " << bit);
+        CHECK_FALSE(accepted(changed));
+    }
+    for (size_t size = 1; size < cms.size(); size += 7)
+        CHECK_FALSE(accepted(std::span(cms).first(size)));
+    cms.push_back(0);
+    CHECK_FALSE(accepted(cms));
+}
+
 TEST_CASE("keys: the files have safe modes, are not overwritten, and must belong together", "[signing]") {
     Folder folder;
     KeyPair pair = make_pair();

@@ -638,7 +638,8 @@ uint32_t bcd(Runtime& rt, uint32_t operation, uint32_t immediate) {
     return scope.done();
 }
 
-// SDM Vol. 2A "BOUND". An index below the lower bound is #BR before the upper one is read.
+// SDM Vol. 2A "BOUND". An index below the lower bound is #BR before the upper one is looked at, by the
+// segment's limit as by the pages.
 uint32_t bound(Runtime& rt, uint32_t offset, uint32_t packed) {
     CalloutScope scope(rt);
     Vcpu& vcpu = *rt.vcpu;
@@ -646,21 +647,19 @@ uint32_t bound(Runtime& rt, uint32_t offset, uint32_t packed) {
     const auto extended = [width](uint32_t value) {
         return width == 4 ? static_cast<int32_t>(value) : static_cast<int16_t>(value);
     };
-    const auto linear =
-        vcpu.cpu->linear_address(static_cast<SegReg>(packed & 7), offset, 2 * width, AccessKind::Read);
-    if (!linear)
-        return scope.fault(linear.error());
     const int32_t index = extended(rt.cpu.gpr[packed >> 16 & 7]);
     for (const bool upper : {false, true}) {
+        const auto linear = vcpu.cpu->linear_address(static_cast<SegReg>(packed & 7),
+                                                     offset + (upper ? width : 0), width, AccessKind::Read);
+        if (!linear)
+            return scope.fault(linear.error());
         uint32_t limit = 0;
-        if (auto done =
-                vcpu.linear->read_bytes(*linear + (upper ? width : 0), &limit, width, vcpu.privilege());
-            !done)
+        if (auto done = vcpu.linear->read_bytes(*linear, &limit, width, vcpu.privilege()); !done)
             return scope.fault(done.error());
         if (upper ? index > extended(limit) : index < extended(limit))
             return scope.fault({Vector::BoundRange, false, 0, 0});
+        vcpu.note_data_access(*linear, width, false);
     }
-    vcpu.note_data_access(*linear, 2 * width, false);
     return scope.done();
 }
 

@@ -135,8 +135,8 @@ VerifierRules containment_rules(const CodeMemory& memory, const Stubs& stubs, co
     rules.arrival = kArrival;
     rules.arrival_guard = runtime.has_arrival_guard();
     constexpr int32_t kSplitWord = -32 * 63, kSplitBits = -512; // see BlockTranslator::check_split
-    rules.split_first = rules.arrival_guard ? kSplitWord : 0;
-    rules.split_last = rules.arrival_guard ? kSplitBits : -1;
+    rules.split_first = kSplitWord;
+    rules.split_last = kSplitBits;
     rules.limit_stride = kLimitTrapStride;
     rules.limit_count = kSegmentCount;
     rules.slot = static_cast<int64_t>(reinterpret_cast<uintptr_t>(&runtime.runtime().slot[0]));

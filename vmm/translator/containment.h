@@ -52,9 +52,9 @@ class Containment final : public PatchCheck {
     Statistics statistics;
 
   private:
-    // Checking everything is 3.4 % of an installer's boot, which makes 20 MiB of host code and copies 50; so
-    // sampled it is 1.3 %. What a translator does wrong it does in the first megabytes of a system, or again
-    // and again.
+    // Checking everything is 3.0 % to 3.4 % of an installer's boot, which makes 20 MiB of host code and
+    // copies 50; so sampled it is 1.3 %. What a translator does wrong it does in the first megabytes of a
+    // system, or again and again.
     static constexpr uint64_t kFirstBytes = 8u << 20, kOneIn = 16;
     [[nodiscard]] bool is_due(const Block& block);
     bool heed(const std::optional<Refusal>& refusal, const HostCode& code);

@@ -72,7 +72,11 @@ struct Verifier::Impl {
     void operand(unsigned bytes); // in the window or the slot
     void load_runtime(unsigned to, unsigned bytes);
     void store_runtime(unsigned bytes);
-    [[nodiscard]] const Field* field_at(int32_t displacement) const;
+    // The operand's, if its base is Runtime: beyond either end it wraps.
+    [[nodiscard]] uint32_t runtime_offset() const {
+        return static_cast<uint32_t>(i.displacement) - static_cast<uint32_t>(rules.runtime);
+    }
+    [[nodiscard]] const Field* field_here() const;
 
     // -- the guest's memory: window32.cpp --------------------------------------------------------------
     Place prefixed();

@@ -3,8 +3,8 @@
 
 namespace vmm {
 
-const Field* Verifier::Impl::field_at(int32_t displacement) const {
-    const auto at = static_cast<uint32_t>(displacement - rules.runtime);
+const Field* Verifier::Impl::field_here() const {
+    const uint32_t at = runtime_offset();
     if (at >= rules.runtime_bytes || field_of[at / 2] == 0)
         return nullptr;
     return &rules.fields[field_of[at / 2] - 1u];
@@ -69,11 +69,11 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
         const Value index = i.index < 16 ? state.of[i.index] : Value::Unknown;
         const bool arrives = rules.arrival_guard && is_scratch(i.index) && is_data(index) && i.scale == 1 &&
                              i.displacement == rules.arrival && bytes == 4;
-        const int32_t segment = i.displacement - rules.runtime;
+        const auto segment = static_cast<int32_t>(runtime_offset());
         const bool checks_limit = index == Value::LimitIndex && i.scale == 8 && bytes == 4 && segment >= 0 &&
                                   segment % rules.limit_stride == 0 &&
                                   segment / rules.limit_stride < static_cast<int32_t>(rules.limit_count);
-        const bool checks_split = index == Value::Byte && i.scale == 8 && bytes == 1 &&
+        const bool checks_split = rules.arrival_guard && index == Value::Byte && i.scale == 8 && bytes == 1 &&
                                   i.displacement >= rules.split_first && i.displacement <= rules.split_last;
         if (!scratch || !(arrives || checks_limit || checks_split)) {
             fail(refusal::kRuntimeIndex);
@@ -86,8 +86,8 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
         write(to, 8, Value::Unknown);
         return;
     }
-    const Field* field = field_at(i.displacement);
-    const uint32_t at = static_cast<uint32_t>(i.displacement - rules.runtime);
+    const Field* field = field_here();
+    const uint32_t at = runtime_offset();
     if (field == nullptr || !field->read || bytes > field->element ||
         at + bytes > field->offset + field->bytes) {
         fail(refusal::kRuntimeField);
@@ -116,11 +116,11 @@ void Verifier::Impl::load_runtime(unsigned to, unsigned bytes) {
 }
 
 void Verifier::Impl::store_runtime(unsigned bytes) {
-    const Field* field = i.index == kNoHostRegister ? field_at(i.displacement) : nullptr;
+    const Field* field = i.index == kNoHostRegister ? field_here() : nullptr;
     if (i.index != kNoHostRegister)
         fail(refusal::kRuntimeIndex);
     else if (field == nullptr || !field->written || bytes != field->bytes ||
-             static_cast<uint32_t>(i.displacement - rules.runtime) != field->offset)
+             runtime_offset() != field->offset)
         fail(refusal::kRuntimeField);
 }
 

@@ -88,9 +88,9 @@ struct VerifierRules {
     bool arrival_guard = false;
     int32_t limit_stride = 0; // of the loads of limit checks, from `runtime` on
     unsigned limit_count = 0;
-    // A byte-sized index times eight from a displacement in between: for checks of alignment. None if last is
-    // the smaller.
-    int32_t split_first = 0, split_last = -1;
+    // A byte-sized index times eight from a displacement in between: for checks of alignment; only with
+    // `arrival_guard`.
+    int32_t split_first = 0, split_last = 0;
 
     int64_t slot = 0;
     uint32_t slot_bytes = 0;

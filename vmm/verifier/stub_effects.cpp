@@ -15,8 +15,8 @@ const Field* Verifier::Impl::whole_field(unsigned bytes) const {
     if (!i.memory || i.window || i.base != registers.runtime || i.index != kNoHostRegister ||
         state.of[registers.runtime] != Value::Fixed)
         return nullptr;
-    const Field* field = field_at(i.displacement);
-    const uint32_t at = static_cast<uint32_t>(i.displacement - rules.runtime);
+    const Field* field = field_here();
+    const uint32_t at = runtime_offset();
     return field != nullptr && at + bytes <= field->offset + field->bytes && (at - field->offset) % bytes == 0
                ? field
                : nullptr;
@@ -111,10 +111,10 @@ void Verifier::Impl::stub_push(bool pops) {
 
 // call [Runtime::callouts + number * 8]
 void Verifier::Impl::call_host() {
-    const Field* field = field_at(i.displacement);
+    const Field* field = field_here();
     if (i.window || i.word || i.base != registers.runtime || i.index != registers.number || i.scale != 8 ||
         field == nullptr || field->holds != Field::Holds::Callouts ||
-        static_cast<uint32_t>(i.displacement - rules.runtime) != field->offset ||
+        runtime_offset() != field->offset ||
         state.of[registers.number] != Value::CalloutIndex || state.of[kHostRdi] != Value::RuntimeAddress) {
         fail(refusal::kRuntimeIndex);
         return;

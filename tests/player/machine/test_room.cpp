@@ -29,23 +29,16 @@ TEST_CASE("machine's room: whatever code in any of its threads tries is denied o
 }
 
 TEST_CASE("machine's room: likewise for other users, on systems that offer less", "[machine]") {
-    const auto user = GENERATE(false, true);
-    const auto lacks = GENERATE(Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true},
-                                Lacks{true, true, false}, Lacks{.privileges = true});
-    if (user && ::geteuid() != 0)
-        return; // already one
-    INFO((user ? "an ordinary user" : "whoever runs this")
-         << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock
-         << ", without privileges in namespaces: " << lacks.privileges);
     const PublicCopy prisoner(MACHINE_PRISONER);
-    size_t turn = 0; // another thread for each combination
-    for (const bool flag : {user, lacks.namespaces, lacks.landlock, lacks.privileges})
-        turn = 2 * turn + (flag ? 1 : 0);
-    CHECK(apart([&] {
-              return judge(prisoner.path, user, lacks, [&](size_t number) {
-                  return std::vector{kThreads[(number + turn) % kThreads.size()]};
-              });
-          }) == "");
+    size_t turn = 0; // another thread for each of them
+    everywhere([&](bool user, const Lacks& lacks) {
+        ++turn;
+        CHECK(apart([&] {
+                  return judge(prisoner.path, user, lacks, [&](size_t number) {
+                      return std::vector{kThreads[(number + turn) % kThreads.size()]};
+                  });
+              }) == "");
+    });
 }
 
 TEST_CASE("machine's room: what its process may not say to the player ends it, with a sentence",

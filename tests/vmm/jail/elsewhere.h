@@ -111,4 +111,19 @@ inline std::string apart(const std::function<std::string()>& work) {
     return answer;
 }
 
+// Whoever runs the tests, and an ordinary user; each of them here and wherever a wall or two cannot be built.
+inline void everywhere(const std::function<void(bool user, const Lacks&)>& judge) {
+    const bool already_one = ::geteuid() != 0;
+    for (const bool user : {false, true})
+        for (const Lacks& lacks : {Lacks{}, Lacks{.namespaces = true}, Lacks{.landlock = true},
+                                   Lacks{true, true, false}, Lacks{.privileges = true}}) {
+            if (user && already_one)
+                continue;
+            INFO((user ? "an ordinary user" : "whoever runs this")
+                 << ", without namespaces: " << lacks.namespaces << ", without Landlock: " << lacks.landlock
+                 << ", without privileges in namespaces: " << lacks.privileges);
+            judge(user, lacks);
+        }
+}
+
 } // namespace jail_test

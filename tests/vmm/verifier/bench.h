@@ -1,9 +1,7 @@
 // Code written for the verifier, beside real stubs and a real Runtime.
 #pragma once
+#include "tests/vmm/verifier/host_world.h"
 #include "vmm/translator/callouts.h"
-#include "vmm/translator/containment.h"
-#include "vmm/translator/emitter.h"
-#include "vmm/translator/ring0_stubs.h"
 #include "vmm/verifier/reasons.h"
 
 #include <catch2/catch.hpp>
@@ -23,26 +21,9 @@ namespace vmm::verifier_test {
 
 inline constexpr uint32_t kEip = 0x12345678;
 
-struct Bench {
-    std::unique_ptr<RuntimeMemory> runtime = RuntimeMemory::create().value();
-    std::unique_ptr<CodeCache> cache = CodeCache::create(1 << 20, 16, nullptr, 0).value();
-    SegmentCache segments;
-    Stubs stubs;
-    std::unique_ptr<Verifier> verifier;
+struct Bench : HostWorld {
+    using HostWorld::HostWorld;
     std::vector<uint32_t> landings; // to be noted by what emits
-    VerifierRules rules;
-
-    explicit Bench(bool arrival_guard = true) {
-        CodeMemory& memory = cache->memory();
-        Emitter emitter(memory.writable(memory.executable()), 4096, memory.executable());
-        stubs = emit_stubs(emitter, true);
-        REQUIRE(segments.create());
-        emit_ring0_stubs(emitter, stubs);
-        cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
-        rules = containment_rules(memory, stubs, *runtime, segments);
-        rules.arrival_guard = arrival_guard; // nothing here runs
-        verifier = std::make_unique<Verifier>(rules);
-    }
 
     static void arrive(Emitter& e, uint32_t eip) {
         e.lea32(host::kScratch1, {.base = host::kScratch0, .displacement = static_cast<int32_t>(-eip)});

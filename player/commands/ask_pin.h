@@ -1,0 +1,13 @@
+// A PIN from whoever is at the terminal, unseen, or from standard input.
+#pragma once
+#include "vmm/base/result.h"
+
+#include <string>
+
+namespace player {
+
+base::Result<std::string> ask_pin(const char* prompt);
+// A new one, which a person types twice.
+base::Result<std::string> ask_new_pin();
+
+} // namespace player

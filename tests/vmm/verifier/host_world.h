@@ -1,0 +1,35 @@
+// What the verifier is told of: real stubs, a real Runtime, the memory that code lies in. Nothing here runs.
+#pragma once
+#include "vmm/base/verify.h"
+#include "vmm/code_cache/code_cache.h"
+#include "vmm/translator/containment.h"
+#include "vmm/translator/emitter.h"
+#include "vmm/translator/ring0_stubs.h"
+
+#include <memory>
+
+namespace vmm::verifier_test {
+
+struct HostWorld {
+    std::unique_ptr<RuntimeMemory> runtime = RuntimeMemory::create().value();
+    std::unique_ptr<CodeCache> cache = CodeCache::create(1 << 20, 16, nullptr, 0).value();
+    SegmentCache segments;
+    Stubs stubs;
+    VerifierRules rules;
+    std::unique_ptr<Verifier> verifier;
+
+    explicit HostWorld(bool arrival_guard = true) {
+        CodeMemory& memory = cache->memory();
+        Emitter emitter(memory.writable(memory.executable()), 4096, memory.executable());
+        stubs = emit_stubs(emitter, true);
+        VERIFY(segments.create());
+        emit_ring0_stubs(emitter, stubs);
+        cache->set_stub_end(static_cast<uint32_t>(emitter.address()));
+        rules = containment_rules(memory, stubs, *runtime, segments);
+        rules.arrival_guard = arrival_guard; // whether this process has one or not
+        verifier = std::make_unique<Verifier>(rules);
+    }
+    HostWorld(const HostWorld&) = delete;
+};
+
+} // namespace vmm::verifier_test
