@@ -92,14 +92,14 @@ GuestResult<CpuInternals::StackPointer> CpuInternals::inner_stack(unsigned level
 void CpuInternals::load_real_segment(SegReg reg, uint16_t selector) const {
     Segment& segment = state.segment(reg);
     if (state.v86()) { // SDM Vol. 3A 20.2.1
-        segment = Segment{selector, 1, 0, uint32_t{selector} << 4, 0xFFFF, kV86Attributes};
+        segment = Segment{selector, 1, uint32_t{selector} << 4, 0xFFFF, kV86Attributes};
         return;
     }
     // A real-mode load touches selector and base only: a limit of 4 GiB set up in protected mode lasts
     // ("unreal" mode). A register left null by protected mode has nothing to keep.
     if (!segment.usable || !segment.present() || !segment.is_code_or_data()) {
         segment.limit = 0xFFFF;
-        segment.attributes = kRealAttributes;
+        segment.set_attributes(kRealAttributes);
     }
     segment.usable = 1;
     segment.selector = selector;
@@ -107,7 +107,7 @@ void CpuInternals::load_real_segment(SegReg reg, uint16_t selector) const {
 }
 
 void CpuInternals::null_segment(SegReg reg, uint16_t selector) const {
-    state.segment(reg) = Segment{selector, 0, 0, 0, 0, 0};
+    state.segment(reg) = Segment{selector, 0, 0, 0, 0};
 }
 
 void CpuInternals::drop_inaccessible_segments() const {

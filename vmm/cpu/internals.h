@@ -21,7 +21,6 @@ inline constexpr unsigned kTss16 = 1, kLdt = 2, kTss16Busy = 3, kCallGate16 = 4,
 inline constexpr unsigned kBusyBit = 2, k32BitBit = 8;
 } // namespace system_type
 
-inline constexpr uint32_t kAttributeMask = 0x00F0FF00;
 inline constexpr uint32_t kDescriptorAccessed = 1u << 8;
 inline constexpr uint32_t kV86Attributes = 0x0000F300;  // present, DPL 3, writable data, accessed
 inline constexpr uint32_t kRealAttributes = 0x00009300; // present, DPL 0, writable data, accessed
@@ -53,7 +52,7 @@ struct Descriptor {
     [[nodiscard]] unsigned gate_parameters() const { return high & 0x1F; }
 
     [[nodiscard]] Segment to_segment(uint16_t selector) const {
-        return Segment{selector, 1, 0, base(), limit(), high & kAttributeMask};
+        return Segment{selector, 1, base(), limit(), high & kAttributeMask};
     }
 };
 

@@ -174,7 +174,7 @@ GuestResult<void> CpuInternals::deliver_through_gate(const Event& event, const D
     state.eflags &= ~cleared;
     if (inner) {
         state.cpl = static_cast<uint8_t>(level);
-        ss.attributes |= kDescriptorAccessed;
+        ss.set_attributes(ss.attributes() | kDescriptorAccessed);
         state.segment(SegReg::Ss) = ss;
         if (from_v86) {
             for (const SegReg reg : {SegReg::Gs, SegReg::Fs, SegReg::Ds, SegReg::Es})

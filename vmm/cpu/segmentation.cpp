@@ -88,7 +88,7 @@ GuestResult<void> Cpu::lldt(uint16_t selector) {
     if (state_.cpl != 0)
         return guest_fault(Vector::GeneralProtection, 0);
     if (is_null(selector)) {
-        state_.ldtr = Segment{selector, 0, 0, 0, 0, 0};
+        state_.ldtr = Segment{selector, 0, 0, 0, 0};
         return {};
     }
     if (selector & kTiBit)

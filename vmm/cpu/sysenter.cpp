@@ -10,8 +10,8 @@ constexpr unsigned kDplShift = 13;
 
 void load_flat(CpuState& state, uint16_t code_selector, uint16_t stack_selector, unsigned cpl) {
     const uint32_t dpl = cpl << kDplShift;
-    state.segment(SegReg::Cs) = Segment{code_selector, 1, 0, 0, 0xFFFFFFFF, kFlatCode | dpl};
-    state.segment(SegReg::Ss) = Segment{stack_selector, 1, 0, 0, 0xFFFFFFFF, kFlatData | dpl};
+    state.segment(SegReg::Cs) = Segment{code_selector, 1, 0, 0xFFFFFFFF, kFlatCode | dpl};
+    state.segment(SegReg::Ss) = Segment{stack_selector, 1, 0, 0xFFFFFFFF, kFlatData | dpl};
     state.cpl = static_cast<uint8_t>(cpl);
 }
 

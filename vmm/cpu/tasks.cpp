@@ -75,7 +75,7 @@ GuestResult<void> save_image(const CpuState& state, LinearMemory& memory, uint32
     if (state.tr.type() & system_type::k32BitBit) {
         std::array<uint32_t, 10> registers{eip, flags};
         for (unsigned i = 0; i < 8; ++i)
-            registers[2 + i] = state.gpr[i];
+            registers[2 + i] = state.gpr[i].low;
         TRY(memory.write_bytes(base + kSaved32At, registers.data(), sizeof registers, Privilege::Supervisor));
         for (unsigned i = 0; i < kSegmentCount; ++i)
             TRY(memory.write<uint16_t>(base + kSegments32At + 4 * i, state.seg[i].selector,
@@ -86,7 +86,7 @@ GuestResult<void> save_image(const CpuState& state, LinearMemory& memory, uint32
     words[0] = static_cast<uint16_t>(eip);
     words[1] = static_cast<uint16_t>(flags);
     for (unsigned i = 0; i < 8; ++i)
-        words[2 + i] = static_cast<uint16_t>(state.gpr[i]);
+        words[2 + i] = static_cast<uint16_t>(state.gpr[i].low);
     for (unsigned i = 0; i < kSegmentCount16; ++i)
         words[10 + i] = state.seg[i].selector;
     return memory.write_bytes(base + kSaved16At, words.data(), sizeof words, Privilege::Supervisor);
@@ -171,11 +171,12 @@ GuestResult<void> CpuInternals::switch_task(const TaskSwitch& request) const {
     }
     state.eip = image.eip;
     state.eflags = (image.eflags & kDefinedFlags) | kFixed1 | (nesting ? kNt : 0);
-    state.gpr = image.gpr;
+    for (unsigned i = 0; i < image.gpr.size(); ++i)
+        state.gpr[i].low = image.gpr[i];
     // Selectors are in place, hidden parts are not, until each has passed its checks.
     for (unsigned i = 0; i < kSegmentCount; ++i)
-        state.seg[i] = Segment{image.selectors[i], 0, 0, 0, 0, 0};
-    state.ldtr = Segment{image.ldt, 0, 0, 0, 0, 0};
+        state.seg[i] = Segment{image.selectors[i], 0, 0, 0, 0};
+    state.ldtr = Segment{image.ldt, 0, 0, 0, 0};
     state.cpl = static_cast<uint8_t>(state.v86() ? 3 : rpl_of(state.segment(SegReg::Cs).selector));
     state.interrupt_shadow = 0;
     clear_local_breakpoints();

@@ -19,7 +19,7 @@ void stmxcsr(Emitter& e, int32_t offset) { e.op_mem({.opcode = 0xAE, .map = 1}, 
 // Guest registers and flags into Runtime; leaves rsp on the C++ stack. Clobbers r11.
 void save(Emitter& e) {
     for (uint8_t reg = 0; reg < 8; ++reg)
-        e.store32(rt(kRtGpr + 4 * reg), reg == kRsp ? kGuestEsp : reg);
+        e.store32(rt(rt_gpr(reg)), reg == kRsp ? kGuestEsp : reg);
     e.store64(rt(ENCORE_RT(shadow_rsp)), kRsp);
     e.load64(kRsp, rt(ENCORE_RT(cpp_rsp)));
     e.byte(0x9C); // pushfq
@@ -48,7 +48,7 @@ void restore(Emitter& e) {
     e.load64(kJumpTable, rt(ENCORE_RT(jump_table)));
     e.load64(kRsp, rt(ENCORE_RT(shadow_rsp)));
     for (uint8_t reg = 0; reg < 8; ++reg)
-        e.load32(reg == kRsp ? kGuestEsp : reg, rt(kRtGpr + 4 * reg));
+        e.load32(reg == kRsp ? kGuestEsp : reg, rt(rt_gpr(reg)));
     e.lea64(kGuestEsp, {.base = kGuestEsp, .index = kWindow});
 }
 

@@ -26,7 +26,7 @@ struct CallOuts {
             s.selector = code ? 0x08 : 0x10;
             s.usable = 1;
             s.limit = 0xFFFFFFFF;
-            s.attributes = code ? 0x00C09B00 : 0x00C09300;
+            s.set_attributes(code ? 0x00C09B00 : 0x00C09300);
         }
     }
     // Ring 3 with this IOPL.

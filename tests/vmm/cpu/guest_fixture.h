@@ -72,12 +72,12 @@ class Guest {
         state.cr0 |= cr0::kPe;
         state.gdtr = {kGdt, kGdtBytes - 1};
         state.idtr = {kIdt, 0x7FF};
-        state.ldtr = Segment{0, 0, 0, 0, 0, 0};
-        state.tr = Segment{kTssSel, 1, 0, kTss, 0x67, 0x8B00};
+        state.ldtr = Segment{0, 0, 0, 0, 0};
+        state.tr = Segment{kTssSel, 1, kTss, 0x67, 0x8B00};
         const uint32_t dpl = cpl << 13;
-        const Segment data{cpl ? kUserDs : kKernelDs, 1, 0, 0, 0xFFFFFFFF, 0xC09300 | dpl};
+        const Segment data{cpl ? kUserDs : kKernelDs, 1, 0, 0xFFFFFFFF, 0xC09300 | dpl};
         state.seg.fill(data);
-        state.segment(SegReg::Cs) = Segment{cpl ? kUserCs : kKernelCs, 1, 0, 0, 0xFFFFFFFF, 0xC09B00 | dpl};
+        state.segment(SegReg::Cs) = Segment{cpl ? kUserCs : kKernelCs, 1, 0, 0xFFFFFFFF, 0xC09B00 | dpl};
         state.cpl = static_cast<uint8_t>(cpl);
         state.reg(Reg::Esp) = cpl ? kUserStack : kKernelStack;
         state.eip = kCode;
@@ -88,7 +88,7 @@ class Guest {
         state.eflags = 0x202 | eflags::kVm | (iopl << 12);
         for (unsigned i = 0; i < kSegmentCount; ++i) {
             const auto selector = static_cast<uint16_t>(0x1000 + 0x100 * i);
-            state.seg[i] = Segment{selector, 1, 0, uint32_t{selector} << 4, 0xFFFF, 0xF300};
+            state.seg[i] = Segment{selector, 1, uint32_t{selector} << 4, 0xFFFF, 0xF300};
         }
         state.reg(Reg::Esp) = 0x800;
         state.eip = 0x123;
@@ -96,8 +96,8 @@ class Guest {
     void real_mode() {
         cpu.reset();
         state.idtr = {0, 0x3FF};
-        state.segment(SegReg::Cs) = Segment{0x100, 1, 0, 0x1000, 0xFFFF, 0x9B00};
-        state.segment(SegReg::Ss) = Segment{0x200, 1, 0, 0x2000, 0xFFFF, 0x9300};
+        state.segment(SegReg::Cs) = Segment{0x100, 1, 0x1000, 0xFFFF, 0x9B00};
+        state.segment(SegReg::Ss) = Segment{0x200, 1, 0x2000, 0xFFFF, 0x9300};
         state.reg(Reg::Esp) = 0x100;
         state.eip = 0x50;
         state.eflags = 0x202;
