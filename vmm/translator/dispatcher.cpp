@@ -345,7 +345,8 @@ void Dispatcher::deliver_fault() {
     ++core_.counters.faults;
     if (fault.vector == Vector::PageFault && cpu_.cpl == 3) {
         constexpr uint32_t kWriteFault = 2;
-        core_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip, fault.linear_address};
+        core_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip,
+                         static_cast<uint32_t>(fault.linear_address)};
     }
     core_.raise(fault);
 }

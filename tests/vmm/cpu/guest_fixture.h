@@ -179,7 +179,7 @@ template <class T> std::string outcome(const GuestResult<T>& result) {
         text += buffer;
     }
     if (fault.vector == Vector::PageFault) {
-        std::snprintf(buffer, sizeof buffer, "@%x", fault.linear_address);
+        std::snprintf(buffer, sizeof buffer, "@%llx", static_cast<unsigned long long>(fault.linear_address));
         text += buffer;
     }
     return text;
