@@ -195,7 +195,8 @@ void EngineCore::paging_changed() {
     }
 }
 
-void EngineCore::invlpg(uint32_t address) {
+void EngineCore::invlpg(Linear linear_address) {
+    const auto address = static_cast<uint32_t>(linear_address);
     linear->flush_page(address);
     windows->invlpg(address);
     touches_of(address) = 0;

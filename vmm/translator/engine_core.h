@@ -113,7 +113,7 @@ struct EngineCore final : TlbControl, MemoryObserver, CodeSource {
     // TlbControl
     void cr3_loaded() override;
     void paging_changed() override;
-    void invlpg(uint32_t linear) override;
+    void invlpg(Linear linear) override;
     void debug_registers_changed() override {}
     // MemoryObserver
     void page_remapped(uint32_t physical_page) override;

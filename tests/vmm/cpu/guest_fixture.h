@@ -46,7 +46,7 @@ class TlbSpy final : public TlbControl {
   public:
     void cr3_loaded() override { ++cr3_loads; }
     void paging_changed() override {}
-    void invlpg(uint32_t) override {}
+    void invlpg(Linear) override {}
     void debug_registers_changed() override { ++debug_changes; }
     unsigned cr3_loads = 0, debug_changes = 0;
 };
@@ -126,6 +126,8 @@ class Guest {
     void put32(uint32_t at, uint32_t value) { memory_->write<uint32_t>(at, value); }
     uint8_t get8(uint32_t at) { return memory_->read<uint8_t>(at); }
     uint16_t get16(uint32_t at) { return memory_->read<uint16_t>(at); }
+    // By way of the guest's paging, as ring 0.
+    uint8_t read8(Linear at) { return linear_.read<uint8_t>(at, Privilege::Supervisor).value(); }
     uint32_t get32(uint32_t at) { return memory_->read<uint32_t>(at); }
     // The n-th stack slot above ESP.
     uint32_t stack32(unsigned n) { return get32(stack_top() + 4 * n); }
