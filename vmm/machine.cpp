@@ -157,7 +157,9 @@ base::Result<void> Machine::Impl::build() {
     engine->set_boundary_hook([this] { boundary(); });
     platform->interrupt_line_changed = [this] { engine->interrupt_line_changed(); };
     platform->tsc_khz = [this] { return guest_tsc_khz(engine->cpu().state()); };
-    platform->cpu_register = [this](unsigned reg) -> uint32_t& { return engine->cpu().state().gpr[reg & 7]; };
+    platform->cpu_register = [this](unsigned reg) -> uint32_t& {
+        return engine->cpu().state().gpr[reg & 7].low;
+    };
     platform->events.set_wake([this] { kick(); });
     platform->clock.set_on_earlier([this](uint64_t) { plan_wake(); });
     hardware_reset();

@@ -71,7 +71,8 @@ GUEST_TEST("fpu: a FISTTP that raises its exception stores nothing", "[fpu]") {
     CHECK(g.run(fisttp_invalid) == "hlt");
     CHECK(g.get32(0x40010) == 0x12345678);
     // By way of the slot.
-    g.state.segment(SegReg::Fs).attributes |= 1u << 10; // expand-down, from 1000h on
+    g.state.segment(SegReg::Fs)
+        .set_attributes(g.state.segment(SegReg::Fs).attributes() | 1u << 10); // expand-down, from 1000h on
     g.state.segment(SegReg::Fs).limit = 0xFFF;
     g.state.eip = kCode;
     CHECK(g.run() == "hlt");

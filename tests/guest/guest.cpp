@@ -86,7 +86,7 @@ Segment segment_of(uint16_t selector, uint64_t value) {
     s.limit = (low & 0xFFFF) | (high & 0xF0000);
     if (high & (1u << 23))
         s.limit = s.limit << 12 | 0xFFF;
-    s.attributes = high & 0x00F0FF00;
+    s.set_attributes(high & 0x00F0FF00);
     return s;
 }
 

@@ -81,9 +81,9 @@ void attack(Guest& g, const Mix& mix, unsigned seed, unsigned milliseconds) {
                     reg, static_cast<uint16_t>(kFree + 8 * static_cast<unsigned>(reg) + (mix.user ? 3 : 0)),
                     bits);
             }
-        for (uint32_t& reg : g.state.gpr)
+        for (unsigned reg = 0; reg < kLegacyRegisterCount; ++reg)
             if (random() % 8 != 0)
-                reg = random_register(random);
+                g.state.gpr[reg].low = random_register(random);
         if (random() % 2)
             g.esp() = mix.user ? kUserStack : kKernelStack;
         g.state.eflags = 2 | (random() & 0xED5);

@@ -97,7 +97,7 @@ GUEST32(pushes_word, ".byte 0x66\n push ds\n hlt");
 GUEST_TEST("maker: PUSH of a segment register leaves the upper half of its slot", "[maker]") {
     for (const bool slot_form : {false, true}) {
         if (slot_form) // C++ carries it out
-            g.state.segment(SegReg::Ss).attributes |= 1u << 10;
+            g.state.segment(SegReg::Ss).set_attributes(g.state.segment(SegReg::Ss).attributes() | 1u << 10);
         if (slot_form)
             g.state.segment(SegReg::Ss).limit = 0xFFF;
         g.fill(kKernelStack - 8, 0xAA, 8);

@@ -31,7 +31,7 @@ struct Fault {
     Vector vector = Vector::GeneralProtection;
     bool has_error_code = false;
     uint32_t error_code = 0;
-    uint32_t linear_address = 0; // PageFault only: goes to CR2 on delivery
+    uint64_t linear_address = 0; // PageFault only: goes to CR2 on delivery
 };
 
 template <class T = void> using GuestResult = tl::expected<T, Fault>;

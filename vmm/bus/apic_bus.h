@@ -67,8 +67,8 @@ class ApicBus {
     std::vector<IoApicPort*> ios_;
 };
 
-// A processor's local APIC as its instructions see it: CPUID, and RDMSR and WRMSR of IA32_APIC_BASE (and,
-// some day, of x2APIC's registers).
+// A processor's local APIC as its instructions see it: CPUID, MOV of CR8, and RDMSR and WRMSR of
+// IA32_APIC_BASE (and, some day, of x2APIC's registers).
 class ApicMsrs {
   public:
     virtual ~ApicMsrs() = default;
@@ -76,6 +76,8 @@ class ApicMsrs {
     [[nodiscard]] virtual uint8_t initial_id() const = 0;
     [[nodiscard]] virtual std::optional<uint64_t> read_msr(uint32_t index) const = 0; // none: #GP
     [[nodiscard]] virtual bool write_msr(uint32_t index, uint64_t value) = 0;         // false: #GP
+    [[nodiscard]] virtual uint8_t task_priority() const = 0;
+    virtual void set_task_priority(uint8_t value) = 0;
 };
 
 } // namespace vmm

@@ -39,10 +39,10 @@ void set_ax(CpuState& state, uint16_t value) {
 
 // Both adjust AL by 6 for the low digit and 60h for the high one.
 bool low_digit_adjusts(const CpuState& state) {
-    return (state.gpr[0] & 0xF) > 9 || (state.eflags & kAf) != 0;
+    return (state.gpr[0].low & 0xF) > 9 || (state.eflags & kAf) != 0;
 }
 bool high_digit_adjusts(const CpuState& state) {
-    return (state.gpr[0] & 0xFF) > 0x99 || (state.eflags & kCf) != 0;
+    return (state.gpr[0].low & 0xFF) > 0x99 || (state.eflags & kCf) != 0;
 }
 
 // AAA and AAS: `adjust` is added to AX, then the high digit of AL is cleared.

@@ -4,8 +4,10 @@
 //
 // Protocol. On entry state.eip is the address of the instruction and `next_eip` that of the one after it.
 // On success state.eip is where execution continues (unless the comment says otherwise) and everything
-// architectural has been committed. On failure nothing has changed but what the SDM says changes, and
-// the Fault is returned; the engine hands it to raise(). Operand widths are arguments, never globals.
+// architectural has been committed. Instruction pointers, offsets and addresses are 64 bits wide, and in
+// legacy mode their upper halves are zero. What belongs to IA-32e mode (SDM Vol. 3A 2.2) needs
+// state.promised. On failure nothing has changed but what the SDM says changes, and the Fault is returned;
+// the engine hands it to raise(). Operand widths are arguments, never globals.
 #pragma once
 #include "vmm/arch/fault.h"
 #include "vmm/arch/state.h"
@@ -17,7 +19,7 @@
 
 namespace vmm {
 
-enum class Width : uint8_t { Byte = 1, Word = 2, Dword = 4 };
+enum class Width : uint8_t { Byte = 1, Word = 2, Dword = 4, Qword = 8 };
 
 // Told about changes that address translation depends on. Implemented by the engine over Windows.
 class TlbControl {
@@ -25,8 +27,9 @@ class TlbControl {
     virtual ~TlbControl() = default;
     virtual void cr3_loaded() = 0;
     virtual void paging_changed() = 0;
-    virtual void invlpg(uint32_t linear) = 0;
+    virtual void invlpg(Linear linear) = 0;
     virtual void debug_registers_changed() = 0;
+    virtual void pcid_flushed(uint16_t /*pcid*/) { paging_changed(); } // INVPCID of one context
 };
 
 // How a vector came about (SDM Vol. 3A 6.4): decides gate DPL checks, the EXT bit and what is pushed.
@@ -51,14 +54,18 @@ class Cpu {
     // wrap). #GP(0) or #SS(0).
     GuestResult<uint32_t> linear_address(SegReg segment, uint32_t offset, uint32_t size,
                                          AccessKind access) const;
+    // The same in 64-bit mode: only FS and GS have a base, and the address must be canonical.
+    [[nodiscard]] GuestResult<Linear> linear_address64(SegReg segment, uint64_t offset, uint32_t size) const;
     // MOV Sreg / POP Sreg / LDS.. : loads the register with all checks for the current mode. Does not
     // move eip. Sets interrupt_shadow for SS.
     GuestResult<void> load_segment(SegReg segment, uint16_t selector);
     GuestResult<void> lldt(uint16_t selector);
     GuestResult<void> ltr(uint16_t selector);
-    // LGDT/LIDT with the 6-byte operand already read; width Word keeps 24 bits of base.
-    GuestResult<void> lgdt(uint16_t limit, uint32_t base, Width width);
-    GuestResult<void> lidt(uint16_t limit, uint32_t base, Width width);
+    // LGDT/LIDT with the 6-byte or 10-byte operand already read; width Word keeps 24 bits of base.
+    GuestResult<void> lgdt(uint16_t limit, Linear base, Width width);
+    GuestResult<void> lidt(uint16_t limit, Linear base, Width width);
+    // SGDT, SIDT, SLDT, STR, SMSW: #GP(0) outside of ring 0 with CR4.UMIP.
+    GuestResult<void> may_store_system_registers() const;
     // LAR/LSL: ZF set and value returned when accessible, else ZF clear and `old` returned. #UD in real
     // and v86 mode.
     GuestResult<uint32_t> lar(uint16_t selector, uint32_t old);
@@ -66,16 +73,24 @@ class Cpu {
     GuestResult<void> verify_segment(uint16_t selector, bool for_write); // VERR / VERW: ZF
 
     // -- far_transfer.cpp ---------------------------------------------------------------------------
-    GuestResult<void> far_jump(uint16_t selector, uint32_t offset, Width width, uint32_t next_eip);
-    GuestResult<void> far_call(uint16_t selector, uint32_t offset, Width width, uint32_t next_eip);
+    GuestResult<void> far_jump(uint16_t selector, uint64_t offset, Width width, uint64_t next_ip);
+    GuestResult<void> far_call(uint16_t selector, uint64_t offset, Width width, uint64_t next_ip);
     GuestResult<void> far_return(Width width, uint16_t release_bytes);
-    GuestResult<void> iret(Width width, uint32_t next_eip); // incl. NT task return, to/from v86
+    GuestResult<void> iret(Width width, uint64_t next_ip); // incl. NT task return, to/from v86
     GuestResult<void> sysenter();
-    GuestResult<void> sysexit();
+    GuestResult<void> sysexit(Width width = Width::Dword);
+    GuestResult<void> syscall(uint64_t next_ip);
+    GuestResult<void> sysret(Width width);
+
+    // -- base_registers.cpp -------------------------------------------------------------------------
+    // Do not move eip. RD/WRFSBASE and RD/WRGSBASE: width Dword zero-extends.
+    GuestResult<void> swapgs();
+    GuestResult<uint64_t> read_segment_base(SegReg segment, Width width);
+    GuestResult<void> write_segment_base(SegReg segment, uint64_t value, Width width);
 
     // -- interrupts.cpp -----------------------------------------------------------------------------
-    // INT n, INT3, INTO, ICEBP. Pushes next_eip. v86 IOPL and VME rules included.
-    GuestResult<void> software_interrupt(uint8_t vector, EventKind kind, uint32_t next_eip);
+    // INT n, INT3, INTO, ICEBP. Pushes next_ip. v86 IOPL and VME rules included.
+    GuestResult<void> software_interrupt(uint8_t vector, EventKind kind, uint64_t next_ip);
     // Delivers an exception at state.eip (fault) -- contributory rules, #DF, shutdown included. Sets CR2.
     void raise(const Fault& fault);
     // Delivers #DB: `dr6_bits` are ORed into DR6. Trap: state.eip is already the next instruction.
@@ -90,13 +105,17 @@ class Cpu {
 
     // -- control.cpp --------------------------------------------------------------------------------
     // None of these move eip.
-    GuestResult<uint32_t> read_cr(unsigned index);
-    GuestResult<void> write_cr(unsigned index, uint32_t value);
-    GuestResult<uint32_t> read_dr(unsigned index);
-    GuestResult<void> write_dr(unsigned index, uint32_t value);
+    GuestResult<uint64_t> read_cr(unsigned index); // 8: in 64-bit mode
+    GuestResult<void> write_cr(unsigned index, uint64_t value);
+    GuestResult<uint64_t> read_dr(unsigned index);
+    GuestResult<void> write_dr(unsigned index, uint64_t value);
     GuestResult<void> lmsw(uint16_t value);
     GuestResult<void> clts();
-    GuestResult<void> invlpg(uint32_t linear);
+    GuestResult<void> invlpg(Linear linear);
+    // The descriptor (SDM Vol. 2A "INVPCID", figure 3-25) already read: its PCID half and its address.
+    GuestResult<void> invpcid(uint64_t type, uint64_t pcid, Linear linear);
+    GuestResult<void> xgetbv(); // ECX -> EDX:EAX
+    GuestResult<void> xsetbv();
     GuestResult<void> hlt();   // sets halted
     GuestResult<void> rdmsr(); // ECX -> EDX:EAX
     GuestResult<void> wrmsr();

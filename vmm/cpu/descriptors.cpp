@@ -6,17 +6,17 @@ namespace vmm {
 
 GuestResult<Descriptor> CpuInternals::probe(uint16_t selector, bool& found) const {
     found = false;
-    uint32_t base = state.gdtr.base;
+    Linear base = state.gdtr.base;
     uint32_t limit = state.gdtr.limit;
     if (selector & kTiBit) {
         if (!state.ldtr.usable)
             return Descriptor{};
-        base = state.ldtr.base;
+        base = state.ldtr.linear_base();
         limit = state.ldtr.limit;
     }
     if ((selector | 7u) > limit)
         return Descriptor{};
-    const uint32_t address = base + (selector & ~7u);
+    const Linear address = wrap(base + (selector & ~7u));
     const uint64_t raw = TRY(read_system<uint64_t>(address));
     found = true;
     return Descriptor{static_cast<uint32_t>(raw), static_cast<uint32_t>(raw >> 32), address};
@@ -30,18 +30,32 @@ GuestResult<Descriptor> CpuInternals::fetch(uint16_t selector, Vector vector) co
     return descriptor;
 }
 
+GuestResult<void> CpuInternals::fetch_upper(uint16_t selector, Descriptor& descriptor) const {
+    if (!state.ia32e())
+        return {};
+    constexpr uint32_t kTypeAndS = 0x1F00;
+    const uint32_t limit = (selector & kTiBit) != 0 ? state.ldtr.limit : state.gdtr.limit;
+    if ((selector & ~7u) + 15 > limit)
+        return selector_fault(Vector::GeneralProtection, selector);
+    const uint64_t raw = TRY(read_system<uint64_t>(descriptor.address + 8));
+    if ((raw >> 32 & kTypeAndS) != 0)
+        return selector_fault(Vector::GeneralProtection, selector);
+    descriptor.upper = static_cast<uint32_t>(raw);
+    return {};
+}
+
 GuestResult<void> CpuInternals::mark_accessed(Descriptor& descriptor) const {
     if (descriptor.high & kDescriptorAccessed)
         return {};
     descriptor.high |= kDescriptorAccessed;
-    return memory.write<uint8_t>(descriptor.address + 5, static_cast<uint8_t>(descriptor.high >> 8),
-                                 Privilege::Supervisor);
+    return memory.write<uint8_t>(wrap(descriptor.address + 5), static_cast<uint8_t>(descriptor.high >> 8),
+                                 Privilege::System);
 }
 
 GuestResult<void> CpuInternals::set_busy(const Descriptor& descriptor, bool busy) const {
     auto access = static_cast<uint8_t>(descriptor.high >> 8);
     access = static_cast<uint8_t>(busy ? access | system_type::kBusyBit : access & ~system_type::kBusyBit);
-    return memory.write<uint8_t>(descriptor.address + 5, access, Privilege::Supervisor);
+    return memory.write<uint8_t>(wrap(descriptor.address + 5), access, Privilege::System);
 }
 
 GuestResult<Descriptor> CpuInternals::fetch_stack(uint16_t selector, unsigned cpl, Vector bad) const {
@@ -60,7 +74,8 @@ GuestResult<Descriptor> CpuInternals::fetch_return_code(uint16_t selector) const
         return selector_fault(Vector::GeneralProtection, 0);
     const Descriptor code = TRY(fetch(selector, Vector::GeneralProtection));
     const unsigned rpl = rpl_of(selector);
-    if (!code.is_code() || rpl < state.cpl || (code.conforming() ? code.dpl() > rpl : code.dpl() != rpl))
+    if (!code.is_code() || rpl < state.cpl || (code.conforming() ? code.dpl() > rpl : code.dpl() != rpl) ||
+        (state.ia32e() && code.code64() && code.big()))
         return selector_fault(Vector::GeneralProtection, selector);
     if (!code.present())
         return selector_fault(Vector::SegmentNotPresent, selector);
@@ -92,14 +107,14 @@ GuestResult<CpuInternals::StackPointer> CpuInternals::inner_stack(unsigned level
 void CpuInternals::load_real_segment(SegReg reg, uint16_t selector) const {
     Segment& segment = state.segment(reg);
     if (state.v86()) { // SDM Vol. 3A 20.2.1
-        segment = Segment{selector, 1, 0, uint32_t{selector} << 4, 0xFFFF, kV86Attributes};
+        segment = Segment{selector, 1, uint32_t{selector} << 4, 0xFFFF, kV86Attributes};
         return;
     }
     // A real-mode load touches selector and base only: a limit of 4 GiB set up in protected mode lasts
     // ("unreal" mode). A register left null by protected mode has nothing to keep.
     if (!segment.usable || !segment.present() || !segment.is_code_or_data()) {
         segment.limit = 0xFFFF;
-        segment.attributes = kRealAttributes;
+        segment.set_attributes(kRealAttributes);
     }
     segment.usable = 1;
     segment.selector = selector;
@@ -107,7 +122,7 @@ void CpuInternals::load_real_segment(SegReg reg, uint16_t selector) const {
 }
 
 void CpuInternals::null_segment(SegReg reg, uint16_t selector) const {
-    state.segment(reg) = Segment{selector, 0, 0, 0, 0, 0};
+    state.segment(reg) = Segment{selector, 0, 0, 0, 0};
 }
 
 void CpuInternals::drop_inaccessible_segments() const {

@@ -7,6 +7,8 @@ namespace vmm {
 
 GuestResult<void> Cpu::far_return(Width width, uint16_t release_bytes) {
     const CpuInternals in(*this);
+    if (state_.ia32e())
+        return in.far_return_long(width, release_bytes);
     const uint32_t slot = bytes_of(width);
     const uint32_t esp = state_.reg(Reg::Esp);
     std::array<uint32_t, 2> frame; // EIP, CS

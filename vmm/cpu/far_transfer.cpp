@@ -154,12 +154,18 @@ GuestResult<void> CpuInternals::transfer(uint16_t selector, uint32_t offset, Wid
     }
 }
 
-GuestResult<void> Cpu::far_jump(uint16_t selector, uint32_t offset, Width width, uint32_t next_eip) {
-    return CpuInternals(*this).transfer(selector, offset, width, false, next_eip);
+GuestResult<void> Cpu::far_jump(uint16_t selector, uint64_t offset, Width width, uint64_t next_ip) {
+    const CpuInternals in(*this);
+    if (state_.ia32e())
+        return in.transfer_long(selector, offset, width, false, next_ip);
+    return in.transfer(selector, static_cast<uint32_t>(offset), width, false, static_cast<uint32_t>(next_ip));
 }
 
-GuestResult<void> Cpu::far_call(uint16_t selector, uint32_t offset, Width width, uint32_t next_eip) {
-    return CpuInternals(*this).transfer(selector, offset, width, true, next_eip);
+GuestResult<void> Cpu::far_call(uint16_t selector, uint64_t offset, Width width, uint64_t next_ip) {
+    const CpuInternals in(*this);
+    if (state_.ia32e())
+        return in.transfer_long(selector, offset, width, true, next_ip);
+    return in.transfer(selector, static_cast<uint32_t>(offset), width, true, static_cast<uint32_t>(next_ip));
 }
 
 } // namespace vmm

@@ -10,6 +10,7 @@
 #include "vmm/cpu/cpu.h"
 
 #include <cstdint>
+#include <span>
 
 namespace vmm {
 
@@ -19,18 +20,22 @@ inline constexpr unsigned kTss16 = 1, kLdt = 2, kTss16Busy = 3, kCallGate16 = 4,
                           kInterruptGate16 = 6, kTrapGate16 = 7, kTss32 = 9, kTss32Busy = 11,
                           kCallGate32 = 12, kInterruptGate32 = 14, kTrapGate32 = 15;
 inline constexpr unsigned kBusyBit = 2, k32BitBit = 8;
+// In IA-32e mode there are kLdt, kTss32 and kTss32Busy, kCallGate32, kInterruptGate32 and kTrapGate32 only,
+// and they are 64-bit ones of 16 bytes.
 } // namespace system_type
 
-inline constexpr uint32_t kAttributeMask = 0x00F0FF00;
 inline constexpr uint32_t kDescriptorAccessed = 1u << 8;
 inline constexpr uint32_t kV86Attributes = 0x0000F300;  // present, DPL 3, writable data, accessed
 inline constexpr uint32_t kRealAttributes = 0x00009300; // present, DPL 0, writable data, accessed
 inline constexpr uint16_t kRplMask = 3, kTiBit = 4;
+inline constexpr uint32_t kIdtErrorBit = 2; // of error codes
+inline constexpr unsigned kTss64Rsp0 = 4, kTss64Ist1 = 36;
 
 // A segment, system or gate descriptor as it stands in memory (SDM Vol. 3A 3.4.5, 5.8.3, 6.11).
 struct Descriptor {
     uint32_t low = 0, high = 0;
-    uint32_t address = 0; // linear address of the descriptor
+    Linear address = 0; // of the descriptor
+    uint32_t upper = 0; // base or offset bits 63:32 of one of 16 bytes
 
     [[nodiscard]] unsigned type() const { return (high >> 8) & 0xF; }
     [[nodiscard]] bool is_segment() const { return (high >> 12) & 1; } // S: code or data
@@ -40,6 +45,8 @@ struct Descriptor {
     [[nodiscard]] bool conforming() const { return (high & 0x1C00) == 0x1C00; }
     [[nodiscard]] bool writable_data() const { return (high & 0x1A00) == 0x1200; }
     [[nodiscard]] bool readable() const { return is_segment() && (!is_code() || (high & 0x200)); }
+    [[nodiscard]] bool code64() const { return (high >> 21) & 1; } // L
+    [[nodiscard]] bool big() const { return (high >> 22) & 1; }    // D/B
     [[nodiscard]] uint32_t base() const { return (low >> 16) | ((high & 0xFF) << 16) | (high & 0xFF000000); }
     [[nodiscard]] uint32_t limit() const {
         const uint32_t raw = (low & 0xFFFF) | (high & 0xF0000);
@@ -50,10 +57,13 @@ struct Descriptor {
     [[nodiscard]] uint32_t gate_offset() const {
         return (low & 0xFFFF) | (gate_is_32bit() ? high & 0xFFFF0000 : 0);
     }
+    [[nodiscard]] uint64_t gate_offset64() const {
+        return (low & 0xFFFF) | (high & 0xFFFF0000) | uint64_t{upper} << 32;
+    }
     [[nodiscard]] unsigned gate_parameters() const { return high & 0x1F; }
 
     [[nodiscard]] Segment to_segment(uint16_t selector) const {
-        return Segment{selector, 1, 0, base(), limit(), high & kAttributeMask};
+        return Segment{selector, 1, base() | Linear{upper} << 32, limit(), high & kAttributeMask};
     }
 };
 
@@ -99,6 +109,8 @@ struct CpuInternals {
 
     [[nodiscard]] bool real_or_v86() const { return !state.protected_mode() || state.v86(); }
     [[nodiscard]] TlbControl& tlb() const { return cpu.tlb_; }
+    // A sum of linear addresses, as wide as they are.
+    [[nodiscard]] Linear wrap(Linear sum) const { return state.ia32e() ? sum : static_cast<uint32_t>(sum); }
 
     // Faults whose error code names a selector (0 for a null one), with EXT added.
     [[nodiscard]] tl::unexpected<Fault> selector_fault(Vector vector, uint16_t selector) const {
@@ -107,7 +119,7 @@ struct CpuInternals {
 
     // LinearMemory::read_bytes with a short way for what delivery does over and over: a read that lies in one
     // page of RAM.
-    GuestResult<void> read_bytes(uint32_t linear, void* to, uint32_t length, Privilege privilege) const {
+    GuestResult<void> read_bytes(Linear linear, void* to, uint32_t length, Privilege privilege) const {
         if (__builtin_expect((linear & (kPageSize - 1)) + length <= kPageSize, 1)) {
             const Physical physical = TRY(memory.translate(linear, AccessKind::Read, privilege));
             if (const uint8_t* bytes = memory.physical().ram_pointer(physical, length)) {
@@ -118,15 +130,18 @@ struct CpuInternals {
         return memory.read_bytes(linear, to, length, privilege);
     }
     // Descriptor tables and TSSs: supervisor accesses at every CPL (SDM Vol. 3A 4.6.1).
-    template <class T> GuestResult<T> read_system(uint32_t linear) const {
+    template <class T> GuestResult<T> read_system(Linear linear) const {
         T value{};
-        TRY(read_bytes(linear, &value, sizeof value, Privilege::Supervisor));
+        TRY(read_bytes(linear, &value, sizeof value, Privilege::System));
         return value;
     }
 
     // -- descriptors.cpp ----------------------------------------------------------------------------
     // The descriptor that a non-null selector names; `vector`(selector) when it lies outside its table.
     GuestResult<Descriptor> fetch(uint16_t selector, Vector vector) const;
+    // Reads the second half of a system descriptor, which has 16 bytes in IA-32e mode: #GP(selector) when it
+    // lies outside the table or looks like a descriptor itself (SDM Vol. 3A 5.8.3.1).
+    GuestResult<void> fetch_upper(uint16_t selector, Descriptor& descriptor) const;
     // As fetch() for instructions that answer with ZF: `found` false instead of a limit fault.
     GuestResult<Descriptor> probe(uint16_t selector, bool& found) const;
     // Sets the accessed bit in memory and in `descriptor` unless it is set already.
@@ -164,16 +179,48 @@ struct CpuInternals {
     // Reads `count` stack slots starting `skip` bytes above SS:ESP, lowest first. #SS(0).
     GuestResult<void> read_frame(uint32_t skip, uint32_t* values, unsigned count, Width width) const;
 
+    // -- long_stack.cpp: IA-32e mode ----------------------------------------------------------------
+    // Pushes values in order onto the flat stack at `rsp` and returns the new RSP. All or nothing. Addresses
+    // that are not canonical are #SS(`error_code`).
+    GuestResult<uint64_t> push_flat(uint64_t rsp, std::span<const uint64_t> values, Width width,
+                                    Privilege privilege, uint32_t error_code) const;
+    // The same on the current stack, in whichever sub-mode, and whether so many slots would fit. #SS(0).
+    GuestResult<uint64_t> push_current(std::span<const uint64_t> values, Width width) const;
+    [[nodiscard]] bool push_fits(unsigned count, Width width) const;
+    // Reads slots starting `skip` bytes above the current stack pointer, lowest first. #SS(0).
+    GuestResult<void> read_current(uint32_t skip, std::span<uint64_t> values, Width width) const;
+    [[nodiscard]] uint64_t popped(uint32_t bytes) const; // RSP after a pop of so many
+    // A stack pointer out of the current TSS, #TS of the TSS when it is too small.
+    GuestResult<uint64_t> tss64_pointer(unsigned at) const;
+
+    // -- long_transfer.cpp: IA-32e mode -------------------------------------------------------------
+    // Whether `rip` lies in the segment: #GP(0).
+    GuestResult<void> check_target(const Descriptor& code, uint64_t rip) const;
+    void go_to(uint16_t selector, const Descriptor& code, uint64_t rip) const;
+    GuestResult<void> transfer_long(uint16_t selector, uint64_t offset, Width width, bool is_call,
+                                    uint64_t next_ip) const;
+    GuestResult<void> transfer_code_long(uint16_t selector, Descriptor target, uint64_t offset, Width width,
+                                         bool is_call, uint64_t next_ip) const;
+    GuestResult<void> transfer_gate_long(uint16_t gate_selector, Descriptor gate, bool is_call,
+                                         uint64_t next_ip) const;
+    GuestResult<void> far_return_long(Width width, uint16_t release_bytes) const;
+    // The stack segment that a return to `code` at `level` pops; it may be null in 64-bit code but for
+    // ring 3.
+    GuestResult<Descriptor> fetch_return_stack(uint16_t selector, unsigned level,
+                                               const Descriptor& code) const;
+    void install_stack(uint16_t selector, const Descriptor& stack, uint64_t rsp) const; // after go_to()
+
     // -- interrupts.cpp -----------------------------------------------------------------------------
     struct Event {
         uint8_t vector = 0;
         EventKind kind = EventKind::Exception;
         bool has_error = false;
         uint32_t error = 0;
-        uint32_t return_eip = 0;
+        uint64_t return_ip = 0;
         uint32_t flags_image = 0; // EFLAGS to push or to save in a TSS
     };
     GuestResult<void> deliver(const Event& event) const;
+    GuestResult<void> deliver_long(const Event& event) const; // long_interrupts.cpp
     GuestResult<void> deliver_real(const Event& event) const;
     GuestResult<void> deliver_through_gate(const Event& event, const Descriptor& gate) const;
     GuestResult<void> deliver_redirected(uint8_t vector, uint32_t next_eip) const; // VME, to the v86 program
@@ -201,6 +248,9 @@ struct CpuInternals {
     GuestResult<void> iret_to_v86(const uint32_t* frame) const;
     GuestResult<void> iret_protected(Width width) const;
     GuestResult<void> iret_task(uint32_t next_eip) const;
+    GuestResult<void> iret_long(Width width) const; // long_interrupts.cpp
+    // The flags that an IRET may change.
+    [[nodiscard]] uint32_t returned_flags(unsigned cpl, Width width) const;
     void merge_flags(uint32_t image, uint32_t mask) const {
         state.eflags = (state.eflags & ~mask) | (image & mask) | eflags::kFixed1;
     }

@@ -10,7 +10,6 @@ namespace {
 
 using namespace eflags;
 
-constexpr uint32_t kIdtErrorBit = 2;
 constexpr uint32_t kDr6Bd = 1u << 13, kDr7Gd = 1u << 13;
 constexpr uint32_t kTssIoMapBase = 0x66, kRedirectionBytes = 32;
 
@@ -58,7 +57,7 @@ CpuInternals::Event event_of(const CpuState& state, const Fault& fault) {
             EventKind::Exception,
             fault.has_error_code,
             fault.error_code,
-            state.eip,
+            state.rip(),
             state.eflags | (pushes_rf(fault.vector) ? kRf : 0)};
 }
 
@@ -68,9 +67,9 @@ GuestResult<void> CpuInternals::deliver_real(const Event& event) const {
     const uint32_t at = uint32_t{event.vector} * 4;
     if (at + 3 > state.idtr.limit)
         return guest_fault(Vector::GeneralProtection, uint32_t{event.vector} * 8 + kIdtErrorBit + ext);
-    const uint32_t target = TRY(read_system<uint32_t>(state.idtr.base + at));
+    const uint32_t target = TRY(read_system<uint32_t>(wrap(state.idtr.base + at)));
     const std::array<uint32_t, 3> frame{event.flags_image, state.segment(SegReg::Cs).selector,
-                                        event.return_eip};
+                                        static_cast<uint32_t>(event.return_ip)};
     state.reg(Reg::Esp) = TRY(push_frame(state.segment(SegReg::Ss), state.reg(Reg::Esp), frame.data(),
                                          frame.size(), Width::Word, Privilege::Supervisor, ext));
     state.eflags &= ~(kIf | kTf | kAc | kRf);
@@ -80,13 +79,15 @@ GuestResult<void> CpuInternals::deliver_real(const Event& event) const {
 }
 
 GuestResult<void> CpuInternals::deliver(const Event& event) const {
+    if (state.ia32e())
+        return deliver_long(event);
     if (!state.protected_mode())
         return deliver_real(event);
     const uint32_t at = uint32_t{event.vector} * 8;
     const auto gate_fault = [&](Vector vector) { return guest_fault(vector, at + kIdtErrorBit + ext); };
     if (at + 7 > state.idtr.limit)
         return gate_fault(Vector::GeneralProtection);
-    const uint32_t address = state.idtr.base + at;
+    const Linear address = wrap(state.idtr.base + at);
     const uint64_t raw = TRY(read_system<uint64_t>(address));
     const Descriptor gate{static_cast<uint32_t>(raw), static_cast<uint32_t>(raw >> 32), address};
 
@@ -106,7 +107,7 @@ GuestResult<void> CpuInternals::deliver(const Event& event) const {
     TaskSwitch task;
     task.selector = gate.gate_selector();
     task.reason = Cpu::TaskSwitchReason::Interrupt;
-    task.return_eip = event.return_eip;
+    task.return_eip = static_cast<uint32_t>(event.return_ip);
     task.flags_image = event.flags_image;
     task.push_error = event.has_error;
     task.error = event.error;
@@ -154,7 +155,7 @@ GuestResult<void> CpuInternals::deliver_through_gate(const Event& event, const D
     }
     frame[count++] = event.flags_image;
     frame[count++] = state.segment(SegReg::Cs).selector;
-    frame[count++] = event.return_eip;
+    frame[count++] = static_cast<uint32_t>(event.return_ip);
     if (event.has_error)
         frame[count++] = event.error;
 
@@ -174,7 +175,7 @@ GuestResult<void> CpuInternals::deliver_through_gate(const Event& event, const D
     state.eflags &= ~cleared;
     if (inner) {
         state.cpl = static_cast<uint8_t>(level);
-        ss.attributes |= kDescriptorAccessed;
+        ss.set_attributes(ss.attributes() | kDescriptorAccessed);
         state.segment(SegReg::Ss) = ss;
         if (from_v86) {
             for (const SegReg reg : {SegReg::Gs, SegReg::Fs, SegReg::Ds, SegReg::Es})
@@ -258,19 +259,19 @@ void CpuInternals::debug_trap(uint32_t dr6_bits) const {
     state.halted = 0;
     Event event;
     event.vector = static_cast<uint8_t>(Vector::Debug);
-    event.return_eip = state.eip;
+    event.return_ip = state.rip();
     // General detect is the one #DB here that is a fault and not about an instruction breakpoint.
     event.flags_image = state.eflags | ((dr6_bits & kDr6Bd) ? kRf : 0);
     deliver_or_escalate(event);
 }
 
-GuestResult<void> Cpu::software_interrupt(uint8_t vector, EventKind kind, uint32_t next_eip) {
+GuestResult<void> Cpu::software_interrupt(uint8_t vector, EventKind kind, uint64_t next_ip) {
     // INT1 counts as external to the program, the others do not (SDM Vol. 3A 6.13).
     const bool external = kind == EventKind::Exception || kind == EventKind::External;
     const CpuInternals in(*this, external ? 1 : 0);
     if (kind == EventKind::SoftwareInt && state_.protected_mode() && state_.v86()) {
         if ((state_.cr4 & cr4::kVme) && TRY(in.vme_redirects(vector))) {
-            TRY(in.deliver_redirected(vector, next_eip));
+            TRY(in.deliver_redirected(vector, static_cast<uint32_t>(next_ip)));
             state_.interrupt_shadow = 0;
             return {};
         }
@@ -280,7 +281,7 @@ GuestResult<void> Cpu::software_interrupt(uint8_t vector, EventKind kind, uint32
     CpuInternals::Event event;
     event.vector = vector;
     event.kind = kind;
-    event.return_eip = next_eip;
+    event.return_ip = next_ip;
     event.flags_image = state_.eflags & ~kRf;
     TRY(in.deliver(event));
     state_.interrupt_shadow = 0;
@@ -304,7 +305,7 @@ void Cpu::external_interrupt(uint8_t vector) {
     CpuInternals::Event event;
     event.vector = vector;
     event.kind = EventKind::External;
-    event.return_eip = state_.eip;
+    event.return_ip = state_.rip();
     event.flags_image = state_.eflags;
     CpuInternals(*this, 1).deliver_or_escalate(event);
 }

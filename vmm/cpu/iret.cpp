@@ -1,5 +1,5 @@
-// IRET in its five forms: real mode, v86 mode, within and out of protected mode, into v86 mode, and back
-// to the interrupted task (SDM Vol. 2A "IRET"; Vol. 3A 20.2.5 and 20.3 for v86).
+// IRET in its five legacy forms: real mode, v86 mode, within and out of protected mode, into v86 mode, and
+// back to the interrupted task (SDM Vol. 2A "IRET"; Vol. 3A 20.2.5 and 20.3 for v86).
 #include "vmm/cpu/internals.h"
 
 #include <array>
@@ -84,6 +84,15 @@ GuestResult<void> CpuInternals::iret_task(uint32_t next_eip) const {
     return switch_task(task);
 }
 
+uint32_t CpuInternals::returned_flags(unsigned cpl, Width width) const {
+    uint32_t mask = width == Width::Word ? kUnprivileged : kUnprivileged32;
+    if (cpl <= state.iopl())
+        mask |= kIf;
+    if (cpl == 0)
+        mask |= width == Width::Word ? kIopl : kIopl | kVif | kVip;
+    return mask;
+}
+
 GuestResult<void> CpuInternals::iret_protected(Width width) const {
     const uint32_t slot = bytes_of(width);
     const uint32_t esp = state.reg(Reg::Esp);
@@ -96,11 +105,7 @@ GuestResult<void> CpuInternals::iret_protected(Width width) const {
     const auto selector = static_cast<uint16_t>(frame[kCs]);
     Descriptor code = TRY(fetch_return_code(selector));
     const unsigned rpl = rpl_of(selector);
-    uint32_t mask = width == Width::Dword ? kUnprivileged32 : kUnprivileged;
-    if (cpl <= state.iopl())
-        mask |= kIf;
-    if (cpl == 0)
-        mask |= width == Width::Dword ? kIopl | kVif | kVip : kIopl;
+    const uint32_t mask = returned_flags(cpl, width);
 
     if (rpl == cpl) {
         if (frame[kEip] > code.limit())
@@ -135,16 +140,18 @@ GuestResult<void> CpuInternals::iret_protected(Width width) const {
     return {};
 }
 
-GuestResult<void> Cpu::iret(Width width, uint32_t next_eip) {
+GuestResult<void> Cpu::iret(Width width, uint64_t next_ip) {
     const CpuInternals in(*this);
     // NMIs are unblocked by any IRET, one that faults included (SDM Vol. 3A 6.7.1).
     state_.nmi_blocked = 0;
+    if (state_.ia32e())
+        return in.iret_long(width);
     if (!state_.protected_mode())
         return in.iret_real(width);
     if (state_.v86())
         return in.iret_v86(width);
     if (state_.eflags & kNt)
-        return in.iret_task(next_eip);
+        return in.iret_task(static_cast<uint32_t>(next_ip));
     return in.iret_protected(width);
 }
 

@@ -1,6 +1,7 @@
-// RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have.
-// The local APIC has its own. All others, the MTRRs among them, raise #GP(0) as on a processor without the
-// feature.
+// RDMSR and WRMSR (SDM Vol. 2B, Vol. 4): the registers that the processor described in cpuid.cpp must have,
+// and those of long mode where that is promised. The local APIC has its own. All others, the MTRRs among
+// them, raise #GP(0) as on a processor without the feature.
+#include "vmm/arch/promise.h"
 #include "vmm/arch/tsc.h"
 #include "vmm/base/operation.h"
 #include "vmm/cpu/cpu.h"
@@ -21,10 +22,16 @@ enum Msr : uint32_t { // SDM Vol. 4, table 2-2
     kDebugCtl = 0x1D9,
     kPat = 0x277,
     kEfer = 0xC0000080,
+    kStar = 0xC0000081,
+    kLstar = 0xC0000082,
+    kCstar = 0xC0000083,
+    kFmask = 0xC0000084,
+    kFsBase = 0xC0000100,
+    kGsBase = 0xC0000101,
+    kKernelGsBase = 0xC0000102,
 };
 
 constexpr uint64_t kMicrocodeRevision = 0x107ull << 32; // IA32_BIOS_SIGN_ID bits 63:32
-constexpr uint64_t kEferNxe = 1ull << 11;
 
 // IA32_MISC_ENABLE: fast strings, limit CPUID, XD disable can be written; BTS and PEBS read as unavailable.
 constexpr uint64_t kMiscWritable = (1ull << 0) | (1ull << 22) | (1ull << 34);
@@ -32,6 +39,63 @@ constexpr uint64_t kMiscXdDisable = 1ull << 34;
 constexpr uint64_t kMiscFixed = (1ull << 11) | (1ull << 12);
 
 tl::unexpected<Fault> refused() { return guest_fault(Vector::GeneralProtection, 0); }
+
+// Registers that exist with long mode only.
+uint64_t read_long_msr(const CpuState& state, uint32_t index) {
+    switch (index) {
+    case kStar:
+        return state.star;
+    case kLstar:
+        return state.lstar;
+    case kCstar:
+        return state.cstar;
+    case kFmask:
+        return state.fmask;
+    case kFsBase:
+        return state.segment(SegReg::Fs).linear_base();
+    case kGsBase:
+        return state.segment(SegReg::Gs).linear_base();
+    default:
+        return state.kernel_gs_base;
+    }
+}
+
+// False: the register cannot hold the value (SDM Vol. 2B "WRMSR": addresses are canonical).
+bool write_long_msr(CpuState& state, uint32_t index, uint64_t value) {
+    if (index == kStar) {
+        state.star = value;
+        return true;
+    }
+    if (index == kFmask && value >> 32 == 0) {
+        state.fmask = value;
+        return true;
+    }
+    if (!is_canonical(value))
+        return false;
+    switch (index) {
+    case kLstar:
+        state.lstar = value;
+        return true;
+    case kCstar:
+        state.cstar = value;
+        return true;
+    case kFsBase:
+        state.segment(SegReg::Fs).set_linear_base(value);
+        return true;
+    case kGsBase:
+        state.segment(SegReg::Gs).set_linear_base(value);
+        return true;
+    case kKernelGsBase:
+        state.kernel_gs_base = value;
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool is_long_msr(uint32_t index) {
+    return (index >= kStar && index <= kFmask) || (index >= kFsBase && index <= kKernelGsBase);
+}
 
 } // namespace
 
@@ -70,6 +134,10 @@ GuestResult<void> Cpu::rdmsr() {
         value = state_.efer;
         break;
     default: {
+        if (state_.promises(promise::kLongMode) && is_long_msr(state_.reg(Reg::Ecx))) {
+            value = read_long_msr(state_, state_.reg(Reg::Ecx));
+            break;
+        }
         const base::Operation operation;
         const auto answer = apic_ != nullptr ? apic_->read_msr(state_.reg(Reg::Ecx)) : std::nullopt;
         if (!answer)
@@ -77,8 +145,8 @@ GuestResult<void> Cpu::rdmsr() {
         value = *answer;
     }
     }
-    state_.reg(Reg::Eax) = static_cast<uint32_t>(value);
-    state_.reg(Reg::Edx) = static_cast<uint32_t>(value >> 32);
+    state_.wide(Reg::Eax).set(static_cast<uint32_t>(value)); // the upper halves are cleared
+    state_.wide(Reg::Edx).set(value >> 32);
     return {};
 }
 
@@ -98,11 +166,14 @@ GuestResult<void> Cpu::wrmsr() {
         state_.sysenter_cs = static_cast<uint32_t>(value);
         return {};
     case kSysenterEsp:
-        state_.sysenter_esp = static_cast<uint32_t>(value);
+    case kSysenterEip: {
+        const bool wide = state_.promises(promise::kLongMode);
+        if (wide && !is_canonical(value))
+            return refused();
+        (state_.reg(Reg::Ecx) == kSysenterEsp ? state_.sysenter_esp : state_.sysenter_eip) =
+            wide ? value : static_cast<uint32_t>(value);
         return {};
-    case kSysenterEip:
-        state_.sysenter_eip = static_cast<uint32_t>(value);
-        return {};
+    }
     case kMiscEnable:
         if ((value & ~(kMiscWritable | kMiscFixed)) != 0)
             return refused();
@@ -118,16 +189,25 @@ GuestResult<void> Cpu::wrmsr() {
         state_.pat = value;
         return {};
     case kEfer: {
-        if ((value & ~kEferNxe) != 0 || (state_.misc_enable & kMiscXdDisable) != 0)
+        if ((value & ~efer_defined(state_.promised)) != 0 || (state_.misc_enable & kMiscXdDisable) != 0)
             return refused();
-        if (state_.efer == value)
+        const uint64_t wanted = (value & ~efer::kLma) | (state_.efer & efer::kLma); // LMA only reports
+        const uint64_t changed = wanted ^ state_.efer;
+        if ((changed & efer::kLme) != 0 && state_.paging()) // SDM Vol. 3A 9.8.5
+            return refused();
+        state_.efer = wanted;
+        if ((changed & efer::kNxe) == 0)
             return {};
-        state_.efer = value;
         memory_.flush();
         tlb_.paging_changed();
         return {};
     }
     default: {
+        if (state_.promises(promise::kLongMode) && is_long_msr(state_.reg(Reg::Ecx))) {
+            if (!write_long_msr(state_, state_.reg(Reg::Ecx), value))
+                return refused();
+            return {};
+        }
         const base::Operation operation;
         if (apic_ == nullptr || !apic_->write_msr(state_.reg(Reg::Ecx), value))
             return refused();

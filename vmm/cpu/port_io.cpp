@@ -20,12 +20,16 @@ GuestResult<void> check_io_permission(const CpuState& state, LinearMemory& memor
     const unsigned type = tr.type();
     if (tr.usable == 0 || (type != kTss32Available && type != kTss32Busy) || tr.limit < kTss32MinimumLimit)
         return refused;
-    const uint32_t map_base = TRY(memory.read<uint16_t>(tr.base + kTssIoMapBase, Privilege::Supervisor));
+    const auto at = [&](uint32_t offset) { // a 64-bit TSS has its map where a 32-bit one has it
+        const Linear sum = tr.linear_base() + offset;
+        return state.ia32e() ? sum : static_cast<uint32_t>(sum);
+    };
+    const uint32_t map_base = TRY(memory.read<uint16_t>(at(kTssIoMapBase), Privilege::System));
     // Two bytes are always read, so both must lie within the limit.
     const uint32_t offset = map_base + port / 8u;
     if (offset + 1 > tr.limit)
         return refused;
-    const uint32_t bits = TRY(memory.read<uint16_t>(tr.base + offset, Privilege::Supervisor));
+    const uint32_t bits = TRY(memory.read<uint16_t>(at(offset), Privilege::System));
     const uint32_t wanted = (1u << static_cast<unsigned>(width)) - 1;
     if (((bits >> (port & 7)) & wanted) != 0)
         return refused;

@@ -19,14 +19,16 @@ constexpr size_t kFxFcw = 0, kFxTag = 4, kFxMxcsr = 24; // SDM Vol. 1 table 10-2
 void Cpu::reset() {
     const uint32_t tsc_khz = state_.tsc_khz; // a machine's counter keeps its rate
     const uint64_t tsc_ratio = state_.tsc_ratio;
+    const uint32_t promised = state_.promised;
     state_ = CpuState{};
+    state_.promised = promised;
     state_.tsc_khz = tsc_khz;
     state_.tsc_ratio = tsc_ratio;
     for (Segment& segment : state_.seg)
-        segment = Segment{0, 1, 0, 0, 0xFFFF, kRealAttributes};
-    state_.segment(SegReg::Cs) = Segment{0xF000, 1, 0, 0xFFFF0000, 0xFFFF, kResetAttributesCode};
-    state_.ldtr = Segment{0, 1, 0, 0, 0xFFFF, kLdtAttributes};
-    state_.tr = Segment{0, 1, 0, 0, 0xFFFF, kTssAttributes};
+        segment = Segment{0, 1, 0, 0xFFFF, kRealAttributes};
+    state_.segment(SegReg::Cs) = Segment{0xF000, 1, 0xFFFF0000, 0xFFFF, kResetAttributesCode};
+    state_.ldtr = Segment{0, 1, 0, 0xFFFF, kLdtAttributes};
+    state_.tr = Segment{0, 1, 0, 0xFFFF, kTssAttributes};
     state_.gdtr = {0, 0xFFFF};
     state_.idtr = {0, 0xFFFF};
     state_.cr0 = cr0::kCd | cr0::kNw | cr0::kEt;

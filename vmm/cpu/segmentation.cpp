@@ -12,6 +12,10 @@ constexpr uint32_t kLslTypes = (1u << system_type::kTss16) | (1u << system_type:
 constexpr uint32_t kLarTypes = kLslTypes | (1u << system_type::kCallGate16) | (1u << system_type::kTaskGate) |
                                (1u << system_type::kCallGate32);
 constexpr uint32_t kLarMask = 0x00FFFF00;
+// In IA-32e mode, where system descriptors have 16 bytes.
+constexpr uint32_t kLslTypesLong =
+    (1u << system_type::kLdt) | (1u << system_type::kTss32) | (1u << system_type::kTss32Busy);
+constexpr uint32_t kLarTypesLong = kLslTypesLong | (1u << system_type::kCallGate32);
 
 void set_zf(CpuState& state, bool value) {
     state.eflags = value ? state.eflags | eflags::kZf : state.eflags & ~eflags::kZf;
@@ -54,12 +58,23 @@ GuestResult<uint32_t> Cpu::linear_address(SegReg segment, uint32_t offset, uint3
     return s.base + offset;
 }
 
+GuestResult<Linear> Cpu::linear_address64(SegReg segment, uint64_t offset, uint32_t size) const {
+    const bool has_base = segment == SegReg::Fs || segment == SegReg::Gs;
+    const Linear first = offset + (has_base ? state_.segment(segment).linear_base() : 0);
+    if (!is_canonical(first) || !is_canonical(first + (size - 1)))
+        return guest_fault(segment == SegReg::Ss ? Vector::StackFault : Vector::GeneralProtection, 0);
+    return first;
+}
+
 GuestResult<void> Cpu::load_segment(SegReg segment, uint16_t selector) {
     const CpuInternals in(*this);
     if (segment == SegReg::Cs)
         return guest_fault(Vector::InvalidOpcode);
     if (in.real_or_v86()) {
         in.load_real_segment(segment, selector);
+    } else if (segment == SegReg::Ss && is_null(selector) && state_.mode64() && state_.cpl < 3 &&
+               rpl_of(selector) == state_.cpl) { // SDM Vol. 3A 5.4.1.1
+        in.null_segment(segment, selector);
     } else if (segment == SegReg::Ss) {
         Descriptor stack = TRY(in.fetch_stack(selector, state_.cpl, Vector::GeneralProtection));
         TRY(in.mark_accessed(stack));
@@ -88,14 +103,15 @@ GuestResult<void> Cpu::lldt(uint16_t selector) {
     if (state_.cpl != 0)
         return guest_fault(Vector::GeneralProtection, 0);
     if (is_null(selector)) {
-        state_.ldtr = Segment{selector, 0, 0, 0, 0, 0};
+        state_.ldtr = Segment{selector, 0, 0, 0, 0};
         return {};
     }
     if (selector & kTiBit)
         return in.selector_fault(Vector::GeneralProtection, selector);
-    const Descriptor ldt = TRY(in.fetch(selector, Vector::GeneralProtection));
+    Descriptor ldt = TRY(in.fetch(selector, Vector::GeneralProtection));
     if (ldt.is_segment() || ldt.type() != system_type::kLdt)
         return in.selector_fault(Vector::GeneralProtection, selector);
+    TRY(in.fetch_upper(selector, ldt));
     if (!ldt.present())
         return in.selector_fault(Vector::SegmentNotPresent, selector);
     state_.ldtr = ldt.to_segment(selector);
@@ -113,8 +129,10 @@ GuestResult<void> Cpu::ltr(uint16_t selector) {
     if (selector & kTiBit)
         return in.selector_fault(Vector::GeneralProtection, selector);
     Descriptor tss = TRY(in.fetch(selector, Vector::GeneralProtection));
-    if (tss.is_segment() || (tss.type() != system_type::kTss16 && tss.type() != system_type::kTss32))
+    const bool tss16 = tss.type() == system_type::kTss16 && !state_.ia32e();
+    if (tss.is_segment() || (!tss16 && tss.type() != system_type::kTss32))
         return in.selector_fault(Vector::GeneralProtection, selector);
+    TRY(in.fetch_upper(selector, tss));
     if (!tss.present())
         return in.selector_fault(Vector::SegmentNotPresent, selector);
     TRY(in.set_busy(tss, true));
@@ -123,17 +141,26 @@ GuestResult<void> Cpu::ltr(uint16_t selector) {
     return {};
 }
 
-GuestResult<void> Cpu::lgdt(uint16_t limit, uint32_t base, Width width) {
-    if (state_.cpl != 0)
+// SDM Vol. 2A "LGDT/LIDT".
+static GuestResult<void> load_table(const CpuState& state, TableRegister& table, uint16_t limit, Linear base,
+                                    Width width) {
+    if (state.cpl != 0 || (state.mode64() && !is_canonical(base)))
         return guest_fault(Vector::GeneralProtection, 0);
-    state_.gdtr = {width == Width::Word ? base & 0xFFFFFF : base, limit};
+    table = {width == Width::Word ? base & 0xFFFFFF : base, limit};
     return {};
 }
 
-GuestResult<void> Cpu::lidt(uint16_t limit, uint32_t base, Width width) {
-    if (state_.cpl != 0)
+GuestResult<void> Cpu::lgdt(uint16_t limit, Linear base, Width width) {
+    return load_table(state_, state_.gdtr, limit, base, width);
+}
+
+GuestResult<void> Cpu::lidt(uint16_t limit, Linear base, Width width) {
+    return load_table(state_, state_.idtr, limit, base, width);
+}
+
+GuestResult<void> Cpu::may_store_system_registers() const {
+    if (state_.cpl != 0 && (state_.cr4 & cr4::kUmip) != 0)
         return guest_fault(Vector::GeneralProtection, 0);
-    state_.idtr = {width == Width::Word ? base & 0xFFFFFF : base, limit};
     return {};
 }
 
@@ -143,7 +170,8 @@ GuestResult<uint32_t> Cpu::lar(uint16_t selector, uint32_t old) {
         return guest_fault(Vector::InvalidOpcode);
     bool ok = false;
     const Descriptor descriptor = TRY(visible(in, selector, ok));
-    ok = ok && (descriptor.is_segment() || ((kLarTypes >> descriptor.type()) & 1));
+    ok = ok && (descriptor.is_segment() ||
+                (((state_.ia32e() ? kLarTypesLong : kLarTypes) >> descriptor.type()) & 1));
     set_zf(state_, ok);
     return ok ? descriptor.high & kLarMask : old;
 }
@@ -154,7 +182,8 @@ GuestResult<uint32_t> Cpu::lsl(uint16_t selector, uint32_t old) {
         return guest_fault(Vector::InvalidOpcode);
     bool ok = false;
     const Descriptor descriptor = TRY(visible(in, selector, ok));
-    ok = ok && (descriptor.is_segment() || ((kLslTypes >> descriptor.type()) & 1));
+    ok = ok && (descriptor.is_segment() ||
+                (((state_.ia32e() ? kLslTypesLong : kLslTypes) >> descriptor.type()) & 1));
     set_zf(state_, ok);
     return ok ? descriptor.limit() : old;
 }

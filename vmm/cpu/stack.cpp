@@ -159,8 +159,11 @@ GuestResult<void> Cpu::pusha(Width width) {
     // SDM Vol. 2B "PUSHA", real and v86 mode exceptions.
     if (in.real_or_v86() && sp >= 7 && sp <= 15 && (sp & 1))
         return guest_fault(Vector::GeneralProtection, 0);
-    state_.reg(Reg::Esp) = TRY(
-        in.push_frame(ss, state_.reg(Reg::Esp), state_.gpr.data(), 8, width, privilege_of(state_.cpl), 0));
+    std::array<uint32_t, kLegacyRegisterCount> values;
+    for (unsigned i = 0; i < values.size(); ++i)
+        values[i] = state_.gpr[i].low;
+    state_.reg(Reg::Esp) = TRY(in.push_frame(ss, state_.reg(Reg::Esp), values.data(), values.size(), width,
+                                             privilege_of(state_.cpl), 0));
     return {};
 }
 
@@ -170,7 +173,7 @@ GuestResult<void> Cpu::popa(Width width) {
     TRY(in.read_frame(0, values.data(), 8, width));
     const uint32_t esp = state_.reg(Reg::Esp);
     for (unsigned i = 0; i < 8; ++i) {
-        uint32_t& reg = state_.gpr[7 - i];
+        uint32_t& reg = state_.gpr[7 - i].low;
         reg = width == Width::Dword ? values[i] : (reg & 0xFFFF0000) | values[i];
     }
     state_.reg(Reg::Esp) = merge_sp(state_.segment(SegReg::Ss), esp, esp + 8 * bytes_of(width));

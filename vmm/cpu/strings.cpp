@@ -24,7 +24,7 @@ struct IndexRegisters {
     CpuState& state;
     uint32_t mask;
 
-    [[nodiscard]] uint32_t get(Reg r) const { return state.gpr[static_cast<unsigned>(r)] & mask; }
+    [[nodiscard]] uint32_t get(Reg r) const { return state.gpr[static_cast<unsigned>(r)].low & mask; }
     void set(Reg r, uint32_t value) const {
         uint32_t& whole = state.reg(r);
         whole = (whole & ~mask) | (value & mask);

@@ -40,7 +40,7 @@ GuestResult<Image> read_image(LinearMemory& memory, uint32_t base, bool is_32bit
     };
     if (is_32bit) {
         std::array<uint8_t, kMinLimit32 + 1> raw;
-        TRY(memory.read_bytes(base, raw.data(), raw.size(), Privilege::Supervisor));
+        TRY(memory.read_bytes(base, raw.data(), raw.size(), Privilege::System));
         const auto word = [&](uint32_t at) { return word_at(&raw[at]); };
         const auto dword = [&](uint32_t at) { return word(at) | (uint32_t{word(at + 2)} << 16); };
         image.cr3 = dword(kCr3At);
@@ -55,7 +55,7 @@ GuestResult<Image> read_image(LinearMemory& memory, uint32_t base, bool is_32bit
         return image;
     }
     std::array<uint8_t, kMinLimit16 + 1> raw;
-    TRY(memory.read_bytes(base, raw.data(), raw.size(), Privilege::Supervisor));
+    TRY(memory.read_bytes(base, raw.data(), raw.size(), Privilege::System));
     const auto word = [&](uint32_t at) { return word_at(&raw[at]); };
     image.eip = word(kSaved16At);
     image.eflags = word(kSaved16At + 2);
@@ -75,21 +75,21 @@ GuestResult<void> save_image(const CpuState& state, LinearMemory& memory, uint32
     if (state.tr.type() & system_type::k32BitBit) {
         std::array<uint32_t, 10> registers{eip, flags};
         for (unsigned i = 0; i < 8; ++i)
-            registers[2 + i] = state.gpr[i];
-        TRY(memory.write_bytes(base + kSaved32At, registers.data(), sizeof registers, Privilege::Supervisor));
+            registers[2 + i] = state.gpr[i].low;
+        TRY(memory.write_bytes(base + kSaved32At, registers.data(), sizeof registers, Privilege::System));
         for (unsigned i = 0; i < kSegmentCount; ++i)
             TRY(memory.write<uint16_t>(base + kSegments32At + 4 * i, state.seg[i].selector,
-                                       Privilege::Supervisor));
+                                       Privilege::System));
         return {};
     }
     std::array<uint16_t, kSaved16Bytes / 2> words;
     words[0] = static_cast<uint16_t>(eip);
     words[1] = static_cast<uint16_t>(flags);
     for (unsigned i = 0; i < 8; ++i)
-        words[2 + i] = static_cast<uint16_t>(state.gpr[i]);
+        words[2 + i] = static_cast<uint16_t>(state.gpr[i].low);
     for (unsigned i = 0; i < kSegmentCount16; ++i)
         words[10 + i] = state.seg[i].selector;
-    return memory.write_bytes(base + kSaved16At, words.data(), sizeof words, Privilege::Supervisor);
+    return memory.write_bytes(base + kSaved16At, words.data(), sizeof words, Privilege::System);
 }
 
 // The PDPTEs that `cr3` would load, with the CPU left on its present ones (SDM Vol. 3A 4.4.1).
@@ -133,18 +133,18 @@ GuestResult<void> CpuInternals::switch_task(const TaskSwitch& request) const {
     if (!old.usable || old.limit < (old_is_32bit ? kMinLimit32 : kMinLimit16))
         return selector_fault(Vector::InvalidTss, old.selector);
     TRY(memory.check_write(old.base + (old_is_32bit ? kSaved32At : kSaved16At),
-                           old_is_32bit ? kSaved32Bytes : kSaved16Bytes, Privilege::Supervisor));
+                           old_is_32bit ? kSaved32Bytes : kSaved16Bytes, Privilege::System));
     const uint32_t base = tss.base();
     const uint32_t new_cr3 = TRY(read_image(memory, base, new_is_32bit)).cr3;
     Descriptor old_descriptor;
     if (nesting) {
-        TRY(memory.check_write(base, sizeof(uint16_t), Privilege::Supervisor));
+        TRY(memory.check_write(base, sizeof(uint16_t), Privilege::System));
     } else {
         old_descriptor = TRY(fetch(old.selector, Vector::InvalidTss));
-        TRY(memory.check_write(old_descriptor.address + 5, 1, Privilege::Supervisor));
+        TRY(memory.check_write(wrap(old_descriptor.address + 5), 1, Privilege::System));
     }
     if (!returning)
-        TRY(memory.check_write(tss.address + 5, 1, Privilege::Supervisor));
+        TRY(memory.check_write(wrap(tss.address + 5), 1, Privilege::System));
     const bool load_cr3 = new_is_32bit && state.paging();
     std::array<uint64_t, 4> new_pdpte = state.pdpte;
     if (load_cr3 && (state.cr4 & cr4::kPae))
@@ -155,7 +155,7 @@ GuestResult<void> CpuInternals::switch_task(const TaskSwitch& request) const {
                    returning ? request.flags_image & ~kNt : request.flags_image));
     const Image image = TRY(read_image(memory, base, new_is_32bit));
     if (nesting)
-        TRY(memory.write<uint16_t>(base, old.selector, Privilege::Supervisor));
+        TRY(memory.write<uint16_t>(base, old.selector, Privilege::System));
     else
         TRY(set_busy(old_descriptor, false));
     if (!returning)
@@ -171,11 +171,12 @@ GuestResult<void> CpuInternals::switch_task(const TaskSwitch& request) const {
     }
     state.eip = image.eip;
     state.eflags = (image.eflags & kDefinedFlags) | kFixed1 | (nesting ? kNt : 0);
-    state.gpr = image.gpr;
+    for (unsigned i = 0; i < image.gpr.size(); ++i)
+        state.gpr[i].low = image.gpr[i];
     // Selectors are in place, hidden parts are not, until each has passed its checks.
     for (unsigned i = 0; i < kSegmentCount; ++i)
-        state.seg[i] = Segment{image.selectors[i], 0, 0, 0, 0, 0};
-    state.ldtr = Segment{image.ldt, 0, 0, 0, 0, 0};
+        state.seg[i] = Segment{image.selectors[i], 0, 0, 0, 0};
+    state.ldtr = Segment{image.ldt, 0, 0, 0, 0};
     state.cpl = static_cast<uint8_t>(state.v86() ? 3 : rpl_of(state.segment(SegReg::Cs).selector));
     state.interrupt_shadow = 0;
     clear_local_breakpoints();

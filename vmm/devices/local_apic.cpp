@@ -148,6 +148,11 @@ class LocalApic final : public Device,
         return index == kBaseMsr ? std::optional(base_) : std::nullopt;
     }
     [[nodiscard]] bool write_msr(uint32_t index, uint64_t value) override;
+    [[nodiscard]] uint8_t task_priority() const override { return tpr_; }
+    void set_task_priority(uint8_t value) override {
+        write_register(kTpr, value);
+        update();
+    }
 
     // -- the bus's side ----------------------------------------------------------------------------------
     [[nodiscard]] bool is_addressed(const ApicMessage& message) const override;

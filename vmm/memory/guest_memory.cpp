@@ -225,8 +225,7 @@ void GuestMemory::write(Physical physical, const void* from, size_t length) {
         if (packed.kind() == PageKind::Ram) {
             make_present(packed.backing());
             before_write(packed.backing());
-            if (is_code(packed.backing()) && observer_ != nullptr)
-                observer_->code_written(packed.backing(), offset, part);
+            before_code_write(packed.backing(), offset, part);
             std::memcpy(data_ + (uint64_t{packed.backing()} << kPageShift) + offset, in, part);
         } else if (packed.kind() == PageKind::Mmio) {
             write_mmio(address, in, part);

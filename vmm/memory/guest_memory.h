@@ -190,6 +190,11 @@ class GuestMemory {
         return (code_bits_[backing >> 6] >> (backing & 63)) & 1;
     }
     void set_code(uint32_t backing, bool code);
+    // Bytes of a memfd page are about to change through ram_pointer(): likewise.
+    void before_code_write(uint32_t backing, uint32_t offset, uint32_t length) {
+        if (is_code(backing) && observer_ != nullptr)
+            observer_->code_written(backing, offset, length);
+    }
     // A whole memfd page is about to change through data(): the observer hears of it if code was made from
     // it.
     void note_code_change(uint32_t backing) {

@@ -8,8 +8,10 @@
 namespace vmm {
 namespace {
 
-// INVLPG drops a whole large page (SDM Vol. 3A 4.10.4.1); 4 MiB covers both sizes.
-constexpr uint32_t kLargeShift = 10;
+// INVLPG drops a whole large page (SDM Vol. 3A 4.10.4.1); 4 MiB covers both smaller sizes.
+constexpr uint8_t kLargeSpread = 10, kHugeSpread = 18;
+constexpr uint32_t kHugePage = 1u << 30;
+constexpr unsigned kPcids = 4096;
 
 constexpr uint8_t bit_of(AccessKind access) {
     return static_cast<uint8_t>(1u << static_cast<unsigned>(access));
@@ -17,11 +19,11 @@ constexpr uint8_t bit_of(AccessKind access) {
 
 } // namespace
 
-GuestResult<Physical> LinearMemory::translate(uint32_t linear, AccessKind access, Privilege privilege) {
+GuestResult<Physical> LinearMemory::translate(Linear linear, AccessKind access, Privilege privilege) {
     if (!cpu_.paging())
         return linear;
-    const uint32_t page = linear >> kPageShift;
-    Entry& entry = tlb_[static_cast<unsigned>(privilege)][page % kEntries];
+    const Linear page = linear >> kPageShift;
+    Entry& entry = tlb_[privilege == Privilege::User][page % kEntries];
     if (holds(entry, page) && (entry.allows & bit_of(access)) != 0)
         return Physical{entry.physical_page} << kPageShift | (linear & (kPageSize - 1));
 
@@ -32,6 +34,9 @@ GuestResult<Physical> LinearMemory::translate(uint32_t linear, AccessKind access
             entry = {};
         return tl::make_unexpected(walked.error());
     }
+    // What SMAP allowed now depends on EFLAGS.AC and on who asks.
+    if (walked->user && privilege != Privilege::User && (cpu_.cr4 & cr4::kSmap) != 0)
+        return walked->physical;
     entry.tag = page;
     entry.physical_page = page_of(walked->physical);
     entry.allows = bit_of(AccessKind::Read);
@@ -39,25 +44,28 @@ GuestResult<Physical> LinearMemory::translate(uint32_t linear, AccessKind access
         entry.allows |= bit_of(AccessKind::Write);
     entry.global = walked->global;
     entry.epoch = entry.global ? global_epoch_ : local_epoch_;
-    entry.large = walked->page_bytes != kPageSize;
-    if (entry.large)
-        large_regions_.set(page >> kLargeShift);
+    entry.spread = 0;
+    if (walked->page_bytes != kPageSize) {
+        entry.spread = walked->page_bytes == kHugePage ? kHugeSpread : kLargeSpread;
+        huge_pages_ |= walked->page_bytes == kHugePage;
+        large_regions_.set((page >> kLargeSpread) % large_regions_.size());
+    }
     return walked->physical;
 }
 
-GuestResult<LinearMemory::Span> LinearMemory::translate_span(uint32_t linear, uint32_t length,
+GuestResult<LinearMemory::Span> LinearMemory::translate_span(Linear linear, uint32_t length,
                                                              AccessKind access, Privilege privilege) {
     VERIFY(length <= kPageSize);
     Span span;
-    span.first_bytes = std::min(length, kPageSize - (linear & (kPageSize - 1)));
+    span.first_bytes = std::min(length, kPageSize - static_cast<uint32_t>(linear & (kPageSize - 1)));
     span.second_bytes = length - span.first_bytes;
     span.first = TRY(translate(linear, access, privilege));
     if (span.second_bytes != 0)
-        span.second = TRY(translate(linear + span.first_bytes, access, privilege));
+        span.second = TRY(translate(following(linear, span.first_bytes), access, privilege));
     return span;
 }
 
-GuestResult<void> LinearMemory::read_bytes(uint32_t linear, void* to, uint32_t length, Privilege privilege) {
+GuestResult<void> LinearMemory::read_bytes(Linear linear, void* to, uint32_t length, Privilege privilege) {
     if (length == 0)
         return {};
     const Span span = TRY(translate_span(linear, length, AccessKind::Read, privilege));
@@ -68,7 +76,7 @@ GuestResult<void> LinearMemory::read_bytes(uint32_t linear, void* to, uint32_t l
     return {};
 }
 
-GuestResult<void> LinearMemory::write_bytes(uint32_t linear, const void* from, uint32_t length,
+GuestResult<void> LinearMemory::write_bytes(Linear linear, const void* from, uint32_t length,
                                             Privilege privilege) {
     if (length == 0)
         return {};
@@ -80,7 +88,7 @@ GuestResult<void> LinearMemory::write_bytes(uint32_t linear, const void* from, u
     return {};
 }
 
-GuestResult<void> LinearMemory::check_write(uint32_t linear, uint32_t length, Privilege privilege) {
+GuestResult<void> LinearMemory::check_write(Linear linear, uint32_t length, Privilege privilege) {
     if (length == 0)
         return {};
     TRY(translate_span(linear, length, AccessKind::Write, privilege));
@@ -88,16 +96,37 @@ GuestResult<void> LinearMemory::check_write(uint32_t linear, uint32_t length, Pr
 }
 
 void LinearMemory::flush() {
-    ++local_epoch_;
-    ++global_epoch_;
+    flush_all_local();
+    global_epoch_ = ++last_epoch_;
     large_regions_.reset();
+    huge_pages_ = false;
 }
 
-void LinearMemory::flush_local() { ++local_epoch_; }
+void LinearMemory::flush_local() { local_epoch_ = ++last_epoch_; }
 
-void LinearMemory::flush_page(uint32_t linear) {
-    const uint32_t page = linear >> kPageShift;
-    if (!large_regions_.test(page >> kLargeShift)) {
+void LinearMemory::switch_pcid(uint16_t pcid, bool keep) {
+    if (pcid_epochs_.empty())
+        pcid_epochs_.resize(kPcids);
+    pcid_epochs_[pcid_] = local_epoch_;
+    pcid_ = pcid;
+    local_epoch_ = keep && pcid_epochs_[pcid] != 0 ? pcid_epochs_[pcid] : ++last_epoch_;
+}
+
+void LinearMemory::flush_pcid(uint16_t pcid) {
+    if (pcid == pcid_)
+        flush_local();
+    else if (!pcid_epochs_.empty())
+        pcid_epochs_[pcid] = 0;
+}
+
+void LinearMemory::flush_all_local() {
+    std::fill(pcid_epochs_.begin(), pcid_epochs_.end(), 0);
+    flush_local();
+}
+
+void LinearMemory::flush_page(Linear linear) {
+    const Linear page = linear >> kPageShift;
+    if (!huge_pages_ && !large_regions_.test((page >> kLargeSpread) % large_regions_.size())) {
         for (auto& side : tlb_)
             if (Entry& entry = side[page % kEntries]; entry.tag == page)
                 entry = {};
@@ -105,7 +134,7 @@ void LinearMemory::flush_page(uint32_t linear) {
     }
     for (auto& side : tlb_)
         for (Entry& entry : side)
-            if (entry.tag == page || (entry.large && entry.tag >> kLargeShift == page >> kLargeShift))
+            if (entry.tag == page || (entry.spread != 0 && entry.tag >> entry.spread == page >> entry.spread))
                 entry = {};
 }
 

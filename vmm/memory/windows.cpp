@@ -39,7 +39,7 @@ struct Windows::Impl {
     // Everything that decides which window is current, packed for one compare.
     [[nodiscard]] uint64_t selector() const {
         const uint32_t modes = (cpu_.cr0 & (cr0::kPg | cr0::kWp)) | (cpu_.cr4 & (cr4::kPae | cr4::kPse)) |
-                               static_cast<uint32_t>(cpu_.efer & paging::kEferNxe) | (cpu_.cpl == 3 ? 1 : 0);
+                               static_cast<uint32_t>(cpu_.efer & efer::kNxe) | (cpu_.cpl == 3 ? 1 : 0);
         return uint64_t{modes} << 32 | cpu_.cr3;
     }
     uint64_t select() {

@@ -5,7 +5,7 @@
 namespace vmm {
 
 bool Breakpoints::follow(const CpuState& cpu) {
-    const std::array<uint32_t, kCount + 1> now{cpu.dr[0], cpu.dr[1], cpu.dr[2], cpu.dr[3], cpu.dr[7]};
+    const std::array<uint64_t, kCount + 1> now{cpu.dr[0], cpu.dr[1], cpu.dr[2], cpu.dr[3], cpu.dr[7]};
     if (now == registers_)
         return false;
     registers_ = now;
@@ -13,18 +13,18 @@ bool Breakpoints::follow(const CpuState& cpu) {
     stops_ = {};
     guards_ = {};
     for (unsigned i = 0; i < kCount; ++i) {
-        const uint32_t control = now[kCount];
+        const auto control = static_cast<uint32_t>(now[kCount]), address = static_cast<uint32_t>(now[i]);
         if (((control >> (2 * i)) & 3) == 0)
             continue;
         constexpr unsigned kExecute = 0, kWrite = 1, kReadWrite = 3; // SDM Vol. 3B 17.2.4
         const unsigned condition = (control >> (16 + 4 * i)) & 3;
         if (condition == kExecute) {
-            instructions_[stops_.count] = {now[i], 1u << i};
-            stops_.linear[stops_.count++] = now[i];
+            instructions_[stops_.count] = {address, 1u << i};
+            stops_.linear[stops_.count++] = address;
         } else if (condition == kWrite || condition == kReadWrite) {
             const unsigned length_code = (control >> (18 + 4 * i)) & 3;
             const uint32_t length = length_code == 3 ? 4 : length_code + 1;
-            const uint32_t first = now[i] & ~(length - 1);
+            const uint32_t first = address & ~(length - 1);
             guards_.pages[watches_] = {first >> kPageShift, condition == kReadWrite};
             guards_.count = watches_ + 1;
             watched_[watches_++] = {first, length, 1u << i, condition == kReadWrite};

@@ -61,7 +61,7 @@ class Breakpoints {
         uint32_t linear = 0, hit = 0;
     };
 
-    std::array<uint32_t, kCount + 1> registers_{}; // DR0-3, DR7 as they were looked at
+    std::array<uint64_t, kCount + 1> registers_{}; // DR0-3, DR7 as they were looked at
     std::array<Watch, kCount> watched_{};
     std::array<Instruction, kCount> instructions_{};
     unsigned watches_ = 0;

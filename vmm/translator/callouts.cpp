@@ -23,7 +23,7 @@ template <class Wanted> Wanted get(const Runtime& rt, unsigned offset = 0) {
 }
 
 void set_gpr(CpuState& c, unsigned index, uint32_t value, unsigned width) {
-    uint32_t& reg = c.gpr[index & 7];
+    uint32_t& reg = c.gpr[index & 7].low;
     reg = width == 4 ? value : (reg & 0xFFFF0000u) | (value & 0xFFFFu);
 }
 
@@ -51,7 +51,7 @@ uint32_t slot_prepare(Runtime& rt, uint32_t offset, uint32_t packed) {
     Vcpu& vcpu = *rt.vcpu;
     const Access access(packed);
     if (access.flags & SlotAccess::kBitString) { // SDM Vol. 2A 3.1.1.9: the bit offset moves the operand
-        const uint32_t bit = rt.cpu.gpr[access.bit_register];
+        const uint32_t bit = rt.cpu.gpr[access.bit_register].low;
         if (access.bytes == 4) {
             offset += static_cast<uint32_t>(static_cast<int32_t>(bit) >> 5) * 4;
             rt.slot_bit = bit & 31;
@@ -100,7 +100,7 @@ uint32_t slot_commit(Runtime& rt, uint32_t, uint32_t packed) {
 
 // Linear address of the top of the stack once `pushed` more bytes lie there.
 uint32_t stack_top(const CpuState& c, uint32_t pushed = 0) {
-    const uint32_t top = c.gpr[4] - pushed;
+    const uint32_t top = c.gpr[4].low - pushed;
     return c.segment(SegReg::Ss).base + (c.segment(SegReg::Ss).big() ? top : top & 0xFFFF);
 }
 
@@ -131,7 +131,7 @@ uint32_t push_segment(Runtime& rt, uint32_t selector, uint32_t width) {
 
 uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
     CalloutScope scope(rt);
-    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    const uint32_t esp = rt.cpu.gpr[4].low, top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
     auto value = rt.vcpu->cpu->pop(static_cast<Width>(width));
@@ -139,7 +139,7 @@ uint32_t pop_value(Runtime& rt, uint32_t width, bool move) {
         return scope.fault(value.error());
     rt.vcpu->note_data_access(top, width, false);
     if (!move)
-        rt.cpu.gpr[4] = esp;
+        rt.cpu.gpr[4].low = esp;
     put(rt, *value);
     return scope.go_on();
 }
@@ -163,7 +163,7 @@ uint32_t push_flags(Runtime& rt, uint32_t, uint32_t width) {
 
 uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
     CalloutScope scope(rt);
-    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    const uint32_t esp = rt.cpu.gpr[4].low, top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
     auto image = rt.vcpu->cpu->pop(static_cast<Width>(width));
@@ -171,7 +171,7 @@ uint32_t pop_flags(Runtime& rt, uint32_t, uint32_t width) {
         return scope.fault(image.error());
     auto done = rt.vcpu->cpu->popf(*image, static_cast<Width>(width));
     if (!done) {
-        rt.cpu.gpr[4] = esp;
+        rt.cpu.gpr[4].low = esp;
         return scope.fault(done.error());
     }
     rt.vcpu->note_data_access(top, width, false);
@@ -229,7 +229,7 @@ uint32_t load_segment(Runtime& rt, uint32_t selector, uint32_t segment) {
 uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
     CalloutScope scope(rt);
     Cpu& cpu = *rt.vcpu->cpu;
-    const uint32_t esp = rt.cpu.gpr[4], top = stack_top(rt.cpu);
+    const uint32_t esp = rt.cpu.gpr[4].low, top = stack_top(rt.cpu);
     if (scope.watched(top, width, false))
         return scope.again_alone();
     auto selector = cpu.pop(static_cast<Width>(width));
@@ -237,12 +237,12 @@ uint32_t pop_segment(Runtime& rt, uint32_t segment, uint32_t width) {
         return scope.fault(selector.error());
     // The register is loaded while ESP is still the old one; for SS the new B bit decides the increment's
     // width.
-    const uint32_t moved = rt.cpu.gpr[4];
-    rt.cpu.gpr[4] = esp;
+    const uint32_t moved = rt.cpu.gpr[4].low;
+    rt.cpu.gpr[4].low = esp;
     auto done = cpu.load_segment(static_cast<SegReg>(segment), static_cast<uint16_t>(*selector));
     if (!done)
         return scope.fault(done.error());
-    rt.cpu.gpr[4] = moved;
+    rt.cpu.gpr[4].low = moved;
     rt.vcpu->note_data_access(top, width, false);
     rt.vcpu->remember_segment(segment);
     return scope.done_with_segment(segment);
@@ -265,7 +265,8 @@ uint32_t load_far_pointer(Runtime& rt, uint32_t segment, uint32_t packed) {
 
 // Registers before a string instruction.
 struct StringStart {
-    explicit StringStart(const CpuState& c) : count(c.gpr[1]), source(c.gpr[6]), destination(c.gpr[7]) {}
+    explicit StringStart(const CpuState& c)
+        : count(c.gpr[1].low), source(c.gpr[6].low), destination(c.gpr[7].low) {}
     uint32_t count, source, destination;
 };
 
@@ -277,7 +278,7 @@ void note_string_access(Vcpu& vcpu, uint32_t packed, const StringStart& start) {
     const uint32_t mask = ((packed >> 12) & 0xFF) == 16 ? 0xFFFF : 0xFFFFFFFF;
     const CpuState& c = vcpu.rt->cpu;
     const bool repeated = ((packed >> 4) & 15) != 0;
-    const uint32_t done = repeated ? (start.count - c.gpr[1]) & mask : 1;
+    const uint32_t done = repeated ? (start.count - c.gpr[1].low) & mask : 1;
     const uint32_t site = std::exchange(vcpu.rt->site, 0);
     if (repeated && (start.count & mask) == 0)
         return;
@@ -300,7 +301,7 @@ bool meets_watch(const CalloutScope& scope, uint32_t packed, const CpuState& c) 
     const auto op = static_cast<StringOp>(packed & 15);
     const uint32_t size = (packed >> 8) & 15;
     const bool narrow = ((packed >> 12) & 0xFF) == 16;
-    const uint64_t counter = c.gpr[1] & (narrow ? 0xFFFF : 0xFFFFFFFF);
+    const uint64_t counter = c.gpr[1].low & (narrow ? 0xFFFF : 0xFFFFFFFF);
     const uint64_t bytes = (((packed >> 4) & 15) != 0 ? counter : 1) * size;
     if (bytes == 0)
         return false;
@@ -317,9 +318,9 @@ bool meets_watch(const CalloutScope& scope, uint32_t packed, const CpuState& c) 
             met = met || scope.watched(segment.base + first, bytes, write);
     };
     if (op == StringOp::Outs || op == StringOp::Movs || op == StringOp::Lods || op == StringOp::Cmps)
-        operand(c.seg[((packed >> 20) & 7) % kSegmentCount], c.gpr[6], false);
+        operand(c.seg[((packed >> 20) & 7) % kSegmentCount], c.gpr[6].low, false);
     if (op != StringOp::Outs && op != StringOp::Lods)
-        operand(c.segment(SegReg::Es), c.gpr[7],
+        operand(c.segment(SegReg::Es), c.gpr[7].low,
                 op == StringOp::Ins || op == StringOp::Movs || op == StringOp::Stos);
     return met;
 }
@@ -360,7 +361,7 @@ uint32_t port_in(Runtime& rt, uint32_t port, uint32_t width) {
         rt.vcpu->idle_loops.asked(base::Operation::number() - operations);
     if (!value)
         return scope.fault(value.error());
-    uint32_t& eax = rt.cpu.gpr[0];
+    uint32_t& eax = rt.cpu.gpr[0].low;
     eax = width == 4   ? *value
           : width == 2 ? (eax & 0xFFFF0000u) | (*value & 0xFFFF)
                        : (eax & ~0xFFu) | (*value & 0xFF);
@@ -370,7 +371,7 @@ uint32_t port_in(Runtime& rt, uint32_t port, uint32_t width) {
 
 uint32_t port_out(Runtime& rt, uint32_t port, uint32_t width) {
     CalloutScope scope(rt);
-    const uint32_t eax = rt.cpu.gpr[0];
+    const uint32_t eax = rt.cpu.gpr[0].low;
     auto done = rt.vcpu->cpu->port_out(static_cast<uint16_t>(port), static_cast<Width>(width),
                                        width == 4   ? eax
                                        : width == 2 ? eax & 0xFFFF
@@ -451,13 +452,13 @@ uint32_t move_from_control(Runtime& rt, uint32_t index, uint32_t gpr) {
     auto value = rt.vcpu->cpu->read_cr(index);
     if (!value)
         return scope.fault(value.error());
-    rt.cpu.gpr[gpr & 7] = *value;
+    rt.cpu.gpr[gpr & 7].low = *value;
     return scope.done();
 }
 
 uint32_t move_to_control(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto done = rt.vcpu->cpu->write_cr(index, rt.cpu.gpr[gpr & 7]);
+    auto done = rt.vcpu->cpu->write_cr(index, rt.cpu.gpr[gpr & 7].low);
     return done ? scope.next() : scope.fault(done.error());
 }
 
@@ -466,13 +467,13 @@ uint32_t move_from_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
     auto value = rt.vcpu->cpu->read_dr(index);
     if (!value)
         return scope.fault(value.error());
-    rt.cpu.gpr[gpr & 7] = *value;
+    rt.cpu.gpr[gpr & 7].low = *value;
     return scope.done();
 }
 
 uint32_t move_to_debug(Runtime& rt, uint32_t index, uint32_t gpr) {
     CalloutScope scope(rt);
-    auto done = rt.vcpu->cpu->write_dr(index, rt.cpu.gpr[gpr & 7]);
+    auto done = rt.vcpu->cpu->write_dr(index, rt.cpu.gpr[gpr & 7].low);
     return done ? scope.next() : scope.fault(done.error());
 }
 
@@ -565,9 +566,9 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
         return done ? scope.next() : scope.fault(done.error());
     }
     case SelectorOperation::Lar:
-        return load_rights(cpu.lar(selector, c.gpr[gpr]));
+        return load_rights(cpu.lar(selector, c.gpr[gpr].low));
     case SelectorOperation::Lsl:
-        return load_rights(cpu.lsl(selector, c.gpr[gpr]));
+        return load_rights(cpu.lsl(selector, c.gpr[gpr].low));
     case SelectorOperation::Verr:
         return scope.result(cpu.verify_segment(selector, false));
     case SelectorOperation::Verw:
@@ -579,7 +580,7 @@ uint32_t selector_operation(Runtime& rt, uint32_t value, uint32_t packed) {
     case SelectorOperation::Smsw:
         return store(c.cr0);
     case SelectorOperation::Arpl: { // SDM Vol. 2A "ARPL"
-        const uint32_t source = c.gpr[gpr] & 3;
+        const uint32_t source = c.gpr[gpr].low & 3;
         const bool raised = (selector & 3u) < source;
         const auto result = static_cast<uint16_t>((selector & ~3u) | source);
         if (raised && width != 0)
@@ -630,7 +631,7 @@ uint32_t bcd(Runtime& rt, uint32_t operation, uint32_t immediate) {
         cpu.aad(static_cast<uint8_t>(immediate));
         break;
     case BcdOperation::Salc: {
-        uint32_t& eax = rt.cpu.gpr[0];
+        uint32_t& eax = rt.cpu.gpr[0].low;
         eax = (eax & ~0xFFu) | ((rt.cpu.eflags & eflags::kCf) ? 0xFF : 0);
         break;
     }
@@ -647,7 +648,7 @@ uint32_t bound(Runtime& rt, uint32_t offset, uint32_t packed) {
     const auto extended = [width](uint32_t value) {
         return width == 4 ? static_cast<int32_t>(value) : static_cast<int16_t>(value);
     };
-    const int32_t index = extended(rt.cpu.gpr[packed >> 16 & 7]);
+    const int32_t index = extended(rt.cpu.gpr[packed >> 16 & 7].low);
     for (const bool upper : {false, true}) {
         const auto linear = vcpu.cpu->linear_address(static_cast<SegReg>(packed & 7),
                                                      offset + (upper ? width : 0), width, AccessKind::Read);

@@ -36,8 +36,7 @@ std::vector<Field> runtime_fields() {
     constexpr uint32_t kMxcsr = offsetof(CpuState, fx) + 24, kXmm = offsetof(CpuState, fx) + 160;
     constexpr bool kRead = true, kWritten = true;
 #define ENCORE_FIELD(name) offsetof(Runtime, name), sizeof(Runtime::name)
-    return {
-        {offsetof(CpuState, gpr), sizeof(CpuState::gpr)},
+    std::vector<Field> fields{
         {offsetof(CpuState, eip), 4, Holds::Data, 4, false, kWritten},
         {offsetof(CpuState, seg), sizeof(CpuState::seg), Holds::Data, 8, kRead},
         {kXmm, 8 * 16, Holds::Vector, 16},
@@ -67,6 +66,9 @@ std::vector<Field> runtime_fields() {
         {ENCORE_FIELD(callouts), Holds::Callouts, 8},
     };
 #undef ENCORE_FIELD
+    for (unsigned reg = 0; reg < kLegacyRegisterCount; ++reg) // the upper halves are not 32-bit code's
+        fields.push_back({static_cast<uint32_t>(rt_gpr(reg) + kAnchor), 4});
+    return fields;
 }
 
 HostRegisters registers_of(const RegisterPlan& plan) {

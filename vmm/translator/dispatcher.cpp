@@ -346,7 +346,8 @@ void Dispatcher::deliver_fault() {
     ++vcpu_.counters.faults;
     if (fault.vector == Vector::PageFault && cpu_.cpl == 3) {
         constexpr uint32_t kWriteFault = 2;
-        vcpu_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip, fault.linear_address};
+        vcpu_.refill_ = {true, (fault.error_code & kWriteFault) != 0, cpu_.eip,
+                         static_cast<uint32_t>(fault.linear_address)};
     }
     vcpu_.raise(fault);
 }

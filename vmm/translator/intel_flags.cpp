@@ -54,9 +54,9 @@ struct Operands {
         in_register = (instruction.packed >> 10 & 1) != 0;
         rm = (in_register ? general(state, rm_field) : memory) & mask();
         reg = general(state, reg_field) & mask();
-        accumulator = state.gpr[0] & mask();
+        accumulator = state.gpr[0].low & mask();
         immediate = instruction.immediate;
-        cl = state.gpr[1] & 0xFF;
+        cl = state.gpr[1].low & 0xFF;
     }
     [[nodiscard]] uint32_t mask() const { return bits == 32 ? ~0u : (1u << bits) - 1; }
     [[nodiscard]] uint32_t sign() const { return 1u << (bits - 1); }
@@ -68,7 +68,7 @@ struct Operands {
 
   private:
     [[nodiscard]] uint32_t general(const CpuState& state, unsigned number) const {
-        return bits == 8 ? state.gpr[number & 3] >> (number & 4 ? 8 : 0) : state.gpr[number];
+        return bits == 8 ? state.gpr[number & 3].low >> (number & 4 ? 8 : 0) : state.gpr[number].low;
     }
 };
 

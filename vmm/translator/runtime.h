@@ -70,7 +70,10 @@ inline constexpr int32_t kArrival = -4;
 static_assert(sizeof(Runtime) <= kRuntimeBytes / 2);
 
 // Displacements from RegisterPlan::runtime.
-inline constexpr int32_t kRtGpr = static_cast<int32_t>(offsetof(CpuState, gpr)) - kAnchor;
+// The low half of a register: all there is to see of it for 32-bit code.
+inline constexpr int32_t rt_gpr(unsigned reg) {
+    return static_cast<int32_t>(offsetof(CpuState, gpr) + reg * sizeof(Wide) + offsetof(Wide, low)) - kAnchor;
+}
 inline constexpr int32_t kRtEip = static_cast<int32_t>(offsetof(CpuState, eip)) - kAnchor;
 #define ENCORE_RT(field) (static_cast<int32_t>(offsetof(::vmm::Runtime, field)) - ::vmm::kAnchor)
 

@@ -23,7 +23,7 @@ void stmxcsr(Emitter& e, const RegisterPlan& p, int32_t offset) {
 // Guest registers and flags into Runtime; leaves rsp on the C++ stack. Clobbers scratch[3].
 void save(Emitter& e, const RegisterPlan& p) {
     for (uint8_t reg = 0; reg < 8; ++reg)
-        e.store32(rt(p, kRtGpr + 4 * reg), p.guest[reg]);
+        e.store32(rt(p, rt_gpr(reg)), p.guest[reg]);
     e.store64(rt(p, ENCORE_RT(shadow_rsp)), kRsp);
     e.load64(kRsp, rt(p, ENCORE_RT(cpp_rsp)));
     e.byte(0x9C); // pushfq
@@ -53,7 +53,7 @@ void restore(Emitter& e, const Addressing& addressing) {
     e.load64(p.jump_table, rt(p, ENCORE_RT(jump_table)));
     e.load64(kRsp, rt(p, ENCORE_RT(shadow_rsp)));
     for (uint8_t reg = 0; reg < 8; ++reg)
-        e.load32(p.guest[reg], rt(p, kRtGpr + 4 * reg));
+        e.load32(p.guest[reg], rt(p, rt_gpr(reg)));
     addressing.set_stack(e, p.stack());
 }
 

@@ -155,7 +155,8 @@ void Vcpu::paging_changed() {
     }
 }
 
-void Vcpu::invlpg(uint32_t address) {
+void Vcpu::invlpg(Linear linear_address) {
+    const auto address = static_cast<uint32_t>(linear_address);
     linear->flush_page(address);
     windows->invlpg(address);
     touches_of(address) = 0;

@@ -110,7 +110,7 @@ struct Vcpu final : TlbControl, CodeSource {
     // TlbControl
     void cr3_loaded() override;
     void paging_changed() override;
-    void invlpg(uint32_t linear) override;
+    void invlpg(Linear linear) override;
     void debug_registers_changed() override {}
     // CodeSource
     const uint8_t* next_page(uint32_t& backing) override;

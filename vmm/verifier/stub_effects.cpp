@@ -113,8 +113,7 @@ void Verifier::Impl::stub_push(bool pops) {
 void Verifier::Impl::call_host() {
     const Field* field = field_here();
     if (i.window || i.word || i.base != registers.runtime || i.index != registers.number || i.scale != 8 ||
-        field == nullptr || field->holds != Field::Holds::Callouts ||
-        runtime_offset() != field->offset ||
+        field == nullptr || field->holds != Field::Holds::Callouts || runtime_offset() != field->offset ||
         state.of[registers.number] != Value::CalloutIndex || state.of[kHostRdi] != Value::RuntimeAddress) {
         fail(refusal::kRuntimeIndex);
         return;

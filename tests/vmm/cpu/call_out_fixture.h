@@ -11,10 +11,10 @@ namespace vmm::testing {
 struct TlbRecord final : TlbControl {
     void cr3_loaded() override { ++cr3_loads; }
     void paging_changed() override { ++paging_changes; }
-    void invlpg(uint32_t linear) override { last_invlpg = linear; }
+    void invlpg(Linear linear) override { last_invlpg = linear; }
     void debug_registers_changed() override { ++debug_changes; }
     unsigned cr3_loads = 0, paging_changes = 0, debug_changes = 0;
-    uint32_t last_invlpg = 0;
+    Linear last_invlpg = 0;
 };
 
 struct CallOuts {
@@ -26,7 +26,7 @@ struct CallOuts {
             s.selector = code ? 0x08 : 0x10;
             s.usable = 1;
             s.limit = 0xFFFFFFFF;
-            s.attributes = code ? 0x00C09B00 : 0x00C09300;
+            s.set_attributes(code ? 0x00C09B00 : 0x00C09300);
         }
     }
     // Ring 3 with this IOPL.

@@ -46,7 +46,7 @@ class TlbSpy final : public TlbControl {
   public:
     void cr3_loaded() override { ++cr3_loads; }
     void paging_changed() override {}
-    void invlpg(uint32_t) override {}
+    void invlpg(Linear) override {}
     void debug_registers_changed() override { ++debug_changes; }
     unsigned cr3_loads = 0, debug_changes = 0;
 };
@@ -72,12 +72,12 @@ class Guest {
         state.cr0 |= cr0::kPe;
         state.gdtr = {kGdt, kGdtBytes - 1};
         state.idtr = {kIdt, 0x7FF};
-        state.ldtr = Segment{0, 0, 0, 0, 0, 0};
-        state.tr = Segment{kTssSel, 1, 0, kTss, 0x67, 0x8B00};
+        state.ldtr = Segment{0, 0, 0, 0, 0};
+        state.tr = Segment{kTssSel, 1, kTss, 0x67, 0x8B00};
         const uint32_t dpl = cpl << 13;
-        const Segment data{cpl ? kUserDs : kKernelDs, 1, 0, 0, 0xFFFFFFFF, 0xC09300 | dpl};
+        const Segment data{cpl ? kUserDs : kKernelDs, 1, 0, 0xFFFFFFFF, 0xC09300 | dpl};
         state.seg.fill(data);
-        state.segment(SegReg::Cs) = Segment{cpl ? kUserCs : kKernelCs, 1, 0, 0, 0xFFFFFFFF, 0xC09B00 | dpl};
+        state.segment(SegReg::Cs) = Segment{cpl ? kUserCs : kKernelCs, 1, 0, 0xFFFFFFFF, 0xC09B00 | dpl};
         state.cpl = static_cast<uint8_t>(cpl);
         state.reg(Reg::Esp) = cpl ? kUserStack : kKernelStack;
         state.eip = kCode;
@@ -88,7 +88,7 @@ class Guest {
         state.eflags = 0x202 | eflags::kVm | (iopl << 12);
         for (unsigned i = 0; i < kSegmentCount; ++i) {
             const auto selector = static_cast<uint16_t>(0x1000 + 0x100 * i);
-            state.seg[i] = Segment{selector, 1, 0, uint32_t{selector} << 4, 0xFFFF, 0xF300};
+            state.seg[i] = Segment{selector, 1, uint32_t{selector} << 4, 0xFFFF, 0xF300};
         }
         state.reg(Reg::Esp) = 0x800;
         state.eip = 0x123;
@@ -96,8 +96,8 @@ class Guest {
     void real_mode() {
         cpu.reset();
         state.idtr = {0, 0x3FF};
-        state.segment(SegReg::Cs) = Segment{0x100, 1, 0, 0x1000, 0xFFFF, 0x9B00};
-        state.segment(SegReg::Ss) = Segment{0x200, 1, 0, 0x2000, 0xFFFF, 0x9300};
+        state.segment(SegReg::Cs) = Segment{0x100, 1, 0x1000, 0xFFFF, 0x9B00};
+        state.segment(SegReg::Ss) = Segment{0x200, 1, 0x2000, 0xFFFF, 0x9300};
         state.reg(Reg::Esp) = 0x100;
         state.eip = 0x50;
         state.eflags = 0x202;
@@ -126,6 +126,8 @@ class Guest {
     void put32(uint32_t at, uint32_t value) { memory_->write<uint32_t>(at, value); }
     uint8_t get8(uint32_t at) { return memory_->read<uint8_t>(at); }
     uint16_t get16(uint32_t at) { return memory_->read<uint16_t>(at); }
+    // By way of the guest's paging, as ring 0.
+    uint8_t read8(Linear at) { return linear_.read<uint8_t>(at, Privilege::Supervisor).value(); }
     uint32_t get32(uint32_t at) { return memory_->read<uint32_t>(at); }
     // The n-th stack slot above ESP.
     uint32_t stack32(unsigned n) { return get32(stack_top() + 4 * n); }
@@ -179,7 +181,7 @@ template <class T> std::string outcome(const GuestResult<T>& result) {
         text += buffer;
     }
     if (fault.vector == Vector::PageFault) {
-        std::snprintf(buffer, sizeof buffer, "@%x", fault.linear_address);
+        std::snprintf(buffer, sizeof buffer, "@%llx", static_cast<unsigned long long>(fault.linear_address));
         text += buffer;
     }
     return text;

@@ -185,6 +185,9 @@ struct OneApic : ApicMsrs {
         base = value;
         return true;
     }
+    uint8_t priority = 0;
+    [[nodiscard]] uint8_t task_priority() const override { return priority; }
+    void set_task_priority(uint8_t value) override { priority = value; }
 };
 
 } // namespace

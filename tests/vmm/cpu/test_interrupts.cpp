@@ -244,7 +244,7 @@ TEST_CASE("interrupts: contributory then page fault is serial, page fault then a
     g.paging();
     // #SS's handler code segment lies in an unmapped LDT.
     g.unmap(kLdt + 0x200000);
-    g.state.ldtr = Segment{kLdtSel, 1, 0, 0x200000 + kLdt, 0x3F, 0x8200};
+    g.state.ldtr = Segment{kLdtSel, 1, 0x200000 + kLdt, 0x3F, 0x8200};
     g.idt(kSs, gate(0x0C, 0, kInt32));
     g.cpu.raise(fault(Vector::StackFault, 0));
     CHECK(g.state.eip == kHandler + kPf);
@@ -256,7 +256,7 @@ TEST_CASE("interrupts: contributory then page fault is serial, page fault then a
     CHECK(g.state.eip == kHandler + kDf);
 
     g.protected_mode(0);
-    g.state.ldtr = Segment{kLdtSel, 1, 0, 0x200000 + kLdt, 0x3F, 0x8200};
+    g.state.ldtr = Segment{kLdtSel, 1, 0x200000 + kLdt, 0x3F, 0x8200};
     g.idt(kPf, gate(0x0C, 0, kInt32));
     g.cpu.raise(Fault{Vector::PageFault, true, 0, 0x1000});
     CHECK(g.state.eip == kHandler + kDf);

@@ -116,7 +116,7 @@ TEST_CASE("iret: into v86 mode loads all six segments", "[cpu]") {
     for (unsigned i = 0; i < 6; ++i) {
         CHECK(g.seg(order[i]).base == 0x10000 * (i + 1));
         CHECK(g.seg(order[i]).limit == 0xFFFF);
-        CHECK(g.seg(order[i]).attributes == 0xF300);
+        CHECK(g.seg(order[i]).attributes() == 0xF300);
     }
     g.protected_mode(0);
     push_all(g, {0x6000, 0x5000, 0x4000, 0x3000, 0x2000, 0x7654, 0x23202, 0x1000, 0x10000});

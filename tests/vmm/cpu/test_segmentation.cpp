@@ -6,11 +6,11 @@ using namespace vmm::test;
 TEST_CASE("segments: a real-mode load keeps limit and attributes (unreal mode)", "[cpu]") {
     Guest g;
     g.real_mode();
-    g.seg(SegReg::Ds) = Segment{0x10, 1, 0, 0, 0xFFFFFFFF, 0xC09300};
+    g.seg(SegReg::Ds) = Segment{0x10, 1, 0, 0xFFFFFFFF, 0xC09300};
     REQUIRE(g.cpu.load_segment(SegReg::Ds, 0x1234));
     CHECK(g.seg(SegReg::Ds).base == 0x12340);
     CHECK(g.seg(SegReg::Ds).limit == 0xFFFFFFFF);
-    CHECK(g.seg(SegReg::Ds).attributes == 0xC09300);
+    CHECK(g.seg(SegReg::Ds).attributes() == 0xC09300);
     CHECK(g.cpu.linear_address(SegReg::Ds, 0x200000, 4, AccessKind::Write).value() == 0x212340);
 }
 
@@ -18,7 +18,7 @@ TEST_CASE("segments: a register left null by protected mode is a 64 KiB one afte
           "[cpu]") {
     Guest g;
     g.real_mode();
-    g.seg(SegReg::Fs) = Segment{0, 0, 0, 0, 0, 0};
+    g.seg(SegReg::Fs) = Segment{0, 0, 0, 0, 0};
     REQUIRE(g.cpu.load_segment(SegReg::Fs, 0x40));
     CHECK(g.seg(SegReg::Fs).usable == 1);
     CHECK(g.seg(SegReg::Fs).limit == 0xFFFF);
@@ -103,7 +103,7 @@ TEST_CASE("segments: stack segment checks, shadow and accessed bit", "[cpu]") {
     g.gdt(kFree, flat(0x92)); // not accessed yet
     CHECK(load(kFree) == "ok");
     CHECK(g.access_byte(kFree) == 0x93);
-    CHECK(g.seg(SegReg::Ss).attributes == 0xC09300);
+    CHECK(g.seg(SegReg::Ss).attributes() == 0xC09300);
     CHECK(g.state.interrupt_shadow == kShadowMovSs);
 }
 
@@ -141,7 +141,7 @@ TEST_CASE("linear_address: limits, expand-down and access types", "[cpu]") {
                         SegReg reg = SegReg::Ds) {
         return outcome(g.cpu.linear_address(reg, offset, size, access));
     };
-    g.seg(SegReg::Ds) = Segment{kKernelDs, 1, 0, 0x1000, 0x7FFF, 0x409300};
+    g.seg(SegReg::Ds) = Segment{kKernelDs, 1, 0x1000, 0x7FFF, 0x409300};
     CHECK(g.cpu.linear_address(SegReg::Ds, 0x10, 4, AccessKind::Read).value() == 0x1010);
     CHECK(at(0x7FFC, 4) == "ok");
     CHECK(at(0x7FFD, 4) == "13(0000)");
@@ -151,17 +151,17 @@ TEST_CASE("linear_address: limits, expand-down and access types", "[cpu]") {
     CHECK(at(0x8000, 1, AccessKind::Execute, SegReg::Cs) == "ok");
     CHECK(at(0, 1, AccessKind::Write, SegReg::Cs) == "13(0000)");
     CHECK(at(0, 1, AccessKind::Execute, SegReg::Ds) == "13(0000)");
-    g.seg(SegReg::Ds).attributes = 0x409100; // read-only
+    g.seg(SegReg::Ds).set_attributes(0x409100); // read-only
     CHECK(at(0, 1, AccessKind::Write) == "13(0000)");
-    g.seg(SegReg::Cs).attributes = 0xC09900; // execute-only
+    g.seg(SegReg::Cs).set_attributes(0xC09900); // execute-only
     CHECK(at(0, 1, AccessKind::Read, SegReg::Cs) == "13(0000)");
 
-    g.seg(SegReg::Ds).attributes = 0x409700; // expand-down, 32-bit
+    g.seg(SegReg::Ds).set_attributes(0x409700); // expand-down, 32-bit
     CHECK(at(0x7FFF, 1) == "13(0000)");
     CHECK(at(0x8000, 1) == "ok");
     CHECK(at(0xFFFFFFFC, 4) == "ok");
     CHECK(at(0xFFFFFFFD, 4) == "13(0000)");
-    g.seg(SegReg::Ds).attributes = 0x009700; // expand-down, 16-bit
+    g.seg(SegReg::Ds).set_attributes(0x009700); // expand-down, 16-bit
     CHECK(at(0xFFFC, 4) == "ok");
     CHECK(at(0xFFFD, 4) == "13(0000)");
 }

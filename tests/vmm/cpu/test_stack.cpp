@@ -40,7 +40,7 @@ TEST_CASE("stack: a push that straddles the limit is #SS(0) and changes nothing"
     CHECK(outcome(g.cpu.push(1, Width::Word)) == "12(0000)");
     CHECK(g.unchanged(before));
     g.protected_mode(0);
-    g.seg(SegReg::Ss) = Segment{kKernelDs, 1, 0, 0, 0x7FFF, 0x409700}; // expand-down
+    g.seg(SegReg::Ss) = Segment{kKernelDs, 1, 0, 0x7FFF, 0x409700}; // expand-down
     g.reg(Reg::Esp) = 0x8003;
     before = g.snapshot();
     CHECK(outcome(g.cpu.push(1, Width::Dword)) == "12(0000)");
@@ -64,16 +64,16 @@ TEST_CASE("stack: pusha and popa round trip and skip ESP", "[cpu]") {
     g.protected_mode(0);
     for (unsigned i = 0; i < 8; ++i)
         if (i != 4)
-            g.state.gpr[i] = 0x10101010 * (i + 1);
+            g.state.gpr[i].low = 0x10101010 * (i + 1);
     const auto saved = g.state.gpr;
     REQUIRE(g.cpu.pusha(Width::Dword));
     CHECK(g.reg(Reg::Esp) == kKernelStack - 32);
-    CHECK(g.stack32(0) == saved[7]);
+    CHECK(g.stack32(0) == saved[7].low);
     CHECK(g.stack32(3) == kKernelStack); // ESP before the instruction
-    CHECK(g.stack32(7) == saved[0]);
+    CHECK(g.stack32(7) == saved[0].low);
     for (unsigned i = 0; i < 8; ++i)
         if (i != 4)
-            g.state.gpr[i] = 0;
+            g.state.gpr[i].low = 0;
     g.put32(kKernelStack - 32 + 12, 0xDEAD);
     REQUIRE(g.cpu.popa(Width::Dword));
     CHECK(g.state.gpr == saved);

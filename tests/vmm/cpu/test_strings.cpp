@@ -59,7 +59,7 @@ TEST_CASE("strings: a segment limit met half way leaves the rest to do, and the 
           "[cpu]") {
     Strings t;
     t.state.segment(SegReg::Es).limit = 0x4005;
-    t.state.segment(SegReg::Es).attributes = 0x00409300;
+    t.state.segment(SegReg::Es).set_attributes(0x00409300);
     t.state.reg(Reg::Edi) = 0x4000;
     t.state.reg(Reg::Ecx) = 8;
     const auto result = t.run(StringOp::Ins, Repeat::RepOrRepe, Width::Word);
@@ -132,7 +132,7 @@ TEST_CASE("port_io: ring 3 above IOPL needs clear bits in the TSS bitmap, both b
     Segment& tr = t.state.tr;
     tr.usable = 1;
     tr.base = 0x8000;
-    tr.attributes = 0x8B00;
+    tr.set_attributes(0x8B00);
     tr.limit = 0x68 + 0x1F0 / 8 + 1;
     t.ram->write<uint16_t>(0x8000 + 102, 0x68);
     CHECK(t.cpu.port_in(Strings::kPort, Width::Byte).has_value());

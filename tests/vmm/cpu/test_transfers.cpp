@@ -59,7 +59,7 @@ TEST_CASE("far jump: real mode keeps the CS limit and attributes", "[cpu]") {
     g.real_mode();
     CHECK(jump(g, 0x2000, 0x1234, Width::Word) == "ok");
     CHECK(g.seg(SegReg::Cs).base == 0x20000);
-    CHECK(g.seg(SegReg::Cs).attributes == 0x9B00);
+    CHECK(g.seg(SegReg::Cs).attributes() == 0x9B00);
     CHECK(g.state.eip == 0x1234);
     CHECK(jump(g, 0x2000, 0x10000) == "13(0000)");
 }
@@ -120,7 +120,7 @@ TEST_CASE("call gate: inner level switches stacks and copies parameters", "[cpu]
 TEST_CASE("call gate: a 16-bit gate pushes words, a 16-bit TSS gives SS:SP", "[cpu]") {
     Guest g;
     g.protected_mode(3);
-    g.state.tr.attributes = 0x8300; // busy 16-bit TSS
+    g.state.tr.set_attributes(0x8300); // busy 16-bit TSS
     g.put16(kTss + 2, 0x7000);
     g.put16(kTss + 4, kKernelDs);
     g.gdt(kFree, gate(kKernelCs, 0x99995678, 4, 3, 1));
@@ -274,7 +274,7 @@ TEST_CASE("sysenter and sysexit: fixed flat segments", "[cpu]") {
     REQUIRE(g.cpu.sysenter());
     CHECK(g.state.cpl == 0);
     CHECK(g.seg(SegReg::Cs).selector == 0x08);
-    CHECK(g.seg(SegReg::Cs).attributes == 0xC09B00);
+    CHECK(g.seg(SegReg::Cs).attributes() == 0xC09B00);
     CHECK(g.seg(SegReg::Ss).selector == 0x10);
     CHECK(g.reg(Reg::Esp) == 0x7777);
     CHECK(g.state.eip == 0x8888);
@@ -285,7 +285,7 @@ TEST_CASE("sysenter and sysexit: fixed flat segments", "[cpu]") {
     CHECK(g.state.cpl == 3);
     CHECK(g.seg(SegReg::Cs).selector == 0x1B);
     CHECK(g.seg(SegReg::Ss).selector == 0x23);
-    CHECK(g.seg(SegReg::Ss).attributes == 0xC0F300);
+    CHECK(g.seg(SegReg::Ss).attributes() == 0xC0F300);
     CHECK(g.reg(Reg::Esp) == 0x9999);
     CHECK(g.state.eip == 0x1234);
     g.real_mode();

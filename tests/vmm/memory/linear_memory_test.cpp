@@ -10,9 +10,9 @@ namespace {
 constexpr uint32_t kTable = 0x200000;
 constexpr auto S = Privilege::Supervisor, U = Privilege::User;
 
-struct Linear : Paged {
+struct Cached : Paged {
     LinearMemory linear{cpu, *memory};
-    Linear() {
+    Cached() {
         enable_32bit();
         pde(0, kTable | kP | kW | kU);
         pte(kTable, 0x5000, 0x300000 | kP | kW | kU);
@@ -23,7 +23,7 @@ struct Linear : Paged {
 } // namespace
 
 TEST_CASE("linear_memory: an access across pages finds both frames", "[memory]") {
-    Linear pc;
+    Cached pc;
     REQUIRE(pc.linear.write<uint32_t>(0x5FFE, 0x11223344, U));
     CHECK(pc.memory->read<uint16_t>(0x300FFE) == 0x3344);
     CHECK(pc.memory->read<uint16_t>(0x310000) == 0x1122);
@@ -31,7 +31,7 @@ TEST_CASE("linear_memory: an access across pages finds both frames", "[memory]")
 }
 
 TEST_CASE("linear_memory: a fault on the second page leaves the first untouched", "[memory]") {
-    Linear pc;
+    Cached pc;
     const auto done = pc.linear.write<uint32_t>(0x6FFE, 0x11223344, U);
     REQUIRE_FALSE(done);
     CHECK(done.error().linear_address == 0x7000);
@@ -40,7 +40,7 @@ TEST_CASE("linear_memory: a fault on the second page leaves the first untouched"
 }
 
 TEST_CASE("linear_memory: linear addresses wrap at 4 GiB", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.pde(0xFFFFF000, 0x201000 | kP | kW | kU);
     pc.pte(0x201000, 0xFFFFF000, 0x320000 | kP | kW | kU);
     pc.pte(kTable, 0, 0x330000 | kP | kW | kU);
@@ -49,7 +49,7 @@ TEST_CASE("linear_memory: linear addresses wrap at 4 GiB", "[memory]") {
 }
 
 TEST_CASE("linear_memory: a write after a cached read still sets D", "[memory]") {
-    Linear pc;
+    Cached pc;
     REQUIRE(pc.linear.read<uint8_t>(0x5000, U));
     CHECK((pc.pte(kTable, 0x5000) & (kA | kD)) == kA);
     REQUIRE(pc.linear.write<uint8_t>(0x5000, 1, U));
@@ -57,7 +57,7 @@ TEST_CASE("linear_memory: a write after a cached read still sets D", "[memory]")
 }
 
 TEST_CASE("linear_memory: translations stay until flushed, one page or all", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.memory->write<uint8_t>(0x340000, 9);
     pc.memory->write<uint8_t>(0x350000, 8);
     REQUIRE(pc.linear.read<uint8_t>(0x5000, U) == 0);
@@ -74,7 +74,7 @@ TEST_CASE("linear_memory: translations stay until flushed, one page or all", "[m
 
 TEST_CASE("linear_memory: global translations outlive a CR3 load, not INVLPG or a flush of everything",
           "[memory]") {
-    Linear pc;
+    Cached pc;
     const bool counts = GENERATE(true, false); // CR4.PGE
     pc.cpu.cr4 = counts ? pc.cpu.cr4 | cr4::kPge : pc.cpu.cr4 & ~cr4::kPge;
     pc.memory->write<uint8_t>(0x340000, 9);
@@ -93,7 +93,7 @@ TEST_CASE("linear_memory: global translations outlive a CR3 load, not INVLPG or 
 }
 
 TEST_CASE("linear_memory: a CR3 load leaves global large pages to INVLPG", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.cpu.cr4 |= cr4::kPge | cr4::kPse;
     pc.pde(0x00800000, 0x00800000 | kP | kW | kU | kPs | kG);
     pc.memory->write<uint8_t>(0x00801000, 1);
@@ -107,7 +107,7 @@ TEST_CASE("linear_memory: a CR3 load leaves global large pages to INVLPG", "[mem
 }
 
 TEST_CASE("linear_memory: user and supervisor entries are apart", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.pte(kTable, 0x5000, 0x300000 | kP | kW);
     REQUIRE(pc.linear.read<uint8_t>(0x5000, S));
     const auto refused = pc.linear.read<uint8_t>(0x5000, U);
@@ -116,7 +116,7 @@ TEST_CASE("linear_memory: user and supervisor entries are apart", "[memory]") {
 }
 
 TEST_CASE("linear_memory: flush_page drops every piece of a large page", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.pde(0x00800000, 0x00800000 | kP | kW | kU | kPs);
     pc.memory->write<uint8_t>(0x00801000, 1);
     pc.memory->write<uint8_t>(0x00C01000, 2);
@@ -127,14 +127,14 @@ TEST_CASE("linear_memory: flush_page drops every piece of a large page", "[memor
 }
 
 TEST_CASE("linear_memory: execute is always walked afresh", "[memory]") {
-    Linear pc;
+    Cached pc;
     REQUIRE(pc.linear.translate(0x5010, AccessKind::Execute, U) == 0x300010u);
     pc.pte(kTable, 0x5000, 0x340000 | kP | kU);
     CHECK(pc.linear.translate(0x5010, AccessKind::Execute, U) == 0x340010u);
 }
 
 TEST_CASE("linear_memory: check_write faults and sets D but stores nothing", "[memory]") {
-    Linear pc;
+    Cached pc;
     pc.memory->write<uint8_t>(0x300000, 7);
     REQUIRE(pc.linear.check_write(0x5000, 4, U));
     CHECK((pc.pte(kTable, 0x5000) & kD) != 0);

@@ -221,7 +221,7 @@ bool other_field(Translated& t, Random& random, const VerifierRules&) {
     const int32_t fields[] = {
         ENCORE_RT(cpu.cr3),     ENCORE_RT(cpu.cpl) & ~1, ENCORE_RT(callouts),
         ENCORE_RT(cpp_rsp),     ENCORE_RT(shadow_rsp),   ENCORE_RT(jump_table),
-        ENCORE_RT(window_base), ENCORE_RT(vcpu),       static_cast<int32_t>(random() % 4096),
+        ENCORE_RT(window_base), ENCORE_RT(vcpu),         static_cast<int32_t>(random() % 4096),
         -kAnchor - 8,           ENCORE_RT(slot)};
     put32(t, i->at + i->z.raw.disp.offset, static_cast<uint32_t>(fields[random() % std::size(fields)]));
     return true;

@@ -200,7 +200,7 @@ TEST_CASE("verifier: Runtime's fields, each for its use", "[verifier]") {
     load("a call-out's address", ENCORE_RT(callouts));
     load("CR0", ENCORE_RT(cpu.cr0));
     load("CR3", ENCORE_RT(cpu.cr3));
-    load("saved EAX", kRtGpr);
+    load("saved EAX", rt_gpr(0));
     load("EIP", kRtEip);
     load("below Runtime", -kAnchor - 4);
     load("behind Runtime", -kAnchor + static_cast<int32_t>(sizeof(Runtime)));
@@ -228,7 +228,7 @@ TEST_CASE("verifier: Runtime's fields, each for its use", "[verifier]") {
         store("a segment's base", rt_segment_base(2), immediate);
         store("a segment's limit", rt_segment_limit(2), immediate);
         store("a selector", rt_segment_selector(1), immediate);
-        store("saved EAX", kRtGpr, immediate);
+        store("saved EAX", rt_gpr(0), immediate);
         store("a pointer", ENCORE_RT(fs_base_pointer), immediate);
         store("the window's base", ENCORE_RT(window_base), immediate);
         store("the jump table", ENCORE_RT(jump_table), immediate);

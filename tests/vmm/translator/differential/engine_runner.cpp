@@ -53,7 +53,7 @@ Segment segment_for(uint16_t selector) {
     s.usable = 1;
     s.base = d.base;
     s.limit = d.pages ? d.limit << 12 | 0xFFF : d.limit;
-    s.attributes = attributes_of(d);
+    s.set_attributes(attributes_of(d));
     return s;
 }
 
@@ -152,7 +152,8 @@ void EngineRunner::build_tables() {
 
 void EngineRunner::load_state(const Registers& registers) {
     CpuState& s = state_;
-    s.gpr = registers.gpr;
+    for (unsigned i = 0; i < registers.gpr.size(); ++i)
+        s.gpr[i] = Wide(registers.gpr[i]);
     s.eip = registers.eip;
     s.eflags = registers.eflags;
     for (unsigned i = 0; i < kSegmentCount; ++i)
@@ -162,7 +163,7 @@ void EngineRunner::load_state(const Registers& registers) {
     s.ldtr.usable = 1;
     s.ldtr.base = kSystemLinear + kPage;
     s.ldtr.limit = kLdtCount * 8 - 1;
-    s.ldtr.attributes = 0x8200;
+    s.ldtr.set_attributes(0x8200);
     s.tr = Segment{};
     s.gdtr = {kSystemLinear, kGdtLimit};
     s.idtr = {kSystemLinear, 0};
@@ -219,7 +220,8 @@ void EngineRunner::run(const Case& test, Outcome& outcome) {
     prepare(test);
     go();
     Registers& registers = outcome.registers;
-    registers.gpr = state_.gpr;
+    for (unsigned i = 0; i < registers.gpr.size(); ++i)
+        registers.gpr[i] = state_.gpr[i].low;
     registers.eip = state_.eip;
     registers.eflags = state_.eflags;
     for (unsigned i = 0; i < kSegmentCount; ++i)
