@@ -8,6 +8,13 @@
 
 #include <memory>
 
+namespace vmm::host { // as kWindowPlan has it
+inline constexpr uint8_t kScratch0 = kWindowPlan.scratch[0], kScratch1 = kWindowPlan.scratch[1],
+                         kScratch2 = kWindowPlan.scratch[2], kScratch3 = kWindowPlan.scratch[3],
+                         kGuestEsp = kWindowPlan.stack(), kJumpTable = kWindowPlan.jump_table,
+                         kWindow = kWindowPlan.window, kRuntime = kWindowPlan.runtime;
+} // namespace vmm::host
+
 namespace vmm::verifier_test {
 
 struct HostWorld {

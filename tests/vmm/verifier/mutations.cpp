@@ -245,7 +245,7 @@ bool wrong_eip(Translated& t, Random& random, const VerifierRules&) {
 
 bool unknown_callout(Translated& t, Random& random, const VerifierRules& rules) {
     const auto gate = std::find_if(rules.gates.begin(), rules.gates.end(),
-                                   [](const Gate& there) { return there.r10 == Need::Callout; });
+                                   [](const Gate& there) { return there.number == Need::Callout; });
     const Instruction* call = pick(t, random, [&](const Instruction& i) {
         return i.at != 0 && i.z.mnemonic == ZYDIS_MNEMONIC_CALL && is_branch(i) &&
                t.code.address + i.at + i.z.length + static_cast<uint32_t>(i.operands[0].imm.value.s) ==
