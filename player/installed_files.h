@@ -21,7 +21,7 @@ extern "C" const std::array<char, 15> encore_portable_run_path;
 // it.
 [[nodiscard]] bool is_portable_copy();
 
-// A program of ours, by name. Empty: it is not installed with this one.
+// The path of one of Encore's programs. Empty: it is not installed with this one.
 [[nodiscard]] std::string find_program(std::string_view name);
 
 // A data file or folder by its path below share/, such as "seabios/bios-256k.bin": from the prefix, or else

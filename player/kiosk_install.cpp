@@ -243,7 +243,9 @@ base::Result<std::vector<KioskFile>> kiosk_files(const KioskPlan& plan) {
 
 std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>& files) {
     const char* no_pin =
-        plan.has_pin ? "" : "No staff PIN is set yet, and without one nobody gets out: encore pin set\n";
+        plan.has_pin
+            ? ""
+            : "No staff PIN is set yet, and without one there is no way out of the kiosk: encore pin set\n";
     if (!plan.system)
         return fmt::format(
             "Locked, on a console without a desktop:  startx {0} -- vt1 -keeptty -nolisten tcp\n"
@@ -275,11 +277,11 @@ std::string kiosk_next_steps(const KioskPlan& plan, const std::vector<KioskFile>
                "autologin-session=encore-kiosk | sudo tee "
                "/etc/lightdm/lightdm.conf.d/90-encore-kiosk.conf\n{1}",
                account,
-               plan.has_pin
-                   ? ""
-                   : fmt::format("No staff PIN is set yet, and without one nobody gets out: sudo -u {} -H "
-                                 "encore pin set\n",
-                                 account));
+               plan.has_pin ? ""
+                            : fmt::format("No staff PIN is set yet, and without one there is no way out of "
+                                          "the kiosk: sudo -u {} -H "
+                                          "encore pin set\n",
+                                          account));
 }
 
 base::Result<void> install_kiosk(const std::vector<KioskFile>& files, bool force) {

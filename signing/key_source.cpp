@@ -137,8 +137,10 @@ base::Result<KeyMaterial> key_from_pkcs12(std::string_view der, const std::strin
     if (PKCS12_verify_mac(file.get(), "", 0) == 1) {
         passphrase = "";
     } else if (PKCS12_verify_mac(file.get(), nullptr, 0) != 1) {
-        material.secret = std::make_unique<Secret>(
-            Secret{ask, "passphrase of " + where, TRY(ask("passphrase of " + where))});
+        const std::string what = "passphrase of " + where;
+        const std::string given =
+            TRY(ask(what)); // by itself: an early return out of an expression leaks what it has made
+        material.secret = std::make_unique<Secret>(Secret{ask, what, given});
         passphrase = material.secret->given->c_str();
         if (PKCS12_verify_mac(file.get(), passphrase, -1) != 1)
             return tl::make_unexpected(not_the_keys(where));
@@ -146,9 +148,11 @@ base::Result<KeyMaterial> key_from_pkcs12(std::string_view der, const std::strin
     ERR_clear_error();
     bool unpacked = unpack(file.get(), passphrase, material);
     // As Windows writes them still: RC2 and RC4, which OpenSSL 3 keeps in a place of their own.
-    if (!unpacked && ERR_GET_REASON(ERR_peek_error()) == ERR_R_UNSUPPORTED &&
-        OSSL_PROVIDER_try_load(nullptr, "legacy", 1) != nullptr)
-        unpacked = unpack(file.get(), passphrase, material);
+    if (!unpacked && ERR_GET_REASON(ERR_peek_error()) == ERR_R_UNSUPPORTED) {
+        const std::unique_ptr<OSSL_PROVIDER, decltype(&OSSL_PROVIDER_unload)> legacy(
+            OSSL_PROVIDER_try_load(nullptr, "legacy", 1), OSSL_PROVIDER_unload);
+        unpacked = legacy && unpack(file.get(), passphrase, material);
+    }
     if (!unpacked)
         return base::fail(fmt::format("{}: cannot be unpacked ({})", where, openssl_reason()));
     if (!material.key)

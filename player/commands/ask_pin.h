@@ -1,4 +1,4 @@
-// A PIN from whoever is at the terminal, unseen, or from standard input.
+// Reads a PIN from the terminal without echo, or from standard input.
 #pragma once
 #include "vmm/base/result.h"
 

@@ -38,7 +38,7 @@ base::Result<> check_keyboard(const format::Recipe& recipe, const std::string& p
     return {};
 }
 
-// A kiosk would show an empty tile, and nobody would see why.
+// A kiosk would show an empty tile without a word of explanation.
 base::Result<> check_picture(const format::Recipe& recipe, const std::string& path) {
     if (recipe.picture.path.empty())
         return {};

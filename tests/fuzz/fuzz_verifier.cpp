@@ -41,27 +41,6 @@ class Input {
     const uint8_t *at_, *end_;
 };
 
-// A block with all that it is checked with, to be changed.
-struct Code {
-    explicit Code(const HostCode& made)
-        : code(made), bytes(made.bytes, made.bytes + made.size),
-          landings(made.landings.begin(), made.landings.end()), heads(made.heads.begin(), made.heads.end()),
-          ways_out(made.ways_out.begin(), made.ways_out.end()), holes(made.holes.begin(), made.holes.end()) {
-        code.bytes = bytes.data();
-        code.landings = landings;
-        code.heads = heads;
-        code.ways_out = ways_out;
-        code.holes = holes;
-    }
-    Code(const Code&) = delete;
-
-    HostCode code;
-    std::vector<uint8_t> bytes;
-    std::vector<uint32_t> landings, heads;
-    std::vector<WayOut> ways_out;
-    std::vector<Hole> holes;
-};
-
 class Fuzzed : public CodeSource {
   public:
     const uint8_t* next_page(uint32_t& backing) override {
@@ -139,7 +118,7 @@ class Fuzzed : public CodeSource {
         VERIFY(check(world, code)); // whatever the guest's code is
         if (in.empty())
             return;
-        Code changed(code);
+        CodeCopy changed(code);
         const bool only_bytes = change(world, changed, in);
         const bool accepted = check(world, changed.code);
         // As a copy of itself: it must be one that would have been accepted.
@@ -148,7 +127,7 @@ class Fuzzed : public CodeSource {
     }
 
     // What it did: changed bytes and nothing else.
-    bool change(const HostWorld& world, Code& code, Input& in) {
+    bool change(const HostWorld& world, CodeCopy& code, Input& in) {
         bool only_bytes = true;
         while (!in.empty()) {
             const uint8_t how = in.byte();
@@ -262,7 +241,7 @@ class Fuzzed : public CodeSource {
         made.bytes = world.cache->memory().writable(made.address);
         made.size = end - made.address;
         VERIFY(check(world, made));
-        Code changed(made);
+        CodeCopy changed(made);
         (void)change(world, changed, in);
         check(world, changed.code);
     }

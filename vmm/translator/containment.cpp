@@ -154,6 +154,19 @@ VerifierRules containment_rules(const CodeMemory& memory, const Stubs& stubs, co
     return rules;
 }
 
+// What the block itself says of its code: all but its ways out and holes.
+static HostCode plain_code(CodeCache& cache, const Block& block) {
+    HostCode code;
+    code.bytes = cache.memory().writable(block.entry);
+    code.address = block.entry;
+    code.size = block.host_end - block.entry;
+    code.body = block.body;
+    code.eip = block.eip;
+    code.window = !block.key.has(ModeKey::kWatched);
+    code.landings = {cache.landings.data() + block.landing_first, block.landing_count};
+    return code;
+}
+
 HostCode block_code(CodeCache& cache, const Block& block, BlockUse use, BlockFacts& facts) {
     facts.ways_out.resize(block.link_count);
     auto link = cache.links.begin() + block.link_first;
@@ -172,14 +185,7 @@ HostCode block_code(CodeCache& cache, const Block& block, BlockUse use, BlockFac
     if (use == BlockUse::Fresh) // those of branches come last
         std::sort(facts.holes.begin(), facts.holes.end(),
                   [](const Hole& a, const Hole& b) { return a.at < b.at; });
-    HostCode code;
-    code.bytes = cache.memory().writable(block.entry);
-    code.address = block.entry;
-    code.size = block.host_end - block.entry;
-    code.body = block.body;
-    code.eip = block.eip;
-    code.window = !block.key.has(ModeKey::kWatched);
-    code.landings = {cache.landings.data() + block.landing_first, block.landing_count};
+    HostCode code = plain_code(cache, block);
     code.ways_out = facts.ways_out;
     code.holes = facts.holes;
     return code;
@@ -281,14 +287,7 @@ void Containment::block_copied(const Block& original, const Block& copy) {
         return;
     ++statistics.copies;
     const HostCode code = block_code(cache_, copy, BlockUse::Copy, facts_);
-    HostCode from;
-    from.bytes = cache_.memory().writable(original.entry);
-    from.address = original.entry;
-    from.size = original.host_end - original.entry;
-    from.body = original.body;
-    from.eip = original.eip;
-    from.window = !original.key.has(ModeKey::kWatched);
-    from.landings = {cache_.landings.data() + original.landing_first, original.landing_count};
+    const HostCode from = plain_code(cache_, original);
     // What was said of the original holds for the copy.
     const uint32_t moved = copy.entry - original.entry;
     bool same = copy.link_count == original.link_count && copy.fixup_first == original.fixup_first &&

@@ -7,6 +7,7 @@
 #include "vmm/translator/ring0_stubs.h"
 
 #include <memory>
+#include <vector>
 
 namespace vmm::host { // as kWindowPlan has it
 inline constexpr uint8_t kScratch0 = kWindowPlan.scratch[0], kScratch1 = kWindowPlan.scratch[1],
@@ -16,6 +17,27 @@ inline constexpr uint8_t kScratch0 = kWindowPlan.scratch[0], kScratch1 = kWindow
 } // namespace vmm::host
 
 namespace vmm::verifier_test {
+
+// A block with all that it is checked with, to be changed.
+struct CodeCopy {
+    explicit CodeCopy(const HostCode& made)
+        : code(made), bytes(made.bytes, made.bytes + made.size),
+          landings(made.landings.begin(), made.landings.end()), heads(made.heads.begin(), made.heads.end()),
+          ways_out(made.ways_out.begin(), made.ways_out.end()), holes(made.holes.begin(), made.holes.end()) {
+        code.bytes = bytes.data();
+        code.landings = landings;
+        code.heads = heads;
+        code.ways_out = ways_out;
+        code.holes = holes;
+    }
+    CodeCopy(const CodeCopy&) = delete;
+
+    HostCode code;
+    std::vector<uint8_t> bytes;
+    std::vector<uint32_t> landings, heads;
+    std::vector<WayOut> ways_out;
+    std::vector<Hole> holes;
+};
 
 struct HostWorld {
     std::unique_ptr<RuntimeMemory> runtime = RuntimeMemory::create().value();

@@ -12,15 +12,7 @@
 
 namespace vmm::verifier_test {
 
-Translated::Translated(const HostCode& made)
-    : code(made), bytes(made.bytes, made.bytes + made.size),
-      landings(made.landings.begin(), made.landings.end()), heads(made.heads.begin(), made.heads.end()),
-      ways_out(made.ways_out.begin(), made.ways_out.end()), holes(made.holes.begin(), made.holes.end()) {
-    code.bytes = bytes.data();
-    code.landings = landings;
-    code.heads = heads;
-    code.ways_out = ways_out;
-    code.holes = holes;
+Translated::Translated(const HostCode& made) : CodeCopy(made) {
     ZydisDecoder decoder;
     ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
     for (uint32_t at = 0; at < code.size; at += instructions.back().z.length) {

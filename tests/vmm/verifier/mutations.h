@@ -1,5 +1,6 @@
 // Blocks with one rule broken: made by Zydis' view of the host code, and each breaks a rule by what it is.
 #pragma once
+#include "tests/vmm/verifier/host_world.h"
 #include "vmm/translator/containment.h"
 
 #include <Zydis/Zydis.h>
@@ -19,16 +20,10 @@ struct Instruction {
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
 };
 
-// A block with all that it is checked with, to be changed.
-struct Translated {
+// A block that can be changed, by its instructions.
+struct Translated : CodeCopy {
     explicit Translated(const HostCode& made);
-    Translated(const Translated&) = delete;
 
-    HostCode code;
-    std::vector<uint8_t> bytes;
-    std::vector<uint32_t> landings, heads;
-    std::vector<WayOut> ways_out;
-    std::vector<Hole> holes;
     std::vector<Instruction> instructions;
 };
 
