@@ -552,10 +552,18 @@ bool Machine::pointer_is_absolute() const {
     });
 }
 
-Picture Machine::picture() {
-    return impl_->ask<Picture>([impl = impl_.get()] {
-        return impl->platform->outputs.picture ? impl->platform->outputs.picture() : Picture{};
+void Machine::picture(const Canvas& canvas) {
+    impl_->ask<bool>([impl = impl_.get(), &canvas] {
+        if (impl->platform->outputs.picture)
+            impl->platform->outputs.picture(canvas);
+        return true;
     });
+}
+
+Picture Machine::picture() {
+    Picture picture;
+    this->picture(canvas_of(picture));
+    return picture;
 }
 
 std::string Machine::text_screen() {

@@ -74,7 +74,8 @@ class Machine {
     void serial_input(std::string_view bytes);
     [[nodiscard]] bool pointer_is_absolute() const;
 
-    [[nodiscard]] Picture picture(); // runs on the vCPU thread; blocks for it
+    void picture(const Canvas& canvas); // runs on the vCPU thread; blocks for it
+    [[nodiscard]] Picture picture();
     [[nodiscard]] std::string text_screen();
     [[nodiscard]] uint64_t picture_generation();
     // The size of picture that would fit its window, for guests that ask their monitor (EDID).

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 
 namespace vmm {
 namespace {
@@ -24,26 +25,20 @@ base::Result<std::unique_ptr<SavedMoment>> SavedMoment::open(Platform& platform,
     for_each_resident(platform.memory, video, [&](uint32_t page) {
         std::memset(platform.memory.data() + (uint64_t{page} << kPageShift), 0, kPageSize);
     });
-    if (saved.load_video)
-        TRY(saved.load_video({platform.memory.data() + (uint64_t{video.first_page} << kPageShift),
-                              size_t{video.pages} << kPageShift}));
-    moment->keep_video();
+    if (!saved.video)
+        return moment;
+    moment->video_ = TRY(saved.video());
+    const auto& [pages, bytes] = moment->video_;
+    if (bytes.size() != pages.size() << kPageShift || (!pages.empty() && pages.back() >= video.pages) ||
+        std::ranges::adjacent_find(pages, std::greater_equal<>()) != pages.end())
+        return base::fail("the scene's picture does not fit the display");
+    for (size_t i = 0; i < pages.size(); ++i)
+        std::memcpy(moment->page_content(video.first_page + pages[i]), &bytes[i << kPageShift], kPageSize);
     return moment;
 }
 
-uint8_t* SavedMoment::video_page(uint32_t page) const {
+uint8_t* SavedMoment::page_content(uint32_t page) const {
     return platform_.memory.data() + (uint64_t{page} << kPageShift);
-}
-
-void SavedMoment::keep_video() {
-    const Platform::VideoMemory& video = platform_.video;
-    for_each_resident(platform_.memory, video, [&](uint32_t page) {
-        const uint8_t* content = video_page(page);
-        if (is_zero_page(content))
-            return;
-        video_pages_.push_back(page);
-        video_.insert(video_.end(), content, content + kPageSize);
-    });
 }
 
 void SavedMoment::compare_video(
@@ -51,9 +46,9 @@ void SavedMoment::compare_video(
     const Platform::VideoMemory& video = platform_.video;
     size_t next = 0;
     for_each_resident(platform_.memory, video, [&](uint32_t page) {
-        const bool kept = next < video_pages_.size() && video_pages_[next] == page;
-        const uint8_t* wanted = kept ? &video_[next++ << kPageShift] : nullptr;
-        const uint8_t* content = video_page(page);
+        const bool kept = next < video_.pages.size() && video.first_page + video_.pages[next] == page;
+        const uint8_t* wanted = kept ? &video_.bytes[next++ << kPageShift] : nullptr;
+        const uint8_t* content = page_content(page);
         if (kept ? std::memcmp(content, wanted, kPageSize) != 0 : !is_zero_page(content))
             differs(page, wanted);
     });
@@ -65,9 +60,9 @@ PageUndo::Report SavedMoment::put_back() {
     compare_video([&](uint32_t page, const uint8_t* kept) {
         memory.note_code_change(page);
         if (kept != nullptr)
-            std::memcpy(video_page(page), kept, kPageSize);
+            std::memcpy(page_content(page), kept, kPageSize);
         else
-            std::memset(video_page(page), 0, kPageSize);
+            std::memset(page_content(page), 0, kPageSize);
     });
     return report;
 }

@@ -3,6 +3,7 @@
 // which is GuestMemory's.
 #pragma once
 #include "vmm/base/result.h"
+#include "vmm/base/zeroed_vector.h"
 #include "vmm/bus/platform.h"
 #include "vmm/memory/page_source.h"
 #include "vmm/memory/page_undo.h"
@@ -15,18 +16,23 @@
 
 namespace vmm {
 
+// The pages of video memory that are not all zeros, in order, and what they hold, one after another.
+struct SavedVideo {
+    std::vector<uint32_t> pages;
+    base::ZeroedVector<uint8_t> bytes;
+};
+
 struct SavedMachine {
     std::vector<uint8_t> state;         // CPU and devices (Machine::save_scene_state)
     std::shared_ptr<PageSource> memory; // RAM, fetched at first touch
-    // Fills video memory, which is given zeroed; it is needed for the first picture, so all of it comes at
-    // once.
-    std::function<base::Result<void>(std::span<uint8_t>)> load_video;
+    // It is needed for the first picture, so all of it comes at once. None: zeros.
+    std::function<base::Result<SavedVideo>()> video;
     uint64_t undo_bytes = 512ull << 20; // most that the copies for reverting may take
 };
 
 class SavedMoment {
   public:
-    // The machine has not run. Errors: those of load_video.
+    // The machine has not run. Errors: those of video.
     static base::Result<std::unique_ptr<SavedMoment>> open(Platform& platform, SavedMachine saved);
 
     [[nodiscard]] std::span<const uint8_t> state() const { return state_; }
@@ -41,15 +47,13 @@ class SavedMoment {
 
   private:
     explicit SavedMoment(Platform& platform) : platform_(platform) {}
-    void keep_video();
-    [[nodiscard]] uint8_t* video_page(uint32_t page) const;
+    [[nodiscard]] uint8_t* page_content(uint32_t page) const;
     // Visits the pages of video memory that may differ from what was kept (null: zeros).
     void compare_video(const std::function<void(uint32_t page, const uint8_t* kept)>& differs) const;
 
     Platform& platform_;
     std::vector<uint8_t> state_, reference_;
-    std::vector<uint32_t> video_pages_; // that were not zero, in order; their content is in video_
-    std::vector<uint8_t> video_;
+    SavedVideo video_;
 };
 
 } // namespace vmm

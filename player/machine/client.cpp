@@ -89,8 +89,14 @@ void Client::work() {
             return;
         }
         process.emplace(std::move(*started));
-        const std::lock_guard lock(mutex_);
-        pid_ = process->pid();
+        {
+            const std::lock_guard lock(mutex_);
+            pid_ = process->pid();
+        }
+        // While it comes to life.
+        const std::lock_guard lock(picture_mutex_);
+        shared_.populate();
+        spare_.resize(SharedMemory::kUsualPixels);
     }
     base::Result<void> good;
     for (;;) {
@@ -333,7 +339,9 @@ vmm::Picture Client::picture() {
     const uint64_t count = uint64_t{size.width} * size.height;
     if (size.width > pixels.size() || size.height > pixels.size() || count > pixels.size())
         return {};
-    return {size.width, size.height, {pixels.begin(), pixels.begin() + static_cast<ptrdiff_t>(count)}};
+    vmm::Picture picture{size.width, size.height, std::exchange(spare_, {})};
+    picture.pixels.assign(pixels.begin(), pixels.begin() + static_cast<ptrdiff_t>(count));
+    return picture;
 }
 
 std::string Client::text_screen() { return ask(TextScreen{}).value_or(Text{}).value; }

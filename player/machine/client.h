@@ -114,7 +114,8 @@ class Client {
     base::UniqueFd other_; // the process's end, until it has it; not valid: somebody else has it
     SharedMemory shared_;
     Listeners listeners_;
-    std::mutex picture_mutex_; // one picture at a time is in the shared memory
+    std::mutex picture_mutex_;    // one picture at a time is in the shared memory
+    std::vector<uint32_t> spare_; // pages for the first picture
 
     mutable std::mutex mutex_; // guards what follows
     std::condition_variable changed_;

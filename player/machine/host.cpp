@@ -208,13 +208,15 @@ base::Result<Flag> Host::on(const PointerIsAbsolute&, Message&) {
 }
 
 base::Result<PictureSize> Host::on(const TakePicture&, Message&) {
-    const vmm::Picture picture = parts_->machine->picture();
-    const std::span<uint32_t> pixels = parts_->shared->pixels();
-    if (picture.pixels.size() < size_t{picture.width} * picture.height ||
-        picture.pixels.size() > pixels.size())
-        return PictureSize{};
-    std::ranges::copy(picture.pixels, pixels.begin());
-    return PictureSize{picture.width, picture.height};
+    PictureSize size;
+    parts_->machine->picture([&](uint32_t width, uint32_t height) {
+        const std::span<uint32_t> pixels = parts_->shared->pixels();
+        if (size_t{width} * height > pixels.size())
+            return std::span<uint32_t>();
+        size = {width, height};
+        return pixels.first(size_t{width} * height);
+    });
+    return size;
 }
 
 base::Result<Number> Host::on(const PictureGeneration&, Message&) {

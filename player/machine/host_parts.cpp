@@ -110,6 +110,7 @@ Host::Parts::build(const Setup& setup, std::vector<base::UniqueFd> files, Outbox
     Supplies supplies(setup, parts->files);
     TRY(supplies.open_stores());
     parts->shared.emplace(TRY(SharedMemory::adopt(TRY(supplies.file(setup.shared)))));
+    parts->shared->populate();
     parts->budget = std::make_shared<OverlayBudget>(
         setup.overlay_limit, [&outbox](const std::string& why) { outbox.stalled(why); },
         &parts->shared->overlay_bytes());

@@ -22,45 +22,30 @@ base::Result<std::vector<uint32_t>> hot_pages(const format::BlobReader& blob, ui
     return list;
 }
 
-// The pages of video memory that are not zero.
-struct VideoPages {
-    std::vector<uint64_t> offsets;
-    std::vector<uint8_t> bytes; // page after page
-};
-
-base::Result<VideoPages> read_video(const format::BlobReader& video) {
-    VideoPages pages;
-    if (video.size() > vmm::kMaxAddedBackingBytes || video.size() % vmm::kPageSize != 0)
+base::Result<vmm::SavedVideo> read_video(const format::BlobReader& blob) {
+    if (blob.size() > vmm::kMaxAddedBackingBytes || blob.size() % vmm::kPageSize != 0)
         return base::fail("the scene's picture does not fit the display");
-    for (uint64_t at = 0; at < video.size(); at += vmm::kPageSize) {
-        if (TRY(video.is_zero(at, vmm::kPageSize)))
-            continue;
-        pages.offsets.push_back(at);
-        pages.bytes.resize(pages.bytes.size() + vmm::kPageSize);
-        TRY(video.read(at, std::span(pages.bytes).last(vmm::kPageSize)));
+    vmm::SavedVideo video;
+    for (uint32_t page = 0; page < blob.size() >> vmm::kPageShift; ++page)
+        if (!TRY(blob.is_zero(uint64_t{page} << vmm::kPageShift, vmm::kPageSize)))
+            video.pages.push_back(page);
+    video.bytes.resize(video.pages.size() << vmm::kPageShift);
+    std::span<uint8_t> to(video.bytes);
+    for (const uint32_t page : video.pages) {
+        TRY(blob.read(uint64_t{page} << vmm::kPageShift, to.first(vmm::kPageSize)));
+        to = to.subspan(vmm::kPageSize);
     }
-    return pages;
+    return video;
 }
 
 // Reads and checks it on a thread of its own, while the machine is being put together.
-std::function<base::Result<void>(std::span<uint8_t>)> fetch_video(format::BlobReader video) {
-    const auto size = video.size();
-    std::shared_future<base::Result<VideoPages>> fetched =
+std::function<base::Result<vmm::SavedVideo>()> fetch_video(format::BlobReader video) {
+    auto fetched = std::make_shared<std::future<base::Result<vmm::SavedVideo>>>(
         std::async(std::launch::async, [video = std::move(video)] {
             base::begin_work("read-ahead");
             return read_video(video);
-        });
-    return [fetched, size](std::span<uint8_t> to) -> base::Result<void> {
-        const base::Result<VideoPages>& pages = fetched.get();
-        if (!pages)
-            return tl::make_unexpected(pages.error());
-        if (size > to.size())
-            return base::fail("the scene's picture does not fit the display");
-        for (size_t i = 0; i < pages->offsets.size(); ++i)
-            std::copy_n(pages->bytes.begin() + static_cast<ptrdiff_t>(i * vmm::kPageSize), vmm::kPageSize,
-                        to.begin() + static_cast<ptrdiff_t>(pages->offsets[i]));
-        return {};
-    };
+        }));
+    return [fetched] { return fetched->get(); };
 }
 
 } // namespace
@@ -79,23 +64,32 @@ ScenePages::~ScenePages() {
 
 void ScenePages::prefetch() {
     base::begin_work("read-ahead");
-    size_t staged = 0;
+    // Read into blocks that the kernel hands out and takes back as wholes: by pages, a heap grows and faults
+    // beside all else that starts now.
+    std::shared_ptr<Block> block;
+    size_t used = kBlockPages, left = kMaxStaged / sizeof(Block);
     for (const uint32_t page : hot_pages_) {
-        if (stop_ || staged >= kMaxStaged)
+        if (stop_)
             return;
         {
             const std::lock_guard lock(mutex_);
             if (taken_.contains(page))
                 continue;
         }
-        std::vector<uint8_t> content(vmm::kPageSize);
+        if (used == kBlockPages) {
+            if (left-- == 0)
+                return;
+            block = std::make_shared_for_overwrite<Block>();
+            used = 0;
+        }
+        const Page content(block, &(*block)[used]);
         // A damaged page is the machine's to find, if it ever needs it.
-        if (!ram_.read(uint64_t{page} << vmm::kPageShift, content))
+        if (!ram_.read(uint64_t{page} << vmm::kPageShift, *content))
             continue;
-        staged += content.size();
+        ++used;
         const std::lock_guard lock(mutex_);
         if (!taken_.contains(page))
-            staged_.insert_or_assign(page, std::move(content));
+            staged_.insert_or_assign(page, content);
     }
 }
 
@@ -104,7 +98,7 @@ base::Result<void> ScenePages::read(uint32_t page, std::span<uint8_t> to) {
         const std::lock_guard lock(mutex_);
         taken_.insert(page);
         if (const auto found = staged_.find(page); found != staged_.end()) {
-            std::ranges::copy(found->second, to.begin());
+            std::ranges::copy(*found->second, to.begin());
             staged_.erase(found);
             return {};
         }
@@ -120,7 +114,7 @@ base::Result<vmm::SavedMachine> open_scene(const SceneBlobs& scene) {
         hot = TRY(hot_pages(*scene.hot_pages, scene.ram.size() >> vmm::kPageShift));
     saved.memory = std::make_shared<ScenePages>(scene.ram, std::move(hot));
     if (scene.video)
-        saved.load_video = fetch_video(*scene.video);
+        saved.video = fetch_video(*scene.video);
     return saved;
 }
 

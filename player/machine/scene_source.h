@@ -4,6 +4,7 @@
 #include "appliance-format/blob_reader.h"
 #include "vmm/saved_moment.h"
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -24,13 +25,16 @@ class ScenePages final : public vmm::PageSource {
 
   private:
     static constexpr size_t kMaxStaged = 32u << 20; // bytes
+    static constexpr size_t kBlockPages = 64;
+    using Block = std::array<std::array<uint8_t, vmm::kPageSize>, kBlockPages>;
+    using Page = std::shared_ptr<Block::value_type>; // holds its block
 
     void prefetch();
 
     appliance_format::BlobReader ram_;
     std::vector<uint32_t> hot_pages_;
     std::mutex mutex_;
-    std::unordered_map<uint32_t, std::vector<uint8_t>> staged_;
+    std::unordered_map<uint32_t, Page> staged_;
     std::unordered_set<uint32_t> taken_; // hot pages that the machine has read already
     std::atomic<bool> stop_{false};
     std::thread thread_; // last: starts when everything above exists

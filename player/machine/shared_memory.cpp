@@ -48,6 +48,12 @@ SharedMemory::~SharedMemory() {
         ::munmap(head_, kSize);
 }
 
+void SharedMemory::populate() const {
+    // Where this fails, faults do it.
+    ::mmap(head_, kPixelsAt + size_t{kUsualPixels} * sizeof(uint32_t), PROT_READ | PROT_WRITE,
+           MAP_SHARED | MAP_NORESERVE | MAP_FIXED | MAP_POPULATE, fd_.get(), 0);
+}
+
 std::span<uint32_t> SharedMemory::pixels() const {
     return {reinterpret_cast<uint32_t*>(reinterpret_cast<uint8_t*>(head_) + kPixelsAt), kMostPixels};
 }

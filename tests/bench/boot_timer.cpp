@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <mutex>
+#include <numeric>
 #include <regex>
 #include <thread>
 #include <unordered_map>
@@ -379,14 +380,13 @@ class Script {
         auto state = machine_->save_scene_state();
         const auto video = machine_->video_memory();
         const uint8_t* bytes = machine_->memory().data() + (uint64_t{video.first_page} << vmm::kPageShift);
-        auto copy =
-            std::make_shared<std::vector<uint8_t>>(bytes, bytes + (uint64_t{video.pages} << vmm::kPageShift));
+        vmm::SavedVideo copy;
+        copy.pages.resize(video.pages);
+        std::iota(copy.pages.begin(), copy.pages.end(), 0);
+        copy.bytes.assign(bytes, bytes + (uint64_t{video.pages} << vmm::kPageShift));
         vmm::SavedMachine saved;
         saved.memory = std::make_shared<CopiedMemory>(machine_->memory());
-        saved.load_video = [copy](std::span<uint8_t> to) -> base::Result<void> {
-            std::ranges::copy(*copy, to.begin());
-            return {};
-        };
+        saved.video = [copy = std::move(copy)]() -> base::Result<vmm::SavedVideo> { return copy; };
         auto other = vmm::Machine::create(options_.machine);
         if (!state || !other) {
             why_ = state ? other.error().message : state.error().message;

@@ -144,7 +144,6 @@ class Prepared {
         SavedMachine saved;
         saved.state = state_;
         saved.memory = memory_;
-        saved.load_video = [](std::span<uint8_t>) -> base::Result<void> { return {}; };
         VERIFY((*machine)->open_at(std::move(saved)));
         return std::move(*machine);
     }

@@ -69,10 +69,10 @@ class SystemControl {
 
 // What devices offer to the session (filled in by the devices that provide it).
 struct MachineOutputs {
-    std::function<Picture()> picture;         // VGA: what is on screen now
-    std::function<std::string()> text_screen; // VGA text: rows separated by \n, "" in graphics
-    std::function<void(const KeyEvent&)> key; // keyboard controller
-    std::function<bool()> takes_key;          // ... it is on, and the guest has read what it has to say
+    std::function<void(const Canvas&)> picture; // VGA: draws what is on screen now
+    std::function<std::string()> text_screen;   // VGA text: rows separated by \n, "" in graphics
+    std::function<void(const KeyEvent&)> key;   // keyboard controller
+    std::function<bool()> takes_key;            // ... it is on, and the guest has read what it has to say
     std::function<void(const PointerEvent&)> pointer;
     std::function<bool()> pointer_is_absolute;    // guest driver uses the absolute pointer
     std::function<void(uint8_t)> serial_input;    // COM1 receives a byte

@@ -64,6 +64,16 @@ struct Picture {
     uint32_t width = 0, height = 0;
     std::vector<uint32_t> pixels;
 };
+// Where a picture is drawn, told its size first: room for width * height pixels, every one of which will be
+// written, or none where it is not wanted so large.
+using Canvas = std::function<std::span<uint32_t>(uint32_t width, uint32_t height)>;
+// The canvas that makes a Picture of what is drawn on it.
+[[nodiscard]] inline Canvas canvas_of(Picture& picture) {
+    return [&picture](uint32_t width, uint32_t height) {
+        picture = {width, height, std::vector<uint32_t>(size_t{width} * height)};
+        return std::span(picture.pixels);
+    };
+}
 
 // Input to the machine; called on the vCPU thread (post through EventQueue).
 struct KeyEvent {

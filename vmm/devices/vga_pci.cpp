@@ -72,7 +72,7 @@ Vga::Vga(Platform& platform)
     platform.io.add(kPortVgaFirst, kPortVgaCount, this, "vga");
     platform.io.add(kPortDispiIndex, kPortDispiCount, this, "vga", 2);
 
-    platform.outputs.picture = [this] { return vga_render(view()); };
+    platform.outputs.picture = [this](const Canvas& canvas) { vga_render(view(), canvas); };
     platform.outputs.text_screen = [this] { return vga_text_screen(view()); };
     platform.outputs.picture_generation = [this] { return picture_generation(); };
     platform.outputs.prefer_size = [this](uint32_t width, uint32_t height) {

@@ -82,27 +82,27 @@ ColorTable color_table(const VgaRegisters& registers) {
     return table;
 }
 
-Picture blank_picture(uint32_t width, uint32_t height) {
+void draw_blank(const Canvas& canvas, uint32_t width, uint32_t height) {
     if (width < kSmallestSize || height < kSmallestSize)
         width = kDefaultWidth, height = kDefaultHeight;
-    return {width, height, std::vector<uint32_t>(size_t{width} * height, 0)};
+    std::ranges::fill(canvas(width, height), 0);
 }
 
-Picture render_vga(const VgaView& view) {
+void render_vga(const VgaView& view, const Canvas& canvas) {
     const VgaRegisters& registers = view.registers;
     const uint32_t characters = registers.display_characters(), lines = registers.display_lines();
     const uint32_t dots_per_character = !registers.graphics() && registers.nine_dots() ? 9 : 8;
     const uint32_t dot_count = characters * dots_per_character;
     const uint32_t repeat = registers.half_dot_clock() ? 2 : 1;
     if (registers.blank())
-        return blank_picture(dot_count * repeat, lines);
-
-    Picture picture{dot_count * repeat, lines, {}};
-    picture.pixels.resize(size_t{picture.width} * picture.height);
+        return draw_blank(canvas, dot_count * repeat, lines);
+    const std::span<uint32_t> pixels = canvas(dot_count * repeat, lines);
+    if (pixels.empty())
+        return;
     const ColorTable colors = color_table(registers);
     const uint32_t panning = panning_dots(view, dots_per_character);
     VgaDots dots{};
-    uint32_t* out = picture.pixels.data();
+    uint32_t* out = pixels.data();
     VgaScan scan(view);
     for (uint32_t line = 0; line < lines; ++line, scan.next_line()) {
         // One character more than is shown, for panning to move in.
@@ -115,7 +115,6 @@ Picture render_vga(const VgaView& view) {
             for (uint32_t n = 0; n < repeat; ++n)
                 *out++ = colors[from[i]];
     }
-    return picture;
 }
 
 uint32_t expand_bits(uint32_t value, unsigned bits) {
@@ -174,12 +173,13 @@ void draw_planar_row(const VgaView& view, uint32_t offset, uint32_t skip, const 
     }
 }
 
-Picture render_dispi(const VgaView& view) {
+void render_dispi(const VgaView& view, const Canvas& canvas) {
     const DispiGeometry geometry = view.dispi.geometry();
     if (view.registers.blank())
-        return blank_picture(geometry.width, geometry.height);
-    Picture picture{geometry.width, geometry.height, {}};
-    picture.pixels.resize(size_t{geometry.width} * geometry.height);
+        return draw_blank(canvas, geometry.width, geometry.height);
+    const std::span<uint32_t> pixels = canvas(geometry.width, geometry.height);
+    if (pixels.empty())
+        return;
     ColorTable colors{};
     for (unsigned i = 0; i < colors.size(); ++i) {
         const auto index = static_cast<uint8_t>(i);
@@ -188,13 +188,12 @@ Picture render_dispi(const VgaView& view) {
     }
     for (uint32_t y = 0; y < geometry.height; ++y) {
         const uint32_t start = geometry.start + y * geometry.row_bytes;
-        uint32_t* out = &picture.pixels[size_t{y} * geometry.width];
+        uint32_t* out = &pixels[size_t{y} * geometry.width];
         if (geometry.bits_per_pixel == 4)
             draw_planar_row(view, start, geometry.x_offset & 7, geometry, colors, out);
         else
             draw_linear_row(&view.vram[start], geometry, colors, out);
     }
-    return picture;
 }
 
 } // namespace
@@ -232,8 +231,8 @@ VgaVisibleBytes vga_visible_bytes(const DispiGeometry& geometry) {
     return {geometry.start, size_t{geometry.height - 1} * geometry.row_bytes + row};
 }
 
-Picture vga_render(const VgaView& view) {
-    return view.dispi.enabled() ? render_dispi(view) : render_vga(view);
+void vga_render(const VgaView& view, const Canvas& canvas) {
+    view.dispi.enabled() ? render_dispi(view, canvas) : render_vga(view, canvas);
 }
 
 } // namespace vmm

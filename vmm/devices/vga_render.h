@@ -25,7 +25,7 @@ struct VgaView {
     VgaFrameStart start;
 };
 
-[[nodiscard]] Picture vga_render(const VgaView& view);
+void vga_render(const VgaView& view, const Canvas& canvas);
 
 // Bytes of video memory [first, first+count) that a linear DISPI mode shows.
 struct VgaVisibleBytes {

@@ -241,7 +241,8 @@ TEST_CASE("vga: no register values make the picture read outside video memory", 
             static_cast<void>(memory.read(registers, vram, address ^ 1, first));
         }
         const VgaView view{registers, dispi, vram, {}, vga_written_start(registers)};
-        const Picture picture = vga_render(view);
+        Picture picture;
+        vga_render(view, canvas_of(picture));
         CHECK(picture.pixels.size() == size_t{picture.width} * picture.height);
         CHECK(picture.pixels.size() <= size_t{4608} * 1024);
         static_cast<void>(vga_text_screen(view));

@@ -117,7 +117,11 @@ struct VgaFixture : ChipsetFixture {
     uint32_t pci_read(uint8_t offset) { return platform.pci.config_read(0x80001000u | offset, 4); }
     void map_frame_buffer() { pci_write(0x10, kLfb), pci_write(0x04, 3); }
     PageKind kind(uint32_t address) { return memory->entry(address >> kPageShift).kind; }
-    Picture picture() { return platform.outputs.picture(); }
+    Picture picture() {
+        Picture picture;
+        platform.outputs.picture(canvas_of(picture));
+        return picture;
+    }
 
     std::unique_ptr<Device> device;
 };
