@@ -10,7 +10,8 @@ namespace {
 
 struct Row {
     ZydisMnemonic mnemonic;
-    Lowering lowering;
+    Lowering legacy;                                   // 16- and 32-bit code
+    LongLowering long_mode = LongLowering::NotLowered; // 64-bit code
 };
 
 #define M(name) ZYDIS_MNEMONIC_##name
@@ -112,22 +113,22 @@ constexpr Row kRows[] = {
     {M(LFENCE), Lowering::SimdIdentity},
     {M(MFENCE), Lowering::SimdIdentity},
     {M(SFENCE), Lowering::SimdIdentity},
-    {M(LDS), Lowering::LoadFarPointer},
-    {M(LES), Lowering::LoadFarPointer},
+    {M(LDS), Lowering::LoadFarPointer, LongLowering::Undefined},
+    {M(LES), Lowering::LoadFarPointer, LongLowering::Undefined},
     {M(LFS), Lowering::LoadFarPointer},
     {M(LGS), Lowering::LoadFarPointer},
     {M(LSS), Lowering::LoadFarPointer},
     // Stack.
     {M(PUSH), Lowering::Push},
     {M(POP), Lowering::Pop},
-    {M(PUSHA), Lowering::PushAll},
-    {M(PUSHAD), Lowering::PushAll},
-    {M(POPA), Lowering::PopAll},
-    {M(POPAD), Lowering::PopAll},
+    {M(PUSHA), Lowering::PushAll, LongLowering::Undefined},
+    {M(PUSHAD), Lowering::PushAll, LongLowering::Undefined},
+    {M(POPA), Lowering::PopAll, LongLowering::Undefined},
+    {M(POPAD), Lowering::PopAll, LongLowering::Undefined},
     {M(PUSHF), Lowering::PushFlags},
-    {M(PUSHFD), Lowering::PushFlags},
+    {M(PUSHFD), Lowering::PushFlags, LongLowering::Undefined},
     {M(POPF), Lowering::PopFlags},
-    {M(POPFD), Lowering::PopFlags},
+    {M(POPFD), Lowering::PopFlags, LongLowering::Undefined},
     {M(LEAVE), Lowering::Leave},
     {M(ENTER), Lowering::Enter},
     // Control transfer. JMP, CALL and RET are refined by form.
@@ -139,7 +140,7 @@ constexpr Row kRows[] = {
     {M(INT), Lowering::SoftwareInterrupt},
     {M(INT1), Lowering::SoftwareInterrupt},
     {M(INT3), Lowering::SoftwareInterrupt},
-    {M(INTO), Lowering::SoftwareInterrupt},
+    {M(INTO), Lowering::SoftwareInterrupt, LongLowering::Undefined},
     {M(JB), Lowering::JumpConditional},
     {M(JBE), Lowering::JumpConditional},
     {M(JL), Lowering::JumpConditional},
@@ -156,7 +157,7 @@ constexpr Row kRows[] = {
     {M(JP), Lowering::JumpConditional},
     {M(JS), Lowering::JumpConditional},
     {M(JZ), Lowering::JumpConditional},
-    {M(JCXZ), Lowering::LoopOrJcxz},
+    {M(JCXZ), Lowering::LoopOrJcxz, LongLowering::Undefined},
     {M(JECXZ), Lowering::LoopOrJcxz},
     {M(LOOP), Lowering::LoopOrJcxz},
     {M(LOOPE), Lowering::LoopOrJcxz},
@@ -214,16 +215,16 @@ constexpr Row kRows[] = {
     {M(VERR), Lowering::SystemMemory},
     {M(VERW), Lowering::SystemMemory},
     {M(INVLPG), Lowering::SystemMemory},
-    {M(ARPL), Lowering::Arpl},
-    {M(BOUND), Lowering::Bound},
+    {M(ARPL), Lowering::Arpl, LongLowering::Undefined},
+    {M(BOUND), Lowering::Bound, LongLowering::Undefined},
     // Decimal.
-    {M(DAA), Lowering::Bcd},
-    {M(DAS), Lowering::Bcd},
-    {M(AAA), Lowering::Bcd},
-    {M(AAS), Lowering::Bcd},
-    {M(AAM), Lowering::Bcd},
-    {M(AAD), Lowering::Bcd},
-    {M(SALC), Lowering::Bcd},
+    {M(DAA), Lowering::Bcd, LongLowering::Undefined},
+    {M(DAS), Lowering::Bcd, LongLowering::Undefined},
+    {M(AAA), Lowering::Bcd, LongLowering::Undefined},
+    {M(AAS), Lowering::Bcd, LongLowering::Undefined},
+    {M(AAM), Lowering::Bcd, LongLowering::Undefined},
+    {M(AAD), Lowering::Bcd, LongLowering::Undefined},
+    {M(SALC), Lowering::Bcd, LongLowering::Undefined},
     // x87 and SSE state: the environment holds host addresses, MXCSR reserved bits fault.
     {M(FNSTENV), Lowering::FpuEnvironment},
     {M(FNSAVE), Lowering::FpuEnvironment},
@@ -232,13 +233,90 @@ constexpr Row kRows[] = {
     {M(FXSAVE), Lowering::FpuEnvironment},
     {M(FXRSTOR), Lowering::FpuEnvironment},
     {M(LDMXCSR), Lowering::LoadMxcsr},
+    // 64-bit code only. 0Fh 0Dh is a hint on every processor that has long mode.
+    {M(MOVSXD), Lowering::Undefined},
+    {M(CDQE), Lowering::Undefined},
+    {M(CQO), Lowering::Undefined},
+    {M(CMPXCHG16B), Lowering::Undefined},
+    {M(SYSCALL), Lowering::Undefined},
+    {M(SYSRET), Lowering::Undefined},
+    {M(SWAPGS), Lowering::Undefined},
+    {M(IRETQ), Lowering::Undefined},
+    {M(PUSHFQ), Lowering::Undefined},
+    {M(POPFQ), Lowering::Undefined},
+    {M(JRCXZ), Lowering::Undefined},
+    {M(MOVSQ), Lowering::Undefined},
+    {M(STOSQ), Lowering::Undefined},
+    {M(LODSQ), Lowering::Undefined},
+    {M(CMPSQ), Lowering::Undefined},
+    {M(SCASQ), Lowering::Undefined},
+    {M(PREFETCH), Lowering::Undefined},
+    {M(PREFETCHW), Lowering::Undefined},
 };
 #undef M
+
+// Whole sets, whose mnemonics need no rows in 64-bit code, and the features without which they are #UD.
+struct SetRow {
+    ZydisISASet set;
+    uint32_t needs = 0;
+};
+#define S(name) ZYDIS_ISA_SET_##name
+constexpr SetRow kSets[] = {
+    {S(X87)},
+    {S(FCMOV)},
+    {S(PENTIUMMMX)},
+    {S(SSE)},
+    {S(SSE2)},
+    {S(SSE2MMX)},
+    {S(SSE3)},
+    {S(SSE3X87)},
+    {S(SSSE3)},
+    {S(SSSE3MMX)},
+    {S(SSEMXCSR)},
+    {S(SSE_PREFETCH)},
+    {S(FXSAVE)},
+    {S(FXSAVE64)},
+    {S(CMPXCHG16B), feature::kCmpxchg16b},
+    {S(LAHF), feature::kLahf},
+    {S(SSE4), feature::kSse41},
+    {S(SSE42), feature::kSse42},
+    {S(POPCNT), feature::kPopcnt},
+    {S(MOVBE), feature::kMovbe},
+    {S(LZCNT), feature::kLzcnt},
+    {S(BMI1), feature::kBmi1},
+    {S(BMI2), feature::kBmi2},
+    {S(AVX), feature::kAvx},
+    {S(AVX2), feature::kAvx2},
+    {S(AVX2GATHER), feature::kAvx2},
+    {S(AVXAES), feature::kAvx | feature::kAes},
+    {S(F16C), feature::kF16c},
+    {S(FMA), feature::kFma},
+    {S(AES), feature::kAes},
+    {S(PCLMULQDQ), feature::kPclmul},
+    {S(ADOX_ADCX), feature::kAdx},
+    {S(RDRAND), feature::kRdrand},
+    {S(XSAVE), feature::kXsave},
+    {S(XSAVEOPT), feature::kXsaveopt},
+    {S(XSAVEC), feature::kXsavec},
+    {S(XSAVES), feature::kXsaves},
+    {S(RDTSCP), feature::kRdtscp},
+    {S(INVPCID), feature::kInvpcid},
+    {S(RDWRFSGS), feature::kFsGsBase},
+    {S(SMAP), feature::kSmap},
+};
+#undef S
 
 std::array<Lowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> build() {
     std::array<Lowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> table{};
     for (const Row& row : kRows)
-        table[row.mnemonic] = row.lowering;
+        table[row.mnemonic] = row.legacy;
+    return table;
+}
+
+std::array<LongLowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> build_long() {
+    std::array<LongLowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> table{};
+    for (const Row& row : kRows)
+        table[row.mnemonic] = row.long_mode;
     return table;
 }
 
@@ -247,6 +325,19 @@ std::array<Lowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> build() {
 Lowering lowering_of(uint16_t mnemonic) {
     static const auto table = build();
     return mnemonic < table.size() ? table[mnemonic] : Lowering::Undefined;
+}
+
+LongLowering long_lowering_of(uint16_t mnemonic, unsigned isa_set, uint32_t features) {
+    for (const SetRow& row : kSets) {
+        if (static_cast<unsigned>(row.set) != isa_set)
+            continue;
+        // Zydis counts the VEX form among AVX (SDM Vol. 2B "PCLMULQDQ").
+        const uint32_t also = mnemonic == ZYDIS_MNEMONIC_VPCLMULQDQ ? feature::kPclmul : 0;
+        const uint32_t needs = row.needs | also;
+        return (features & needs) == needs ? LongLowering::NotLowered : LongLowering::Undefined;
+    }
+    static const auto table = build_long();
+    return mnemonic < table.size() ? table[mnemonic] : LongLowering::Undefined;
 }
 
 } // namespace vmm
