@@ -5,6 +5,7 @@
 #include "player/commands/publisher_json.h"
 #include "player/high_water_clock.h"
 #include "signing/certificate.h"
+#include "signing/fingerprint_words.h"
 #include "signing/outcome.h"
 
 #include <fmt/format.h>
@@ -77,7 +78,7 @@ base::Result<> inspect(const Options& options) {
         signature = {{"state", state}, {"publisher", publisher_json(publisher)}};
         const signing::TrustedTime now = trusted_now();
         const bool in_date_by_the_clock = signing::check_dates(publisher, now.clock).has_value();
-        sentence = fmt::format("{}, fingerprint {}, {}", publisher.common_name, publisher.fingerprint,
+        sentence = fmt::format("{}, {}", signing::describe(publisher),
                                trusted ? "trusted on this computer"
                                : trusted.error().code == signing::kExpired
                                    ? "certificate out of date (" + signing::date_text(publisher.not_after) +

@@ -31,6 +31,62 @@ TEST_CASE("cli: keygen, pack, trust, verify, inspect work together", "[cli]") {
     CHECK(desk.run("verify x.encore") == 0);
 }
 
+TEST_CASE("cli: the fingerprint's words are the same for whoever makes a key, is asked to trust it, or does",
+          "[cli]") {
+    Desk desk;
+    fs::remove(desk.path + "/k.key");
+    fs::remove(desk.path + "/k.crt");
+    REQUIRE(desk.run("keygen --name 'Acme Ltd' --out k") == 0);
+    const std::string label = "in words     ";
+    const size_t at = desk.output.find(label);
+    REQUIRE(at != std::string::npos);
+    const std::string words =
+        desk.output.substr(at + label.size(), desk.output.find('\n', at) - at - label.size());
+    CHECK(words.size() == 8 * 6 - 1);
+    const auto says = [&](const std::string& arguments, int status) {
+        INFO(arguments);
+        CHECK(desk.run(arguments) == status);
+        CHECK(desk.output.find(words) != std::string::npos);
+    };
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    says("verify x.encore", 5);
+    says("run x.encore --headless", 5);
+    says("inspect x.encore", 0);
+    says("inspect --json x.encore", 0);
+    says("trust add x.encore", 0);
+    says("trust list", 0);
+    says("trust list --json", 0);
+}
+
+TEST_CASE("cli: an operator's file keeps people from trusting publishers by hand, and says who is asked",
+          "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    fs::create_directories(desk.path + "/xdg/encore");
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = false\nask = \"the IT desk, room 12\"\n");
+    for (const char* what : {"x.encore", "k.crt", "--issuer k.crt", "--timestamp-authority k.crt"}) {
+        INFO(what);
+        CHECK(desk.run(std::string("trust add ") + what) == 11);
+        CHECK(desk.one_line());
+        CHECK(desk.output.find("ask the IT desk, room 12") != std::string::npos);
+        CHECK(desk.output.find(desk.path + "/xdg/encore/operator.toml") != std::string::npos);
+    }
+    CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/trust"));
+    CHECK(desk.run("verify x.encore") == 5);
+    // A file that might forbid it and cannot be read does.
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hnad = false\n");
+    CHECK(desk.run("trust add x.encore") == 9);
+    CHECK(desk.run("verify x.encore") == 5);
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = true\n");
+    CHECK(desk.run("trust add x.encore") == 0);
+    CHECK(desk.run("verify x.encore") == 0);
+    // Who is trusted already can be taken out.
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = false\n");
+    CHECK(desk.run("trust list") == 0);
+    CHECK(desk.run("trust remove 'Acme Ltd'") == 0);
+    CHECK(desk.run("verify x.encore") == 5);
+}
+
 TEST_CASE("cli: stock tar lists a bundle and stock openssl verifies it", "[cli]") {
     Desk desk;
     for (const char* kind : {"", " --rsa"}) {
