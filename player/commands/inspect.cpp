@@ -33,6 +33,26 @@ std::string human_size(uint64_t bytes) {
     return unit ? fmt::format("{:.1f} {}", value, units[unit]) : fmt::format("{} B", bytes);
 }
 
+// What it asks of this computer, which is to be known before its publisher is trusted.
+std::vector<std::string> wishes(const format::Manifest& manifest) {
+    const format::Policy& rules = manifest.policy;
+    std::vector<std::string> all;
+    if (manifest.machine.network && rules.network.value_or(false)) {
+        all.emplace_back("to reach the internet");
+        for (const std::string& network : rules.networks)
+            all.push_back(
+                fmt::format("to reach the private network {}, which takes an operator's grant", network));
+        for (const std::string& ports : rules.forward) {
+            const size_t colon = ports.find(':');
+            all.push_back(fmt::format("port {} of this computer's 127.0.0.1, to lead to its port {}",
+                                      ports.substr(0, colon), ports.substr(colon + 1)));
+        }
+    }
+    if (manifest.machine.sound && rules.sound.value_or(true))
+        all.emplace_back("to be heard");
+    return all;
+}
+
 void print_human(const format::Bundle& bundle, const std::string& signature) {
     const format::Manifest& m = bundle.manifest();
     auto row = [](const char* label, const std::string& text) { fmt::print("{:<12} {}\n", label, text); };
@@ -60,6 +80,12 @@ void print_human(const format::Bundle& bundle, const std::string& signature) {
                                  scene.name == m.start ? " (start)" : ""));
     if (m.policy.max_minutes)
         row("time limit", fmt::format("{} minutes", *m.policy.max_minutes));
+    if (m.policy.idle_seconds)
+        row("idle limit", fmt::format("{} seconds untouched", *m.policy.idle_seconds));
+    if (!m.policy.expires.empty())
+        row("last day", m.policy.expires);
+    for (const std::string& wish : wishes(m))
+        row("wants", wish);
     row("identity", signing::to_hex(bundle.identity()));
 }
 

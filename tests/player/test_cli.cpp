@@ -58,6 +58,31 @@ TEST_CASE("cli: the fingerprint's words are the same for whoever makes a key, is
     says("trust list --json", 0);
 }
 
+TEST_CASE("cli: inspect says what a bundle wants, also of a publisher not yet trusted", "[cli]") {
+    Desk desk;
+    const std::string machine = "[appliance]\nname = \"demo\"\n[machine]\nmemory = \"64M\"\n",
+                      disk = "[[disk]]\nimage = \"disk.img\"\n";
+    desk.write("n.toml", machine + "network = true\nsound = true\n" + disk +
+                             "[policy]\nmax_minutes = 30\nidle_seconds = 120\nexpires = \"2099-12-31\"\n"
+                             "network = true\nnetworks = [\"192.168.0.0/16\"]\nforward = [\"8080:80\"]\n");
+    REQUIRE(desk.run("pack n.toml -o n.encore --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("inspect n.encore") == 0);
+    for (const char* line :
+         {"not trusted on this computer", "time limit   30 minutes\n", "idle limit   120 seconds untouched\n",
+          "last day     2099-12-31\n", "wants        to reach the internet\n",
+          "wants        to reach the private network 192.168.0.0/16, which takes an operator's grant\n",
+          "wants        port 8080 of this computer's 127.0.0.1, to lead to its port 80\n",
+          "wants        to be heard\n"}) {
+        INFO(line << desk.output);
+        CHECK(desk.output.find(line) != std::string::npos);
+    }
+    // A card without the policy's word, and a device that is to be silent, are no wishes.
+    desk.write("q.toml", machine + "network = true\nsound = true\n" + disk + "[policy]\nsound = false\n");
+    REQUIRE(desk.run("pack q.toml -o q.encore --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("inspect q.encore") == 0);
+    CHECK(desk.output.find("wants") == std::string::npos);
+}
+
 TEST_CASE("cli: an operator's file keeps people from trusting publishers by hand, and says who is asked",
           "[cli]") {
     Desk desk;
