@@ -18,7 +18,7 @@ class OperatorReader : TomlReader {
 
     base::Result<OperatorFile> read(std::string_view content) {
         const toml::table root = TRY(parse(content));
-        TRY(only(root, "the operator's file", {"policy", "appliance", "log", "kiosk"}));
+        TRY(only(root, "the operator's file", {"policy", "appliance", "log", "trust", "kiosk"}));
         out_.path = path();
         if (const auto* section = TRY(table(root, "policy", Need::Optional))) {
             if (section->get("scenes"))
@@ -34,6 +34,8 @@ class OperatorReader : TomlReader {
             out_.log_kilobytes = TRY(optional_number(*section, "kilobytes", 16, 1 << 20));
             out_.log_files = TRY(optional_number(*section, "files", 1, 100));
         }
+        if (const auto* section = TRY(table(root, "trust", Need::Optional)))
+            TRY(read_trust(*section));
         if (const auto* section = TRY(table(root, "kiosk", Need::Optional)))
             TRY(read_kiosk(*section));
         return std::move(out_);
@@ -63,6 +65,17 @@ class OperatorReader : TomlReader {
             if (const auto rule = static_cast<Rule>(i); table.get(to_string(rule)))
                 stated.stated.push_back({rule, line(table, to_string(rule))});
         out_.policies.push_back(std::move(stated));
+        return {};
+    }
+
+    base::Result<> read_trust(const toml::table& section) {
+        TRY(only(section, "[trust]", {"by_hand", "ask"}));
+        out_.trust_by_hand = TRY(optional_flag(section, "by_hand"));
+        if (!section.get("ask"))
+            return {};
+        out_.trust_ask = TRY(text(section, "ask", Need::Required));
+        if (out_.trust_ask.empty() || !is_plain_text(out_.trust_ask, 200, Lines::One))
+            return bad(line(section, "ask"), "\"ask\" takes a line of text: who may be asked");
         return {};
     }
 

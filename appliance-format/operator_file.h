@@ -6,6 +6,9 @@
 //   scenes = ["start"]
 //   [log]
 //   sessions = true           # `encore run` writes the operations log too
+//   [trust]
+//   by_hand = false          # publishers are whom the administrator trusts; nobody adds one here
+//   ask = "the IT desk, room 12"   # who does, for messages
 //   [kiosk]
 //   catalog = "/srv/demos"
 //
@@ -27,6 +30,8 @@ struct OperatorFile {
     std::optional<bool> log_sessions;
     std::optional<uint32_t> log_kilobytes; // a log file's size before it is put aside
     std::optional<uint32_t> log_files;     // how many of those are kept
+    std::optional<bool> trust_by_hand;     // [trust]: may people say here whom they trust?
+    std::string trust_ask;                 // ... and who is to be asked; empty: not stated
     // [kiosk]: what the launcher reads, texts and numbers, by key.
     std::map<std::string, std::string> kiosk_texts;
     std::map<std::string, uint32_t> kiosk_numbers;

@@ -4,6 +4,7 @@
 #include "signing/small_file.h"
 
 #include <cerrno>
+#include <fmt/format.h>
 #include <unistd.h>
 
 namespace player {
@@ -38,6 +39,16 @@ format::EffectivePolicy effective_policy(const format::Manifest& manifest, const
     for (const format::OperatorFile& file : files)
         policies.insert(policies.end(), file.policies.begin(), file.policies.end());
     return format::EffectivePolicy::merge(publishers, manifest.appliance.name, scenes, policies);
+}
+
+base::Result<void> check_trust_by_hand(std::span<const format::OperatorFile> files) {
+    for (const format::OperatorFile& file : files)
+        if (!file.trust_by_hand.value_or(true))
+            return base::fail(fmt::format("whom this computer trusts is its operator's choice ({}); ask {}",
+                                          file.path,
+                                          file.trust_ask.empty() ? "whoever runs it" : file.trust_ask),
+                              kRefused);
+    return {};
 }
 
 bool wants_log(std::span<const format::OperatorFile> files) {

@@ -11,6 +11,9 @@
 
 namespace player {
 
+// The exit status of what the rules do not allow: a session that has expired, a scene, trusting by hand.
+inline constexpr int kRefused = 11;
+
 // A file that is not there says nothing; one that cannot be read or understood is an error, because what it
 // was meant to forbid would otherwise be allowed.
 base::Result<std::vector<appliance_format::OperatorFile>> load_operator_files();
@@ -22,6 +25,10 @@ effective_policy(const appliance_format::Manifest& manifest,
 [[nodiscard]] appliance_format::EffectivePolicy
 effective_policy(const appliance_format::Manifest& manifest, const appliance_format::Policy& publishers,
                  std::span<const appliance_format::OperatorFile> files);
+
+// Whether whoever uses this computer may say whom they trust (`encore trust add`). One file that forbids it
+// is enough. Errors: kRefused, naming the file, and who is to be asked if it says so.
+base::Result<void> check_trust_by_hand(std::span<const appliance_format::OperatorFile> files);
 
 // [log] of the files, the user's own over the administrator's.
 [[nodiscard]] bool wants_log(std::span<const appliance_format::OperatorFile> files);

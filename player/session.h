@@ -17,9 +17,6 @@
 
 namespace player {
 
-// The exit status of a session that the policy does not allow: expired, or a scene that is not allowed.
-inline constexpr int kRefused = 11;
-
 class Session;
 
 struct SessionOptions {

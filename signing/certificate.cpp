@@ -1,5 +1,6 @@
 #include "signing/certificate_internal.h"
 
+#include "signing/fingerprint_words.h"
 #include "signing/outcome.h"
 #include "signing/sha256.h"
 
@@ -97,7 +98,8 @@ bool may_issue(const Publisher& certificate) {
 }
 
 std::string describe(const Publisher& publisher) {
-    return fmt::format("{} (fingerprint {})", publisher.common_name, publisher.fingerprint);
+    return fmt::format("{} (fingerprint {}, in words: {})", publisher.common_name, publisher.fingerprint,
+                       fingerprint_words(publisher.fingerprint));
 }
 
 } // namespace signing

@@ -15,7 +15,7 @@ struct Publisher {
     std::string certificate_pem;
 };
 
-// A person-readable "Acme Ltd (fingerprint 0123456789abcdef...)".
+// A person-readable "Acme Ltd (fingerprint 0123456789abcdef..., in words: bahaf higis ...)".
 [[nodiscard]] std::string describe(const Publisher& publisher);
 
 } // namespace signing

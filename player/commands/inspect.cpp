@@ -5,6 +5,7 @@
 #include "player/commands/publisher_json.h"
 #include "player/high_water_clock.h"
 #include "signing/certificate.h"
+#include "signing/fingerprint_words.h"
 #include "signing/outcome.h"
 
 #include <fmt/format.h>
@@ -30,6 +31,26 @@ std::string human_size(uint64_t bytes) {
     for (; value >= 1024 && unit + 1 < std::size(units); ++unit)
         value /= 1024;
     return unit ? fmt::format("{:.1f} {}", value, units[unit]) : fmt::format("{} B", bytes);
+}
+
+// What it asks of this computer, which is to be known before its publisher is trusted.
+std::vector<std::string> wishes(const format::Manifest& manifest) {
+    const format::Policy& rules = manifest.policy;
+    std::vector<std::string> all;
+    if (manifest.machine.network && rules.network.value_or(false)) {
+        all.emplace_back("to reach the internet");
+        for (const std::string& network : rules.networks)
+            all.push_back(
+                fmt::format("to reach the private network {}, which takes an operator's grant", network));
+        for (const std::string& ports : rules.forward) {
+            const size_t colon = ports.find(':');
+            all.push_back(fmt::format("port {} of this computer's 127.0.0.1, to lead to its port {}",
+                                      ports.substr(0, colon), ports.substr(colon + 1)));
+        }
+    }
+    if (manifest.machine.sound && rules.sound.value_or(true))
+        all.emplace_back("to be heard");
+    return all;
 }
 
 void print_human(const format::Bundle& bundle, const std::string& signature) {
@@ -59,6 +80,12 @@ void print_human(const format::Bundle& bundle, const std::string& signature) {
                                  scene.name == m.start ? " (start)" : ""));
     if (m.policy.max_minutes)
         row("time limit", fmt::format("{} minutes", *m.policy.max_minutes));
+    if (m.policy.idle_seconds)
+        row("idle limit", fmt::format("{} seconds untouched", *m.policy.idle_seconds));
+    if (!m.policy.expires.empty())
+        row("last day", m.policy.expires);
+    for (const std::string& wish : wishes(m))
+        row("wants", wish);
     row("identity", signing::to_hex(bundle.identity()));
 }
 
@@ -77,7 +104,7 @@ base::Result<> inspect(const Options& options) {
         signature = {{"state", state}, {"publisher", publisher_json(publisher)}};
         const signing::TrustedTime now = trusted_now();
         const bool in_date_by_the_clock = signing::check_dates(publisher, now.clock).has_value();
-        sentence = fmt::format("{}, fingerprint {}, {}", publisher.common_name, publisher.fingerprint,
+        sentence = fmt::format("{}, {}", signing::describe(publisher),
                                trusted ? "trusted on this computer"
                                : trusted.error().code == signing::kExpired
                                    ? "certificate out of date (" + signing::date_text(publisher.not_after) +

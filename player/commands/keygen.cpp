@@ -1,6 +1,7 @@
 // encore keygen: a publisher's key and self-signed certificate.
 #include "player/commands/command.h"
 #include "signing/certificate.h"
+#include "signing/fingerprint_words.h"
 #include "signing/keys.h"
 
 #include <fmt/format.h>
@@ -39,8 +40,10 @@ Command keygen_command(cli::App& root) {
             auto pair = TRY(signing::generate_key_pair(options->request));
             TRY(signing::write_key_pair(pair, options->prefix));
             auto publisher = TRY(signing::parse_certificate(pair.certificate_pem, options->prefix + ".crt"));
-            fmt::print("{0}.key: private key, keep it secret\n{0}.crt: certificate of {1}\nfingerprint {2}\n",
-                       options->prefix, publisher.common_name, publisher.fingerprint);
+            fmt::print("{0}.key: private key, keep it secret\n{0}.crt: certificate of {1}\nfingerprint {2}\n"
+                       "in words     {3}\n",
+                       options->prefix, publisher.common_name, publisher.fingerprint,
+                       signing::fingerprint_words(publisher.fingerprint));
             return {};
         }};
 }

@@ -1,5 +1,7 @@
 #include "player/commands/publisher_json.h"
 
+#include "signing/fingerprint_words.h"
+
 #include <fmt/chrono.h>
 #include <nlohmann/json.hpp>
 
@@ -11,6 +13,7 @@ nlohmann::json publisher_json(const signing::Publisher& publisher) {
     return {{"name", publisher.common_name},
             {"organisation", publisher.organisation},
             {"fingerprint", publisher.fingerprint},
+            {"fingerprint_words", signing::fingerprint_words(publisher.fingerprint)},
             {"not_before", utc_time(publisher.not_before)},
             {"not_after", utc_time(publisher.not_after)}};
 }

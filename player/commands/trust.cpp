@@ -5,7 +5,9 @@
 #include "player/commands/command.h"
 #include "player/commands/publisher_json.h"
 #include "player/high_water_clock.h"
+#include "player/operator_settings.h"
 #include "signing/certificate.h"
+#include "signing/fingerprint_words.h"
 #include "signing/small_file.h"
 #include "signing/trust_store.h"
 
@@ -24,23 +26,29 @@ struct Options {
     bool json = false;
 };
 
+std::string fingerprint_lines(const signing::Publisher& publisher) {
+    return fmt::format("fingerprint {}\nin words     {}\n", publisher.fingerprint,
+                       signing::fingerprint_words(publisher.fingerprint));
+}
+
 // Whoever gives time stamps says when certificates were in date, so its own is compared like a publisher's.
 base::Result<> add_authority(const std::string& path) {
     const auto pem = TRY(signing::read_small_file(path));
     const auto authority = TRY(trust_store().add(pem, path, signing::TrustStore::Role::TimeStamps));
     fmt::print(
-        "its time stamps are believed: {}\nfingerprint {}\nCompare the fingerprint with the authority's; to "
+        "its time stamps are believed: {}\n{}Compare the fingerprint, or the words, with the authority's; to "
         "take it back: encore trust remove {}\n",
-        authority.common_name, authority.fingerprint, authority.fingerprint.substr(0, 16));
+        authority.common_name, fingerprint_lines(authority), authority.fingerprint.substr(0, 16));
     return {};
 }
 
 base::Result<> add_issuer(const std::string& path) {
     const auto pem = TRY(signing::read_small_file(path));
     const auto issuer = TRY(trust_store().add(pem, path, signing::TrustStore::Role::Issuer));
-    fmt::print("trusted, and with it every publisher whose certificate comes from there: {}\nfingerprint {}\n"
-               "Compare the fingerprint with the issuer's; to take it back: encore trust remove {}\n",
-               issuer.common_name, issuer.fingerprint, issuer.fingerprint.substr(0, 16));
+    fmt::print(
+        "trusted, and with it every publisher whose certificate comes from there: {}\n{}"
+        "Compare the fingerprint, or the words, with the issuer's; to take it back: encore trust remove {}\n",
+        issuer.common_name, fingerprint_lines(issuer), issuer.fingerprint.substr(0, 16));
     return {};
 }
 
@@ -59,10 +67,9 @@ base::Result<> add(const std::string& path) {
         return tl::make_unexpected(bundle.error());
     }
     auto publisher = TRY(store.add(pem, path, signing::TrustStore::Role::Publisher, stamped));
-    fmt::print(
-        "trusted: {}\nfingerprint {}\nCompare the fingerprint with the publisher's; to take it back: encore "
-        "trust remove {}\n",
-        publisher.common_name, publisher.fingerprint, publisher.fingerprint.substr(0, 16));
+    fmt::print("trusted: {}\n{}Compare the fingerprint, or the words, with the publisher's; to take it back: "
+               "encore trust remove {}\n",
+               publisher.common_name, fingerprint_lines(publisher), publisher.fingerprint.substr(0, 16));
     return {};
 }
 
@@ -79,11 +86,12 @@ base::Result<> list(bool as_json) {
                             : entry.scope == Scope::System ? "system"
                                                            : "folder";
         if (!as_json) {
-            fmt::print("{}  {}  until {}  {}{}\n", entry.publisher.fingerprint, scope,
+            fmt::print("{}  {}  until {}  {}{}\n    {}\n", entry.publisher.fingerprint, scope,
                        signing::date_text(entry.publisher.not_after), entry.publisher.common_name,
                        entry.role == Role::Publisher
                            ? ""
-                           : fmt::format("  ({})", entry.role == Role::Issuer ? what : "time stamps"));
+                           : fmt::format("  ({})", entry.role == Role::Issuer ? what : "time stamps"),
+                       signing::fingerprint_words(entry.publisher.fingerprint));
             continue;
         }
         answer.push_back(publisher_json(entry.publisher));
@@ -135,10 +143,12 @@ Command trust_command(cli::App& root) {
         ->required()
         ->type_name("FINGERPRINT|NAME");
     return {app, [=]() -> base::Result<> {
-                if (add_app->parsed())
+                if (add_app->parsed()) {
+                    TRY(check_trust_by_hand(TRY(load_operator_files())));
                     return !options->issuer.empty()      ? add_issuer(options->issuer)
                            : !options->authority.empty() ? add_authority(options->authority)
                                                          : add(options->file);
+                }
                 if (remove_app->parsed())
                     return remove(options->wanted);
                 return list(options->json);

@@ -216,6 +216,10 @@ TEST_CASE("policy: mistakes in an operator's file name their line", "[policy]") 
     CHECK(at("[policy]\nwatermark = \"a\\u0007\"\n", "op.toml:2: ", "watermark"));
     CHECK(at("[log]\nkilobytes = 1\n", "op.toml:2: ", "kilobytes"));
     CHECK(at("[kiosk]\ncatalog = \"demos\"\n", "op.toml:2: ", "catalog"));
+    CHECK(at("[trust]\nby-hand = false\n", "op.toml:2: ", "by-hand"));
+    CHECK(at("[trust]\nby_hand = \"no\"\n", "op.toml:2: ", "true or false"));
+    CHECK(at("[trust]\nask = \"\"\n", "op.toml:2: ", "ask"));
+    CHECK(at("[trust]\nby_hand = false\nask = \"a\\nb\"\n", "op.toml:3: ", "ask"));
     CHECK(at("[policy\n", "op.toml:1: ", "TOML"));
     auto good = parse_operator_file("[log]\nsessions = true\nkilobytes = 64\nfiles = 3\n[kiosk]\n"
                                     "catalog = \"/srv/demos\"\nwarning_seconds = 20\n",
@@ -225,6 +229,11 @@ TEST_CASE("policy: mistakes in an operator's file name their line", "[policy]") 
     CHECK(good->log_kilobytes == 64u);
     CHECK(good->kiosk_texts.at("catalog") == "/srv/demos");
     CHECK(good->kiosk_numbers.at("warning_seconds") == 20u);
+    CHECK_FALSE(good->trust_by_hand.has_value());
+    good = parse_operator_file("[trust]\nby_hand = false\nask = \"the IT desk\"\n", "op.toml");
+    REQUIRE(good);
+    CHECK(good->trust_by_hand == false);
+    CHECK(good->trust_ask == "the IT desk");
 }
 
 TEST_CASE("policy: survives the manifest; rules an older player would not keep are critical", "[policy]") {

@@ -27,5 +27,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     VERIFY(policy.expires <= "2027-06-30" && is_date(policy.expires));
     VERIFY(policy.grace_days.value_or(0) <= 2);
     VERIFY(policy.power_off_ends_session);
+    VERIFY(file->trust_ask.size() <= 200 && file->trust_ask.find('\n') == std::string::npos);
     return 0;
 }

@@ -31,6 +31,87 @@ TEST_CASE("cli: keygen, pack, trust, verify, inspect work together", "[cli]") {
     CHECK(desk.run("verify x.encore") == 0);
 }
 
+TEST_CASE("cli: the fingerprint's words are the same for whoever makes a key, is asked to trust it, or does",
+          "[cli]") {
+    Desk desk;
+    fs::remove(desk.path + "/k.key");
+    fs::remove(desk.path + "/k.crt");
+    REQUIRE(desk.run("keygen --name 'Acme Ltd' --out k") == 0);
+    const std::string label = "in words     ";
+    const size_t at = desk.output.find(label);
+    REQUIRE(at != std::string::npos);
+    const std::string words =
+        desk.output.substr(at + label.size(), desk.output.find('\n', at) - at - label.size());
+    CHECK(words.size() == 8 * 6 - 1);
+    const auto says = [&](const std::string& arguments, int status) {
+        INFO(arguments);
+        CHECK(desk.run(arguments) == status);
+        CHECK(desk.output.find(words) != std::string::npos);
+    };
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    says("verify x.encore", 5);
+    says("run x.encore --headless", 5);
+    says("inspect x.encore", 0);
+    says("inspect --json x.encore", 0);
+    says("trust add x.encore", 0);
+    says("trust list", 0);
+    says("trust list --json", 0);
+}
+
+TEST_CASE("cli: inspect says what a bundle wants, also of a publisher not yet trusted", "[cli]") {
+    Desk desk;
+    const std::string machine = "[appliance]\nname = \"demo\"\n[machine]\nmemory = \"64M\"\n",
+                      disk = "[[disk]]\nimage = \"disk.img\"\n";
+    desk.write("n.toml", machine + "network = true\nsound = true\n" + disk +
+                             "[policy]\nmax_minutes = 30\nidle_seconds = 120\nexpires = \"2099-12-31\"\n"
+                             "network = true\nnetworks = [\"192.168.0.0/16\"]\nforward = [\"8080:80\"]\n");
+    REQUIRE(desk.run("pack n.toml -o n.encore --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("inspect n.encore") == 0);
+    for (const char* line :
+         {"not trusted on this computer", "time limit   30 minutes\n", "idle limit   120 seconds untouched\n",
+          "last day     2099-12-31\n", "wants        to reach the internet\n",
+          "wants        to reach the private network 192.168.0.0/16, which takes an operator's grant\n",
+          "wants        port 8080 of this computer's 127.0.0.1, to lead to its port 80\n",
+          "wants        to be heard\n"}) {
+        INFO(line << desk.output);
+        CHECK(desk.output.find(line) != std::string::npos);
+    }
+    // A card without the policy's word, and a device that is to be silent, are no wishes.
+    desk.write("q.toml", machine + "network = true\nsound = true\n" + disk + "[policy]\nsound = false\n");
+    REQUIRE(desk.run("pack q.toml -o q.encore --key k.key --cert k.crt") == 0);
+    CHECK(desk.run("inspect q.encore") == 0);
+    CHECK(desk.output.find("wants") == std::string::npos);
+}
+
+TEST_CASE("cli: an operator's file keeps people from trusting publishers by hand, and says who is asked",
+          "[cli]") {
+    Desk desk;
+    REQUIRE(desk.run("pack r.toml -o x.encore --key k.key --cert k.crt") == 0);
+    fs::create_directories(desk.path + "/xdg/encore");
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = false\nask = \"the IT desk, room 12\"\n");
+    for (const char* what : {"x.encore", "k.crt", "--issuer k.crt", "--timestamp-authority k.crt"}) {
+        INFO(what);
+        CHECK(desk.run(std::string("trust add ") + what) == 11);
+        CHECK(desk.one_line());
+        CHECK(desk.output.find("ask the IT desk, room 12") != std::string::npos);
+        CHECK(desk.output.find(desk.path + "/xdg/encore/operator.toml") != std::string::npos);
+    }
+    CHECK_FALSE(fs::exists(desk.path + "/xdg/encore/trust"));
+    CHECK(desk.run("verify x.encore") == 5);
+    // A file that might forbid it and cannot be read does.
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hnad = false\n");
+    CHECK(desk.run("trust add x.encore") == 9);
+    CHECK(desk.run("verify x.encore") == 5);
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = true\n");
+    CHECK(desk.run("trust add x.encore") == 0);
+    CHECK(desk.run("verify x.encore") == 0);
+    // Who is trusted already can be taken out.
+    desk.write("xdg/encore/operator.toml", "[trust]\nby_hand = false\n");
+    CHECK(desk.run("trust list") == 0);
+    CHECK(desk.run("trust remove 'Acme Ltd'") == 0);
+    CHECK(desk.run("verify x.encore") == 5);
+}
+
 TEST_CASE("cli: stock tar lists a bundle and stock openssl verifies it", "[cli]") {
     Desk desk;
     for (const char* kind : {"", " --rsa"}) {

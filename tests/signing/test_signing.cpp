@@ -1,4 +1,5 @@
 #include "signing/certificate.h"
+#include "signing/fingerprint_words.h"
 #include "signing/keys.h"
 #include "signing/outcome.h"
 #include "signing/pin.h"
@@ -13,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <set>
 #include <sys/stat.h>
 
 using namespace signing;
@@ -291,4 +293,24 @@ TEST_CASE("pin: only the right one matches, salted anew each time, damaged recor
     CHECK_FALSE(pin_matches("2468", ""));
     CHECK_FALSE(pin_matches("2468", record->substr(0, record->size() - 1)));
     CHECK_FALSE(pin_matches("2468", *record + "0"));
+}
+
+TEST_CASE("fingerprint words: the published examples, and every bit of the first 128 counts", "[signing]") {
+    // arXiv:0901.4016: 127.0.0.1, 63.84.220.193, 63.118.7.35, 140.98.193.141
+    const std::string digits = "7f0000013f54dcc13f7607238c62c18d";
+    CHECK(fingerprint_words(digits) == "lusab babad gutih tugad gutuk bisog mudof sakat");
+    CHECK(fingerprint_words(digits + std::string(32, 'f')) == fingerprint_words(digits));
+    std::set<std::string> different = {fingerprint_words(digits)};
+    for (size_t digit = 0; digit < digits.size(); ++digit)
+        for (const int bit : {1, 2, 4, 8}) {
+            std::string changed = digits;
+            const int value = std::stoi(changed.substr(digit, 1), nullptr, 16) ^ bit;
+            changed[digit] = "0123456789abcdef"[value];
+            different.insert(fingerprint_words(changed));
+        }
+    CHECK(different.size() == 129);
+    CHECK(fingerprint_words("").empty());
+    CHECK(fingerprint_words(digits.substr(1)).empty());
+    CHECK(fingerprint_words("x" + digits.substr(1)).empty());
+    CHECK(fingerprint_words("-" + digits.substr(1)).empty());
 }
