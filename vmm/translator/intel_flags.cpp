@@ -91,10 +91,10 @@ PinnedFlags shift(const Operands& o, uint32_t before) {
         return {kOf, of_if(top != next)};
     case 1: // ROR
         return {kOf, of_if(top != ((o.rm & 1) != 0))};
-    case 2: // RCL: nothing happens in a turn all the way round
-        return count % (o.bits + 1) == 0 ? PinnedFlags{} : PinnedFlags{kOf, of_if(top != next)};
+    case 2: // RCL: OF stays in a turn all the way round (Zen 4 sets it)
+        return {kOf, count % (o.bits + 1) == 0 ? before & kOf : of_if(top != next)};
     case 3: // RCR
-        return count % (o.bits + 1) == 0 ? PinnedFlags{} : PinnedFlags{kOf, of_if(top != carry)};
+        return {kOf, count % (o.bits + 1) == 0 ? before & kOf : of_if(top != carry)};
     case 5: // SHR
         return {kOf | kAf, of_if(top)};
     case 7: // SAR

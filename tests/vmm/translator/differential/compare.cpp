@@ -101,6 +101,24 @@ bool refused_compare(const Case& test, const Outcome& expected) {
     return text.find("cmps") != std::string::npos || text.find("scas") != std::string::npos;
 }
 
+// A fault that another maker's processor reports in place of the one that Intel's and the engine do
+// (vmm/README.md, "One processor"): BOUND reads both bounds first; of a compare's two operands the other one
+// is looked at first; an access across the top of a 4 GiB segment is beyond its limit (Zen 4), where the
+// engine goes on at 0, which no case has memory at.
+bool of_another_maker(const Case& test, const Outcome& expected, const Outcome& actual) {
+    static const bool intel = vmm::host_maker() == vmm::HostMaker::Intel;
+    if (intel || !operand_fault(expected.vector) || expected.registers.eip != actual.registers.eip)
+        return false;
+    constexpr uint8_t kBoundRange = 5;
+    if (actual.vector == kBoundRange)
+        return text_at(test, expected.registers.eip).find("bound") != std::string::npos;
+    if (actual.vector != kPageFault || expected.vector == kPageFault)
+        return false;
+    constexpr uint32_t kWidest = 16; // of operands that may be anywhere
+    return refused_compare(test, expected) || actual.fault_address < kWidest ||
+           actual.fault_address >= 0u - kWidest;
+}
+
 // The case ran into an extension the host has and our CPUID does not promise (a jump into the middle of an
 // instruction can make one): #UD is right for the engine.
 bool beyond_promise(const Case& test, const Outcome& actual) {
@@ -214,7 +232,8 @@ std::vector<std::string> compare(const Case& test, const Outcome& expected, cons
         return out;
     if (beyond_promise(test, actual) || numeric_before_operand(test, expected, actual))
         return out;
-    if (!same_software_trap(expected, actual) && !misaligned_or_limit(test, expected, actual)) {
+    if (!same_software_trap(expected, actual) && !misaligned_or_limit(test, expected, actual) &&
+        !of_another_maker(test, expected, actual)) {
         if (expected.vector != actual.vector)
             out.push_back(fmt::format("vector: native {} engine {}", expected.vector, actual.vector));
         else if (has_error_code(expected.vector) && expected.error_code != actual.error_code)
