@@ -7,6 +7,12 @@
 using namespace vmm;
 using namespace vmm::guest;
 
+// Does each LOCK BTS here keep flags that another maker's host would not (vmm/README.md, "One processor")? In
+// a block of its own whatever follows might read them. It is a call-out from the first, found by no fault.
+static bool pins_bit_tests(const Guest& g) {
+    return host_maker() != HostMaker::Intel && g.mode == BlockMode::SingleInstruction;
+}
+
 GUEST32(split_lock, R"(
     mov edi, 0x100000
     xor ebp, ebp
@@ -55,8 +61,9 @@ GUEST_TEST("split locks: a locked operation that runs over a cache line is a cal
     CHECK(g.get32(0x100300) == 200);
 #ifndef __SANITIZE_ADDRESS__ // there is no guard; all locked operations are call-outs
     const SpecialForms forms = g.engine->special_forms();
-    CHECK(forms.callouts_made >= 7); // the absolute one needs no fault to be known
-    CHECK(forms.needed >= 7 * 190);
+    const uint64_t found = pins_bit_tests(g) ? 6 : 7; // the absolute one needs no fault to be known
+    CHECK(forms.callouts_made >= found);
+    CHECK(forms.needed >= found * 190);
 #endif
 }
 
@@ -246,7 +253,8 @@ GUEST_TEST("split locks: displacements of any size", "[split_lock]") {
                         // Bytes beside ESP are expected near it: where the sum wraps it is a call-out's.
                         const int64_t sum = int64_t{guest.esp()} + static_cast<int32_t>(n);
                         const bool wraps = form.reg == Reg::Esp && (sum < 0 || sum >> 32 != 0);
-                        if (guarded && (splits || wraps))
+                        const bool pinned = operation.bits && pins_bit_tests(guest);
+                        if (guarded && (splits || wraps) && !pinned)
                             ++made;
                         CHECK(callouts_made(guest) == made);
                     }
