@@ -7,7 +7,7 @@
 //   [log]
 //   sessions = true           # `encore run` writes the operations log too
 //   [trust]
-//   by_hand = false          # publishers are whom the administrator trusts; nobody adds one here
+//   by_hand = false          # only the administrator adds trusted publishers
 //   ask = "the IT desk, room 12"   # who does, for messages
 //   [kiosk]
 //   catalog = "/srv/demos"

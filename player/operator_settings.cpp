@@ -44,9 +44,9 @@ format::EffectivePolicy effective_policy(const format::Manifest& manifest, const
 base::Result<void> check_trust_by_hand(std::span<const format::OperatorFile> files) {
     for (const format::OperatorFile& file : files)
         if (!file.trust_by_hand.value_or(true))
-            return base::fail(fmt::format("whom this computer trusts is its operator's choice ({}); ask {}",
+            return base::fail(fmt::format("only this computer's operator may trust publishers ({}); ask {}",
                                           file.path,
-                                          file.trust_ask.empty() ? "whoever runs it" : file.trust_ask),
+                                          file.trust_ask.empty() ? "the operator" : file.trust_ask),
                               kRefused);
     return {};
 }

@@ -26,8 +26,8 @@ effective_policy(const appliance_format::Manifest& manifest,
 effective_policy(const appliance_format::Manifest& manifest, const appliance_format::Policy& publishers,
                  std::span<const appliance_format::OperatorFile> files);
 
-// Whether whoever uses this computer may say whom they trust (`encore trust add`). One file that forbids it
-// is enough. Errors: kRefused, naming the file, and who is to be asked if it says so.
+// Whether users may trust a publisher themselves (`encore trust add`). One file that forbids it is enough.
+// Errors: kRefused, naming the file, and who is to be asked if it says so.
 base::Result<void> check_trust_by_hand(std::span<const appliance_format::OperatorFile> files);
 
 // [log] of the files, the user's own over the administrator's.

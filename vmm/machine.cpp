@@ -553,10 +553,9 @@ bool Machine::pointer_is_absolute() const {
 }
 
 void Machine::picture(const Canvas& canvas) {
-    impl_->ask<bool>([impl = impl_.get(), &canvas] {
+    impl_->ask<void>([impl = impl_.get(), &canvas] {
         if (impl->platform->outputs.picture)
             impl->platform->outputs.picture(canvas);
-        return true;
     });
 }
 

@@ -31,8 +31,7 @@ TEST_CASE("cli: keygen, pack, trust, verify, inspect work together", "[cli]") {
     CHECK(desk.run("verify x.encore") == 0);
 }
 
-TEST_CASE("cli: the fingerprint's words are the same for whoever makes a key, is asked to trust it, or does",
-          "[cli]") {
+TEST_CASE("cli: every command that shows a fingerprint shows the same words", "[cli]") {
     Desk desk;
     fs::remove(desk.path + "/k.key");
     fs::remove(desk.path + "/k.crt");

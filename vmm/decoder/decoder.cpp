@@ -2,8 +2,7 @@
 
 #include "vmm/base/verify.h"
 #include "vmm/decoder/instruction_table.h"
-
-#include <Zydis/Zydis.h>
+#include "vmm/decoder/zydis_facts.h"
 
 #include <cstring>
 
@@ -93,23 +92,6 @@ Lowering classify(const ZydisDecodedInstruction& z, const ZydisDecodedOperand* o
     }
 }
 
-uint8_t general_register_bytes(ZydisRegister reg) {
-    switch (ZydisRegisterGetClass(reg)) {
-    case ZYDIS_REGCLASS_GPR8:
-        return 1;
-    case ZYDIS_REGCLASS_GPR16:
-        return 2;
-    case ZYDIS_REGCLASS_GPR32:
-        return 4;
-    default:
-        return 0;
-    }
-}
-
-uint8_t register_number(ZydisRegister reg) {
-    return reg == ZYDIS_REGISTER_NONE ? kNoRegister : static_cast<uint8_t>(ZydisRegisterGetId(reg));
-}
-
 void take_memory(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& operand,
                  GuestInstruction& out) {
     MemoryOperand& memory = out.memory;
@@ -126,13 +108,8 @@ void take_memory(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& op
     memory.bytes = static_cast<uint16_t>(operand.size / 8);
     if (z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
         memory.bytes = 1; // checked like a byte load (SDM Vol. 2A "CLFLUSH")
-    memory.access = kAccessNone;
-    if (operand.mem.type == ZYDIS_MEMOP_TYPE_MEM) {
-        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ)
-            memory.access |= kAccessRead;
-        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-            memory.access |= kAccessWrite;
-    }
+    if (operand.mem.type == ZYDIS_MEMOP_TYPE_MEM)
+        memory.access = access_of(operand);
 }
 
 void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& operand,
@@ -141,28 +118,8 @@ void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o
         take_memory(z, operand, out);
         return;
     }
-    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER)
-        return;
-    const uint8_t bytes = general_register_bytes(operand.reg.value);
-    if (bytes == 0)
-        return;
-    const bool written = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-    switch (operand.encoding) {
-    case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-        out.reg_gpr = bytes;
-        out.reg_written = written;
-        break;
-    case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-        out.rm_gpr = bytes;
-        out.rm_written = written;
-        break;
-    case ZYDIS_OPERAND_ENCODING_OPCODE:
-        out.opcode_gpr = bytes;
-        out.opcode_written = written;
-        break;
-    default:
-        break;
-    }
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER)
+        take_register(operand, out);
 }
 
 // Shifts by CL and repeated compares may leave the flags alone.
@@ -181,13 +138,11 @@ bool shifts_by_immediate(const GuestInstruction& out) {
 void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out, Encoding* encoding) {
     if (z.cpu_flags == nullptr)
         return;
-    constexpr uint32_t kArithmetic = ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF |
-                                     ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF;
     const ZydisAccessedFlags& f = *z.cpu_flags;
-    out.flags_read = static_cast<uint16_t>(f.tested & kArithmetic);
+    out.flags_read = static_cast<uint16_t>(f.tested & kArithmeticFlags);
     if (!may_keep_flags(out))
         out.flags_written =
-            static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmetic);
+            static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmeticFlags);
     if (shifts_by_immediate(out)) {
         if (encoding != nullptr)
             encoding->counted = true, encoding->flags_when_counted = out.flags_written;
@@ -196,7 +151,7 @@ void take_flags(const ZydisDecodedInstruction& z, GuestInstruction& out, Encodin
     }
     if (out.lowering == Lowering::PushFlags || out.lowering == Lowering::SoftwareInterrupt ||
         z.mnemonic == ZYDIS_MNEMONIC_LAHF)
-        out.flags_read = kArithmetic; // an image of them
+        out.flags_read = kArithmeticFlags; // an image of them
 }
 
 bool needs_alignment(const ZydisDecodedInstruction& z, const GuestInstruction& out) {

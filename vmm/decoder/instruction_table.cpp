@@ -306,24 +306,18 @@ constexpr SetRow kSets[] = {
 };
 #undef S
 
-std::array<Lowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> build() {
-    std::array<Lowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> table{};
+// One column of the rows, by mnemonic.
+template <class Value> auto by_mnemonic(Value Row::*column) {
+    std::array<Value, ZYDIS_MNEMONIC_MAX_VALUE + 1> table{};
     for (const Row& row : kRows)
-        table[row.mnemonic] = row.legacy;
-    return table;
-}
-
-std::array<LongLowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> build_long() {
-    std::array<LongLowering, ZYDIS_MNEMONIC_MAX_VALUE + 1> table{};
-    for (const Row& row : kRows)
-        table[row.mnemonic] = row.long_mode;
+        table[row.mnemonic] = row.*column;
     return table;
 }
 
 } // namespace
 
 Lowering lowering_of(uint16_t mnemonic) {
-    static const auto table = build();
+    static const auto table = by_mnemonic(&Row::legacy);
     return mnemonic < table.size() ? table[mnemonic] : Lowering::Undefined;
 }
 
@@ -336,7 +330,7 @@ LongLowering long_lowering_of(uint16_t mnemonic, unsigned isa_set, uint32_t feat
         const uint32_t needs = row.needs | also;
         return (features & needs) == needs ? LongLowering::NotLowered : LongLowering::Undefined;
     }
-    static const auto table = build_long();
+    static const auto table = by_mnemonic(&Row::long_mode);
     return mnemonic < table.size() ? table[mnemonic] : LongLowering::Undefined;
 }
 

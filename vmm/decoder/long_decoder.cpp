@@ -1,8 +1,7 @@
 #include "vmm/decoder/long_decoder.h"
 
 #include "vmm/decoder/instruction_table.h"
-
-#include <Zydis/Zydis.h>
+#include "vmm/decoder/zydis_facts.h"
 
 #include <array>
 #include <cstring>
@@ -26,25 +25,6 @@ const ZydisDecoder& decoder_for(uint32_t features) {
     static const std::array<ZydisDecoder, 4> decoders = {make(false, false), make(true, false),
                                                          make(false, true), make(true, true)};
     return decoders[((features & feature::kLzcnt) != 0 ? 1 : 0) | ((features & feature::kBmi1) != 0 ? 2 : 0)];
-}
-
-uint8_t register_number(ZydisRegister reg) {
-    return reg == ZYDIS_REGISTER_NONE ? kNoRegister : static_cast<uint8_t>(ZydisRegisterGetId(reg));
-}
-
-uint8_t general_register_bytes(ZydisRegister reg) {
-    switch (ZydisRegisterGetClass(reg)) {
-    case ZYDIS_REGCLASS_GPR8:
-        return 1;
-    case ZYDIS_REGCLASS_GPR16:
-        return 2;
-    case ZYDIS_REGCLASS_GPR32:
-        return 4;
-    case ZYDIS_REGCLASS_GPR64:
-        return 8;
-    default:
-        return 0;
-    }
 }
 
 uint8_t alignment_of(const ZydisDecodedInstruction& z, uint16_t bytes) {
@@ -85,7 +65,6 @@ uint8_t alignment_of(const ZydisDecodedInstruction& z, uint16_t bytes) {
     case ZYDIS_MNEMONIC_PCMPESTRM:
     case ZYDIS_MNEMONIC_PCMPISTRI:
     case ZYDIS_MNEMONIC_PCMPISTRM:
-    case ZYDIS_MNEMONIC_BOUND:
     case ZYDIS_MNEMONIC_INVPCID:
         return 0;
     default:
@@ -117,10 +96,7 @@ void take_memory(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& op
     if (z.mnemonic == ZYDIS_MNEMONIC_CLFLUSH)
         memory.bytes = 1;
     if (operand.mem.type == ZYDIS_MEMOP_TYPE_MEM || memory.vector_index) {
-        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_READ)
-            memory.access |= kAccessRead;
-        if (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
-            memory.access |= kAccessWrite;
+        memory.access = access_of(operand);
         memory.alignment = alignment_of(z, memory.bytes);
     }
 }
@@ -131,32 +107,8 @@ void take_operand(const ZydisDecodedInstruction& z, const ZydisDecodedOperand& o
         take_memory(z, operand, out);
         return;
     }
-    if (operand.type != ZYDIS_OPERAND_TYPE_REGISTER)
-        return;
-    const uint8_t bytes = general_register_bytes(operand.reg.value);
-    if (bytes == 0)
-        return;
-    const bool written = (operand.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE) != 0;
-    switch (operand.encoding) {
-    case ZYDIS_OPERAND_ENCODING_MODRM_REG:
-        out.reg_gpr = bytes;
-        out.reg_written = written;
-        break;
-    case ZYDIS_OPERAND_ENCODING_MODRM_RM:
-        out.rm_gpr = bytes;
-        out.rm_written = written;
-        break;
-    case ZYDIS_OPERAND_ENCODING_OPCODE:
-        out.opcode_gpr = bytes;
-        out.opcode_written = written;
-        break;
-    case ZYDIS_OPERAND_ENCODING_NDSNDD:
-        out.vvvv_gpr = bytes;
-        out.vvvv_written = written;
-        break;
-    default:
-        break;
-    }
+    if (operand.type == ZYDIS_OPERAND_TYPE_REGISTER)
+        take_register(operand, out);
 }
 
 void take_prefixes(const ZydisDecodedInstruction& z, LongInstruction& out) {
@@ -192,14 +144,12 @@ void take_prefixes(const ZydisDecodedInstruction& z, LongInstruction& out) {
 void take_flags(const ZydisDecodedInstruction& z, LongInstruction& out) {
     if (z.cpu_flags == nullptr)
         return;
-    constexpr uint32_t kArithmetic = ZYDIS_CPUFLAG_CF | ZYDIS_CPUFLAG_PF | ZYDIS_CPUFLAG_AF |
-                                     ZYDIS_CPUFLAG_ZF | ZYDIS_CPUFLAG_SF | ZYDIS_CPUFLAG_OF;
     const ZydisAccessedFlags& f = *z.cpu_flags;
-    out.flags_read = static_cast<uint16_t>(f.tested & kArithmetic);
+    out.flags_read = static_cast<uint16_t>(f.tested & kArithmeticFlags);
     if (z.mnemonic == ZYDIS_MNEMONIC_PUSHF || z.mnemonic == ZYDIS_MNEMONIC_PUSHFQ ||
         z.mnemonic == ZYDIS_MNEMONIC_LAHF || z.meta.category == ZYDIS_CATEGORY_INTERRUPT ||
         z.mnemonic == ZYDIS_MNEMONIC_SYSCALL)
-        out.flags_read = kArithmetic; // an image of them
+        out.flags_read = kArithmeticFlags; // an image of them
     // Shifts by CL, repeated compares and shifts by nothing may leave the flags alone.
     const bool legacy = z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
     const bool by_cl = legacy && (out.map == 0 ? out.opcode == 0xD2 || out.opcode == 0xD3
@@ -210,7 +160,8 @@ void take_flags(const ZydisDecodedInstruction& z, LongInstruction& out) {
     const uint64_t count_mask = out.operand_bytes == 8 ? 63 : 31;
     if (by_cl || out.repeat != 0 || (by_immediate && (out.immediate & count_mask) == 0))
         return;
-    out.flags_written = static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmetic);
+    out.flags_written =
+        static_cast<uint16_t>((f.modified | f.set_0 | f.set_1 | f.undefined) & kArithmeticFlags);
 }
 
 } // namespace
@@ -251,7 +202,7 @@ bool decode_long(std::span<const uint8_t> bytes, uint64_t rip, uint32_t features
     default:
         out.map = z.opcode_map == ZYDIS_OPCODE_MAP_0F ? 1 : 0;
     }
-    // EVEX, XOP and 3DNow! are promised to nobody.
+    // EVEX, XOP and 3DNow! are never promised.
     if (z.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY || z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX)
         out.lowering = long_lowering_of(out.mnemonic, z.meta.isa_set, features);
     take_prefixes(z, out);
